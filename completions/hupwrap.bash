@@ -1,0 +1,103 @@
+# bash completion for hupwrap(1)
+
+_hupwrap()
+{
+    # Bash splits at = and : as well. `typed` has the words as they were typed, up to the cursor;
+    # `starts` has the place of each in COMP_WORDS.
+    local rest=${COMP_LINE:0:COMP_POINT} typed=() starts=() part i
+    for ((i = 0; i <= COMP_CWORD; i++)); do
+        if [[ $i == 0 || $rest == [[:space:]]* ]]; then
+            typed+=("")
+            starts+=("$i")
+        fi
+        rest=${rest#"${rest%%[![:space:]]*}"}
+        part=${COMP_WORDS[i]}
+        ((i == COMP_CWORD)) && part=$rest
+        typed[-1]+=$part
+        rest=${rest#"$part"}
+    done
+
+    local last=$((${#typed[@]} - 1))
+    for ((i = 1; i <= last; i++)); do
+        case ${typed[i]} in
+            --on | --on-hup | --stop-signal | --stop-timeout | --kill-mode | --group | --parent-death | --map-status)
+                if ((++i == last)); then
+                    _hupwrap_value "${typed[i - 1]}" "${typed[i]}"
+                    return
+                fi
+                ;;
+            --)
+                if ((++i <= last)); then
+                    _hupwrap_command "${starts[i]}" "${typed[last]}"
+                    return
+                fi
+                ;;
+            -?*) ;;
+            -)
+                # An option begins here, if the cursor is behind it; otherwise it is the name of a program.
+                ((i == last)) && break
+                ;;&
+            *)
+                _hupwrap_command "${starts[i]}" "${typed[last]}"
+                return
+                ;;
+        esac
+    done
+
+    case ${typed[last]} in
+        --*=*) _hupwrap_value "${typed[last]%%=*}" "${typed[last]#*=}" ;;
+        *)
+            COMPREPLY=($(compgen -W "--on --on-hup --stop-signal --stop-timeout --kill-mode --group --no-tether
+                --parent-death --map-status -h --help -V --version" -- "${typed[last]}"))
+            ;;
+    esac
+}
+
+# OPTION VALUE: what VALUE can become. Bash replaces what stands behind the last = or :, and wants just that.
+_hupwrap_value()
+{
+    local value=$2 signals="HUP INT QUIT ILL TRAP ABRT BUS FPE USR1 SEGV USR2 PIPE ALRM TERM STKFLT CHLD CONT TSTP
+        TTIN TTOU URG XCPU XFSZ VTALRM PROF WINCH IO PWR SYS RTMIN RTMAX KILL STOP" offers=
+    case $1=$2 in
+        --map-status=*=*) ;;
+        --map-status=*) offers=$(printf '%s= ' $signals) ;;
+        --on=*=forward:* | --on=*=stop:* | --on-hup=forward:* | --on-hup=stop:*)
+            value=${value##*:}
+            offers=$signals
+            ;;
+        --on=*=* | --on-hup=*)
+            value=${value#*=}
+            offers="restart reexec upgrade forward forward: stop stop: ignore"
+            ;;
+        --on=*) offers=$(printf '%s= ' ${signals% KILL*}) ;;
+        --stop-signal=* | --parent-death=*) offers=$signals ;;
+        --stop-timeout=*) offers="never 5s 10s 30s 1m" ;;
+        --kill-mode=*) offers="mixed process group" ;;
+        --group=*) offers="own shared" ;;
+    esac
+    local head=${2%"$value"} breaks=${COMP_WORDBREAKS//[^=:]/}
+    [[ $breaks ]] && head=${head##*[$breaks]}
+    # In --option=VALUE without = among the breaks, bash wants the option too.
+    [[ $breaks != *=* && ${typed[last]} == "$1="* ]] && head=$1=$head
+    [[ $value == SIG* && $offers == HUP* ]] && offers=$(printf 'SIG%s ' $offers)
+    COMPREPLY=($(compgen -P "$head" -W "$offers" -- "$value"))
+    [[ ${COMPREPLY[0]-} == *[=:] ]] && compopt -o nospace
+    return 0
+}
+
+# INDEX CURRENT: completes as if the line began at COMP_WORDS[INDEX]; CURRENT is the word at the cursor.
+_hupwrap_command()
+{
+    if declare -F _comp_command_offset >/dev/null; then
+        _comp_command_offset "$1"
+    elif declare -F _command_offset >/dev/null; then
+        _command_offset "$1"
+    elif (($1 == starts[last])); then
+        compopt -o filenames
+        mapfile -t COMPREPLY < <(compgen -c -d -- "$2")
+    else
+        compopt -o bashdefault -o default
+    fi
+}
+
+complete -F _hupwrap hupwrap

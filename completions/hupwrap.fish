@@ -1,0 +1,103 @@
+# fish completion for hupwrap(1)
+
+# The wrapped command's line, as far as it is typed; false while the cursor is among hupwrap's options.
+function __hupwrap_rest
+    set -l words (commandline -opc)
+    set -e words[1]
+    set -l current (commandline -ct)
+    set -l begun 0
+    while test $begun = 0; and set -q words[1]
+        switch $words[1]
+            case --on --on-hup --stop-signal --stop-timeout --kill-mode --group --parent-death --map-status
+                set -q words[2]; or return 1
+                set -e words[1..2]
+            case --
+                set begun 1
+                set -e words[1]
+            case -
+                set begun 1
+            case '-*'
+                set -e words[1]
+            case '*'
+                set begun 1
+        end
+    end
+    if test $begun = 0; and string match -q -- '-*' $current
+        return 1
+    end
+    string join ' ' -- (string escape -- $words) $current
+end
+
+# What the wrapped command's own completion offers.
+function __hupwrap_command
+    set -l rest (__hupwrap_rest); and complete -C "$rest"
+end
+
+function __hupwrap_options
+    not __hupwrap_rest >/dev/null
+end
+
+# What is typed of an option's value.
+function __hupwrap_typed
+    commandline -ct | string replace -r '^--[a-z-]+=' ''
+end
+
+# The signals, each with $argv[1] in front and $argv[2] behind.
+function __hupwrap_signals
+    set -l front $argv[1]
+    string match -q -- "$front"'SIG*' (__hupwrap_typed); and set front "$front"SIG
+    set -l names HUP INT QUIT ILL TRAP ABRT BUS FPE USR1 SEGV USR2 PIPE ALRM TERM STKFLT CHLD CONT TSTP TTIN TTOU \
+        URG XCPU XFSZ VTALRM PROF WINCH IO PWR SYS RTMIN RTMAX
+    # Those that no program can catch are not for --on SIGNAL=.
+    test "$argv[3]" = catchable; or set -a names KILL STOP
+    printf '%s\n' $front$names$argv[2]
+end
+
+# The actions, with $argv[1] in front.
+function __hupwrap_actions
+    set -l with (__hupwrap_typed | string match -r '^(?:[^=]*=)?(?:forward|stop):')
+    if set -q with[1]
+        __hupwrap_signals $with ''
+        return
+    end
+    printf '%s\t%s\n' \
+        $argv[1]restart 'stop the child, start it again' \
+        $argv[1]reexec 'the same, by the hupwrap file that is there now' \
+        $argv[1]upgrade 'the hupwrap file that is there now takes over, the child lives on' \
+        $argv[1]forward 'pass the signal on' \
+        $argv[1]forward: 'pass another signal on' \
+        $argv[1]stop 'stop the child and end as it ends' \
+        $argv[1]stop: 'the same, by this signal' \
+        $argv[1]ignore nothing
+end
+
+# SIGNAL=, then SIGNAL=ACTION.
+function __hupwrap_on
+    set -l signal (__hupwrap_typed | string match -r '^[^=]*=')
+    if set -q signal[1]
+        __hupwrap_actions $signal
+    else
+        __hupwrap_signals '' = catchable
+    end
+end
+
+# FROM=; TO is a number.
+function __hupwrap_map_status
+    string match -q '*=*' -- (__hupwrap_typed); or __hupwrap_signals '' =
+end
+
+complete -c hupwrap -f -a '(__hupwrap_command)'
+complete -c hupwrap -n __hupwrap_options -l on -x -a '(__hupwrap_on)' -d 'What a signal means to hupwrap'
+complete -c hupwrap -n __hupwrap_options -l on-hup -x -a '(__hupwrap_actions "")' -d 'What HUP means to hupwrap'
+complete -c hupwrap -n __hupwrap_options -l stop-signal -x -a '(__hupwrap_signals "" "")' \
+    -d 'The signal that asks the child to end'
+complete -c hupwrap -n __hupwrap_options -l stop-timeout -x -a 'never 5s 10s 30s 1m' -d 'KILL after this time'
+complete -c hupwrap -n __hupwrap_options -l kill-mode -x -a 'mixed process group' -d 'Who is stopped'
+complete -c hupwrap -n __hupwrap_options -l group -x -a 'own shared' -d 'The process group of the child'
+complete -c hupwrap -n __hupwrap_options -l no-tether -d 'Let the child live on when hupwrap is killed'
+complete -c hupwrap -n __hupwrap_options -l parent-death -x -a '(__hupwrap_signals "" "")' \
+    -d 'What hupwrap gets when its parent ends'
+complete -c hupwrap -n __hupwrap_options -l map-status -x -a '(__hupwrap_map_status)' \
+    -d 'End with another status than the child'
+complete -c hupwrap -n __hupwrap_options -s h -l help -d 'Print the help'
+complete -c hupwrap -n __hupwrap_options -s V -l version -d 'Print the version'

@@ -1,0 +1,202 @@
+//! What was said: the command line as strings. What it means is decided in [`crate::config`].
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{CommandFactory, FromArgMatches, Parser};
+
+/// The command line, word for word. An option that is repeated and is not a list: the last one counts.
+#[derive(Parser, Debug, Default, PartialEq)]
+#[command(
+    name = "hupwrap",
+    version,
+    about = "Supervise one command: pass signals on, end as it ends, restart it on HUP.",
+    override_usage = "hupwrap [OPTIONS] [--] COMMAND [ARG]...",
+    after_help = AFTER_HELP,
+    args_override_self = true,
+    term_width = 100,
+    disable_help_flag = true,
+    disable_version_flag = true,
+)]
+pub struct Args {
+    /// What SIGNAL means to hupwrap (repeatable): restart, reexec, upgrade, forward[:SIG], stop[:SIG] or ignore
+    #[arg(long, value_name = "SIGNAL=ACTION")]
+    pub on: Vec<String>,
+
+    /// The same as --on HUP=ACTION [default: restart]
+    #[arg(long, value_name = "ACTION")]
+    pub on_hup: Vec<String>,
+
+    /// The signal that asks the child to end; CONT follows it [default: TERM]
+    #[arg(long, value_name = "SIG")]
+    pub stop_signal: Option<String>,
+
+    /// KILL after T; 0 is KILL at once [default: 10s for a restart, never when hupwrap was told to stop]
+    #[arg(long, value_name = "T")]
+    pub stop_timeout: Option<String>,
+
+    /// Who is stopped: mixed (the child, then what remains of it), process or group [default: mixed]
+    #[arg(long, value_name = "MODE")]
+    pub kill_mode: Option<String>,
+
+    /// The child's process group: own or shared [default: shared in the foreground of a terminal, else own]
+    #[arg(long, value_name = "WHICH")]
+    pub group: Option<String>,
+
+    /// Let the child live on when hupwrap itself is killed [default: it gets TERM]
+    #[arg(long)]
+    pub no_tether: bool,
+
+    /// Send hupwrap SIG when its own parent ends
+    #[arg(long, value_name = "SIG")]
+    pub parent_death: Option<String>,
+
+    /// End with TO where the child ended with FROM, a status or a signal's name (repeatable): 143=0, TERM=0
+    #[arg(long, value_name = "FROM=TO")]
+    pub map_status: Vec<String>,
+
+    /// Print this help
+    #[arg(short, long)]
+    pub help: bool,
+
+    /// Print the version
+    #[arg(short = 'V', long)]
+    pub version: bool,
+
+    /// The program to supervise, and its arguments
+    #[arg(trailing_var_arg = true, value_name = "COMMAND", hide = true)]
+    pub command: Vec<OsString>,
+}
+
+const AFTER_HELP: &str = "\
+Actions:
+  restart      stop the child, start it again
+  reexec       the same, by the hupwrap file that is there now, under the same pid
+  upgrade      the hupwrap file that is there now takes over, the child lives on
+  forward      pass the signal on (forward:SIG passes SIG on instead)
+  stop         stop the child and end as it ends (stop:SIG stops it by SIG)
+  ignore       nothing
+HUP means restart; TERM, INT and QUIT mean stop; the others are forwarded.
+
+Exit status: the child's, or 128+N where signal N ended it; 125 hupwrap failed, 126 COMMAND cannot be
+executed, 127 COMMAND not found. T is 10s, 1m30s, 250ms, 1.5 (seconds) or never.
+
+Example: hupwrap --on-hup reexec -- php app.php";
+
+/// What a command line asks for.
+#[derive(Debug, PartialEq)]
+pub enum Said {
+    /// Supervise a command.
+    Supervise(Args),
+    /// Print this on stdout, and end with 0.
+    Print(String),
+}
+
+/// Reads a command line, `argv[0]` included.
+///
+/// # Errors
+/// One line that says what is wrong and what would be right.
+pub fn read(argv: &[&OsStr]) -> Result<Said, String> {
+    // Without options there is nothing to parse: clap's pages need not be touched, which is a tenth of the start.
+    let words = argv.get(1..).unwrap_or_default();
+    let command = match words {
+        [first, rest @ ..] if *first == "--" => Some(rest),
+        [first, ..] if !first.as_bytes().starts_with(b"-") => Some(words),
+        _ => None,
+    };
+    match command {
+        Some(words) => {
+            let command = words.iter().map(OsString::from).collect();
+            Ok(Said::Supervise(Args { command, ..Args::default() }))
+        }
+        None => parse(argv),
+    }
+}
+
+fn parse(argv: &[&OsStr]) -> Result<Said, String> {
+    let matches = Args::command().try_get_matches_from(argv);
+    let args = matches.and_then(|matches| Args::from_arg_matches(&matches)).map_err(|error| one_line(&error))?;
+    if args.help {
+        Ok(Said::Print(Args::command().render_long_help().to_string()))
+    } else if args.version {
+        Ok(Said::Print(format!("{}\n", crate::NAME_AND_VERSION)))
+    } else {
+        Ok(Said::Supervise(args))
+    }
+}
+
+/// clap explains over several lines; a log wants one.
+fn one_line(error: &clap::Error) -> String {
+    let context = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.clone()),
+        Some(ContextValue::Strings(texts)) => texts.first().cloned(),
+        _ => None,
+    };
+    let option = context(ContextKind::InvalidArg).unwrap_or_default();
+    match error.kind() {
+        ErrorKind::UnknownArgument => match context(ContextKind::SuggestedArg) {
+            Some(near) => format!("unknown option '{option}'; did you mean '{near}'?"),
+            None => format!("unknown option '{option}'; see 'hupwrap --help'. Options of COMMAND stand behind its name"),
+        },
+        ErrorKind::InvalidUtf8 => "an option's value is not UTF-8; only COMMAND and its arguments may be any bytes".to_owned(),
+        ErrorKind::InvalidValue if context(ContextKind::InvalidValue).is_none_or(|value| value.is_empty()) => {
+            format!("'{option}' needs a value")
+        }
+        ErrorKind::TooManyValues => {
+            let value = context(ContextKind::InvalidValue).unwrap_or_default();
+            format!("'{option}' takes no value, but has '{value}'")
+        }
+        _ => {
+            let text = error.to_string();
+            let first = text.lines().next().unwrap_or_default();
+            format!("{}; see 'hupwrap --help'", first.trim_start_matches("error: "))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(line: &str) -> Vec<&OsStr> {
+        line.split(' ').map(OsStr::new).collect()
+    }
+
+    #[test]
+    fn the_short_way_reads_what_clap_reads() {
+        for line in ["hupwrap ls", "hupwrap ls -l", "hupwrap -- ls -l", "hupwrap -- -x --on", "hupwrap ls -- -l", "hupwrap -- ls -- x", "hupwrap a --on HUP=stop", "hupwrap --"] {
+            assert_eq!(read(&words(line)), parse(&words(line)), "{line}");
+        }
+    }
+
+    #[test]
+    fn options_end_at_the_first_word_that_is_none() {
+        let Ok(Said::Supervise(args)) = read(&words("hupwrap --group own ls --group shared -- -l")) else { panic!() };
+        assert_eq!(args.group.as_deref(), Some("own"));
+        assert_eq!(args.command, words("ls --group shared -- -l"));
+    }
+
+    #[test]
+    fn the_last_of_a_repeated_option_counts() {
+        let Ok(Said::Supervise(args)) = read(&words("hupwrap --group own --group=shared --on A=b --on C=d x")) else { panic!() };
+        assert_eq!(args.group.as_deref(), Some("shared"));
+        assert_eq!(args.on, ["A=b", "C=d"]);
+    }
+
+    #[test]
+    fn an_error_is_one_line_that_helps() {
+        let cases = [
+            ("hupwrap --on-hop restart x", "unknown option '--on-hop'; did you mean '--on-hup'?"),
+            ("hupwrap -x", "unknown option '-x'; see 'hupwrap --help'. Options of COMMAND stand behind its name"),
+            ("hupwrap --group", "'--group <WHICH>' needs a value"),
+            ("hupwrap --no-tether=yes x", "'--no-tether' takes no value, but has 'yes'"),
+        ];
+        for (line, error) in cases {
+            assert_eq!(read(&words(line)), Err(error.to_owned()), "{line}");
+        }
+        let odd = OsStr::from_bytes(b"\xff");
+        let error = read(&[OsStr::new("hupwrap"), OsStr::new("--group"), odd, OsStr::new("x")]).unwrap_err();
+        assert!(error.contains("not UTF-8"), "{error}");
+    }
+}

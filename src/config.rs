@@ -1,0 +1,375 @@
+//! What the command line means: closed enums, checked combinations. Pure.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use crate::cli::Args;
+use crate::signal::Signal;
+use crate::status::Outcome;
+
+/// What a signal sent to hupwrap means.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Meaning {
+    /// The child is stopped, then started again.
+    Restart,
+    /// hupwrap re-executes itself; the new one stops the child and starts it again.
+    Reexec,
+    /// hupwrap re-executes itself; the child lives on.
+    Upgrade,
+    /// The child gets the signal, or another in its place.
+    Forward(Option<Signal>),
+    /// The child is stopped for good, by this signal or by the one of [`Meaning::stop_by`].
+    Stop(Option<Signal>),
+    /// Nothing.
+    Ignore,
+    /// Not caught: the kernel's own default holds. For faults, CHLD, KILL and STOP.
+    LeftAlone,
+}
+
+/// The actions as `--on` takes them. The completions and the man page name the same.
+pub const ACTIONS: [&str; 6] = ["restart", "reexec", "upgrade", "forward", "stop", "ignore"];
+
+impl FromStr for Meaning {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Self, String> {
+        let (name, with) = match word.split_once(':') {
+            Some((name, signal)) => {
+                (name, Some(signal.parse::<Signal>().map_err(|error| format!("'{signal}': {error}"))?))
+            }
+            None => (word, None),
+        };
+        match (name, with) {
+            ("restart", None) => Ok(Self::Restart),
+            // The short name stands for the long one.
+            ("reexec" | "upgrade+restart", None) => Ok(Self::Reexec),
+            ("upgrade", None) => Ok(Self::Upgrade),
+            ("forward", with) => Ok(Self::Forward(with)),
+            ("stop", with) => Ok(Self::Stop(with)),
+            ("ignore", None) => Ok(Self::Ignore),
+            (name, Some(_)) if ACTIONS.contains(&name) => Err(format!("'{name}' takes no signal; forward:SIG and stop:SIG do")),
+            _ => Err(format!("no such action; the actions are {}", ACTIONS.join(", "))),
+        }
+    }
+}
+
+/// What each signal means.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Meanings([Meaning; 65]);
+
+impl Meanings {
+    /// What the signal means.
+    pub fn of(&self, signal: Signal) -> Meaning {
+        self.0.get(signal.index()).copied().unwrap_or(Meaning::LeftAlone)
+    }
+
+    fn set(&mut self, signal: Signal, meaning: Meaning) {
+        if let Some(slot) = self.0.get_mut(signal.index()) {
+            *slot = meaning;
+        }
+    }
+}
+
+impl Default for Meanings {
+    /// The signal table of the contract, section 2.
+    fn default() -> Self {
+        let mut meanings = Self([Meaning::LeftAlone; 65]);
+        for signal in Signal::all() {
+            let meaning = match signal {
+                Signal::HUP => Meaning::Restart,
+                Signal::TERM | Signal::INT | Signal::QUIT => Meaning::Stop(None),
+                Signal::CHLD => Meaning::LeftAlone,
+                _ if signal.is_fault() || !signal.can_be_caught() => Meaning::LeftAlone,
+                _ => Meaning::Forward(None),
+            };
+            meanings.set(signal, meaning);
+        }
+        meanings
+    }
+}
+
+impl fmt::Debug for Meanings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(Signal::all().map(|signal| (signal, self.of(signal)))).finish()
+    }
+}
+
+/// An upper bound on waiting.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Limit {
+    /// No bound.
+    Never,
+    /// At most this long.
+    After(Duration),
+}
+
+/// Who is signalled, and what becomes of the rest of a generation.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum KillMode {
+    /// The child; when it has ended, what remains of its generation.
+    #[default]
+    Mixed,
+    /// Only ever the child.
+    Process,
+    /// The child's whole process group.
+    Group,
+}
+
+/// The process group of the child.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Group {
+    /// The child leads its own.
+    Own,
+    /// It is hupwrap's.
+    Shared,
+}
+
+/// What `--map-status` says: from how a child ended to a status.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct StatusMap(Vec<(Outcome, u8)>);
+
+impl StatusMap {
+    /// The outcome as the world is to see it. Applied once: what comes out is not mapped again.
+    pub fn map(&self, outcome: Outcome) -> Outcome {
+        let to = self.0.iter().rev().find(|(from, _)| *from == outcome).map(|(_, to)| Outcome::Exited(*to));
+        to.unwrap_or(outcome)
+    }
+}
+
+/// Everything the command line decides.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Config {
+    /// What each signal means.
+    pub on: Meanings,
+    /// What asks the child to end.
+    pub stop_signal: Signal,
+    /// The explicit bound on a stop; without one it depends on who asked.
+    pub stop_timeout: Option<Limit>,
+    /// Who is stopped.
+    pub kill_mode: KillMode,
+    /// The child's group, where it was said.
+    pub group: Option<Group>,
+    /// Whether the child gets TERM when hupwrap is killed.
+    pub tether: bool,
+    /// What hupwrap gets when its parent ends.
+    pub parent_death: Option<Signal>,
+    /// How statuses change on the way out.
+    pub map_status: StatusMap,
+    /// The program and its arguments; never empty.
+    pub command: Vec<OsString>,
+}
+
+impl Config {
+    /// Makes sense of the command line.
+    ///
+    /// # Errors
+    /// One line that names the option and its value, and says what would be right.
+    pub fn new(args: Args) -> Result<Self, String> {
+        if args.command.is_empty() {
+            return Err("no command given; usage: hupwrap [OPTIONS] [--] COMMAND [ARG]...".to_owned());
+        }
+        let mut on = Meanings::default();
+        for said in &args.on {
+            let (signal, meaning) = each("--on", said, |said| {
+                let (signal, action) = said.split_once('=').ok_or("want SIGNAL=ACTION, such as USR1=restart")?;
+                let meaning = action.parse::<Meaning>().map_err(|error| format!("'{action}': {error}"))?;
+                Ok::<_, String>((signal.parse::<Signal>().map_err(|error| format!("'{signal}': {error}"))?, meaning))
+            })?;
+            if !signal.can_be_caught() {
+                return Err(format!("--on '{said}': no program can catch {signal}; name another signal"));
+            }
+            on.set(signal, meaning);
+        }
+        if let Some(said) = args.on_hup.last() {
+            on.set(Signal::HUP, each("--on-hup", said, str::parse)?);
+        }
+        let optional = |option, said: &Option<String>| {
+            said.as_deref().map(|said| each(option, said, str::parse::<Signal>)).transpose()
+        };
+        Ok(Self {
+            on,
+            stop_signal: optional("--stop-signal", &args.stop_signal)?.unwrap_or(Signal::TERM),
+            stop_timeout: args.stop_timeout.as_deref().map(|said| each("--stop-timeout", said, limit)).transpose()?,
+            kill_mode: match args.kill_mode.as_deref() {
+                None | Some("mixed") => KillMode::Mixed,
+                Some("process") => KillMode::Process,
+                Some("group") => KillMode::Group,
+                Some(other) => return Err(format!("--kill-mode '{other}': want mixed, process or group")),
+            },
+            group: match args.group.as_deref() {
+                None => None,
+                Some("own") => Some(Group::Own),
+                Some("shared") => Some(Group::Shared),
+                Some(other) => return Err(format!("--group '{other}': want own or shared")),
+            },
+            tether: !args.no_tether,
+            parent_death: optional("--parent-death", &args.parent_death)?,
+            map_status: StatusMap(
+                args.map_status.iter().map(|said| each("--map-status", said, mapping)).collect::<Result<_, _>>()?,
+            ),
+            command: args.command,
+        })
+    }
+}
+
+/// Parses one option's value; the error names both.
+fn each<T, E: fmt::Display>(option: &str, said: &str, parse: impl FnOnce(&str) -> Result<T, E>) -> Result<T, String> {
+    parse(said).map_err(|error| format!("{option} '{said}': {error}"))
+}
+
+fn mapping(said: &str) -> Result<(Outcome, u8), &'static str> {
+    const WANT: &str = "want FROM=TO; FROM is 0 to 255 or a signal's name, TO is 0 to 255";
+    let (from, to) = said.split_once('=').ok_or(WANT)?;
+    let code = |word: &str| match word.bytes().all(|b| b.is_ascii_digit()) {
+        true => word.parse::<u8>().ok(),
+        false => None,
+    };
+    let from = match code(from) {
+        Some(code) => Outcome::Exited(code),
+        // A number is a status, never a signal.
+        None if from.starts_with(|c: char| c.is_ascii_digit()) => return Err(WANT),
+        None => Outcome::Killed(from.parse().map_err(|_| WANT)?),
+    };
+    Ok((from, code(to).ok_or(WANT)?))
+}
+
+/// The longest time anybody means.
+const LONGEST: Duration = Duration::from_secs(10 * 366 * 24 * 60 * 60);
+
+/// Reads a duration of the contract, section 12, or `never`.
+///
+/// # Errors
+/// Says what would be right.
+pub fn limit(said: &str) -> Result<Limit, String> {
+    if said == "never" {
+        return Ok(Limit::Never);
+    }
+    duration(said).map(Limit::After)
+}
+
+/// Reads a duration: `10s`, `1m30s`, `250ms`, a bare number of seconds (`1.5`).
+fn duration(said: &str) -> Result<Duration, String> {
+    const WANT: &str = "want a duration such as 10s, 1m30s, 250ms or 1.5 (seconds)";
+    let bare = !said.is_empty() && said.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+    let seconds = if bare {
+        said.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+    } else {
+        // humantime knows months and years; nobody waits that long, and `1M` is mistyped more often than meant.
+        let unit = |unit: &&str| matches!(*unit, "M" | "month" | "months" | "y" | "yr" | "year" | "years");
+        if let Some(unit) = said.split(|c: char| !c.is_ascii_alphabetic()).find(unit) {
+            let hint = match unit {
+                "M" => format!(": did you mean '{}'?", said.replace('M', "m")),
+                _ => String::new(),
+            };
+            let name = if unit.starts_with(['M', 'm']) { "a month" } else { "a year" };
+            return Err(format!("'{unit}' is {name}, longer than hupwrap waits{hint}"));
+        }
+        humantime::parse_duration(said).ok()
+    };
+    match seconds {
+        Some(time) if time > LONGEST => Err("more than ten years; want a shorter time or, where it makes sense, 'never'".to_owned()),
+        Some(time) => Ok(time),
+        None if bare && said.bytes().filter(|b| *b == b'.').count() <= 1 && said != "." => {
+            Err("more than ten years; want a shorter time or, where it makes sense, 'never'".to_owned())
+        }
+        None => Err(WANT.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(change: impl FnOnce(&mut Args)) -> Result<Config, String> {
+        let mut args = Args { command: vec!["true".into()], ..Args::default() };
+        change(&mut args);
+        Config::new(args)
+    }
+
+    fn on(said: &[&str]) -> Result<Config, String> {
+        config(|args| args.on = said.iter().map(|&said| said.to_owned()).collect())
+    }
+
+    #[test]
+    fn the_signal_table() {
+        let on = config(|_| ()).unwrap().on;
+        for signal in Signal::all() {
+            let want = match signal.number() {
+                1 => Meaning::Restart,
+                2 | 3 | 15 => Meaning::Stop(None),
+                4 | 5 | 6 | 7 | 8 | 11 | 31 | 9 | 17 | 19 => Meaning::LeftAlone,
+                _ => Meaning::Forward(None),
+            };
+            assert_eq!(on.of(signal), want, "{signal}");
+        }
+    }
+
+    #[test]
+    fn the_last_meaning_counts() {
+        let on = on(&["USR1=restart", "sigusr1=stop:KILL", "SEGV=forward", "RTMIN+3=upgrade", "HUP=upgrade+restart"]).unwrap().on;
+        let of = |name: &str| on.of(name.parse().unwrap());
+        assert_eq!(of("USR1"), Meaning::Stop(Some(Signal::KILL)));
+        assert_eq!(of("SEGV"), Meaning::Forward(None));
+        assert_eq!(of("RTMIN+3"), Meaning::Upgrade);
+        assert_eq!(of("HUP"), Meaning::Reexec);
+    }
+
+    #[test]
+    fn a_swap_is_applied_once() {
+        let on = on(&["TERM=forward:INT", "INT=forward:TERM"]).unwrap().on;
+        assert_eq!(on.of(Signal::TERM), Meaning::Forward(Some(Signal::INT)));
+        assert_eq!(on.of(Signal::INT), Meaning::Forward(Some(Signal::TERM)));
+    }
+
+    #[test]
+    fn meanings_that_make_no_sense() {
+        for (said, error) in [
+            ("KILL=stop", "--on 'KILL=stop': no program can catch KILL; name another signal"),
+            ("USR1", "--on 'USR1': want SIGNAL=ACTION, such as USR1=restart"),
+            ("USR1=reboot", "--on 'USR1=reboot': 'reboot': no such action; the actions are restart, reexec, upgrade, forward, stop, ignore"),
+            ("USR1=restart:TERM", "--on 'USR1=restart:TERM': 'restart:TERM': 'restart' takes no signal; forward:SIG and stop:SIG do"),
+        ] {
+            assert_eq!(on(&[said]).unwrap_err(), error);
+        }
+        for said in ["", "=", "USR1=", "=stop", "USR3=stop", "USR1=stop:", "USR1=stop:FOO", "USR1=replace"] {
+            let error = on(&[said]).unwrap_err();
+            assert!(error.starts_with(&format!("--on '{said}': ")), "{error}");
+        }
+    }
+
+    #[test]
+    fn statuses_are_mapped_once_and_the_last_rule_counts() {
+        let map = config(|args| args.map_status = ["143=0", "TERM=7", "7=8", "1=2", "1=3"].map(str::to_owned).to_vec()).unwrap().map_status;
+        assert_eq!(map.map(Outcome::Exited(143)), Outcome::Exited(0));
+        assert_eq!(map.map(Outcome::Killed(Signal::TERM)), Outcome::Exited(7));
+        assert_eq!(map.map(Outcome::Exited(1)), Outcome::Exited(3));
+        assert_eq!(map.map(Outcome::Exited(9)), Outcome::Exited(9));
+        assert_eq!(map.map(Outcome::Killed(Signal::KILL)), Outcome::Killed(Signal::KILL));
+        for said in ["", "=", "1", "1=", "=1", "256=0", "0=256", "FOO=0", "0=TERM", "-1=0", "+1=0", "1=+0"] {
+            let error = config(|args| args.map_status = vec![said.to_owned()]).unwrap_err();
+            assert!(error.contains("want FROM=TO"), "{said}: {error}");
+        }
+    }
+
+    #[test]
+    fn durations() {
+        let good = [("10s", 10_000), ("1m30s", 90_000), ("250ms", 250), ("1.5", 1500), ("0", 0), ("0s", 0), ("2h", 7_200_000), ("1m 30s", 90_000), ("3", 3000), (".5", 500), ("1min", 60_000)];
+        for (said, millis) in good {
+            assert_eq!(limit(said), Ok(Limit::After(Duration::from_millis(millis))), "{said}");
+        }
+        assert_eq!(limit("never"), Ok(Limit::Never));
+    }
+
+    #[test]
+    fn durations_nobody_means() {
+        for said in ["", " ", ".", "-1", "-1s", "s", "1x", "1e3", "inf", "NaN", "1.2.3", "1M", "2months", "1y", "1year", "11y", "4000d", "18446744073709551615s", "99999999999999999999", "18446744073709551615h", "1s1M", "\u{661}s", "Never"] {
+            let error = limit(said).unwrap_err();
+            assert!(!error.contains('\n'), "{said}: {error}");
+        }
+        assert_eq!(limit("1M"), Err("'M' is a month, longer than hupwrap waits: did you mean '1m'?".to_owned()));
+        assert!(limit("99999999999999999999").unwrap_err().contains("ten years"));
+        assert!(limit("4000d").unwrap_err().contains("ten years"));
+    }
+}

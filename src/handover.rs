@@ -1,0 +1,208 @@
+//! The state that crosses a re-exec, as bytes: a first line with the format's number, then a line for each fact. A fact
+//! that is not known is skipped, so a newer hupwrap may add some. Pure.
+
+use std::fmt::Write as _;
+use std::str::FromStr;
+use std::time::Duration;
+
+use crate::machine::{Kind, Snapshot};
+use crate::signal::SignalSet;
+
+/// The format written here. It grows when an older reader would misunderstand.
+const FORMAT: u32 = 1;
+/// The formats understood here.
+const UNDERSTOOD: &[u32] = &[FORMAT];
+/// What stands in front of the formats in an introduction.
+const UNDERSTANDS: &str = " understands handover";
+
+/// Everything a re-executed hupwrap must know that neither its command line nor the kernel tells.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Handover {
+    /// Name and version of the hupwrap that wrote it.
+    pub writer: String,
+    /// The machine's part.
+    pub machine: Snapshot,
+    /// The child's pid.
+    pub child: Option<i32>,
+    /// Whether child and hupwrap share a process group.
+    pub shared_group: bool,
+    /// Whether hupwrap had a terminal at birth.
+    pub had_terminal: bool,
+    /// The signals that were blocked at birth.
+    pub mask: SignalSet,
+    /// Whether SIGCHLD was ignored at birth.
+    pub chld_ignored: bool,
+    /// Children that are not hupwrap's: they were there before.
+    pub strangers: Vec<i32>,
+}
+
+/// What a hupwrap answers to a probe: name, version, and the formats it understands.
+pub fn introduction() -> String {
+    let mut text = format!("{}{UNDERSTANDS}", crate::NAME_AND_VERSION);
+    for format in UNDERSTOOD {
+        let _ = write!(text, " {format}");
+    }
+    text.push('\n');
+    text
+}
+
+/// Whether an answer to a probe is that of a hupwrap that will understand us.
+///
+/// # Errors
+/// Says what is wrong with it.
+pub fn check_introduction(answer: &[u8]) -> Result<(), String> {
+    let text = String::from_utf8_lossy(answer);
+    let line = text.lines().next().unwrap_or_default();
+    let Some((name, formats)) = line.split_once(UNDERSTANDS).filter(|(name, _)| name.starts_with("hupwrap ")) else {
+        let shown: String = line.chars().filter(|c| !c.is_control()).take(120).collect();
+        return Err(if shown.is_empty() { "it answers nothing".to_owned() } else { format!("it answers '{shown}'") });
+    };
+    match formats.split(' ').any(|format| format.parse() == Ok(FORMAT)) {
+        true => Ok(()),
+        false => Err(format!("{name} does not understand the state of {}", crate::NAME_AND_VERSION)),
+    }
+}
+
+impl Handover {
+    /// As bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut text = format!("{FORMAT}\n");
+        let mut fact = |name: &str, value: &dyn std::fmt::Display| {
+            let _ = writeln!(text, "{name} {value}");
+        };
+        let machine = &self.machine;
+        fact("writer", &self.writer);
+        fact("child_runs", &machine.child_runs);
+        fact("kind", &machine.kind.name());
+        fact("generation", &machine.generation);
+        fact("failed_starts", &machine.failed_starts);
+        fact("shared_group", &self.shared_group);
+        fact("had_terminal", &self.had_terminal);
+        fact("mask", &self.mask.bits());
+        fact("chld_ignored", &self.chld_ignored);
+        if let Some(kind) = machine.again {
+            fact("again", &kind.name());
+        }
+        if let Some(child) = self.child {
+            fact("child", &child);
+        }
+        let times = [
+            ("retry_at", machine.retry_at),
+            ("first_start", machine.first_start),
+            ("interrupted", machine.interrupted),
+            ("terminal_gone", machine.terminal_gone),
+        ];
+        for (name, time) in times {
+            if let Some(time) = time {
+                fact(name, &time.as_nanos());
+            }
+        }
+        for stranger in &self.strangers {
+            fact("stranger", stranger);
+        }
+        text.into_bytes()
+    }
+
+    /// Reads it back.
+    ///
+    /// # Errors
+    /// Says what is missing or not understood.
+    pub fn decode(bytes: &[u8]) -> Result<Self, String> {
+        let text = std::str::from_utf8(bytes).map_err(|_| "it is not UTF-8".to_owned())?;
+        let (format, facts) = text.split_once('\n').unwrap_or((text, ""));
+        if !format.parse().is_ok_and(|format| UNDERSTOOD.contains(&format)) {
+            return Err(format!("its format is '{format}'"));
+        }
+        let facts: Vec<(&str, &str)> = facts.lines().filter_map(|line| line.split_once(' ')).collect();
+        let find = |name: &str| facts.iter().find(|(known, _)| *known == name).map(|(_, value)| *value);
+        fn must<T: FromStr>(name: &str, value: Option<&str>) -> Result<T, String> {
+            value.and_then(|value| value.parse().ok()).ok_or_else(|| format!("it has no '{name}'"))
+        }
+        let time = |name| find(name).and_then(|value| value.parse().ok()).map(Duration::from_nanos);
+        Ok(Self {
+            writer: must("writer", find("writer"))?,
+            machine: Snapshot {
+                child_runs: must("child_runs", find("child_runs"))?,
+                retry_at: time("retry_at"),
+                kind: find("kind").and_then(Kind::named).ok_or("it has no 'kind'")?,
+                again: find("again").and_then(Kind::named),
+                generation: must("generation", find("generation"))?,
+                failed_starts: must("failed_starts", find("failed_starts"))?,
+                first_start: time("first_start"),
+                interrupted: time("interrupted"),
+                terminal_gone: time("terminal_gone"),
+            },
+            child: find("child").and_then(|value| value.parse().ok()),
+            shared_group: must("shared_group", find("shared_group"))?,
+            had_terminal: must("had_terminal", find("had_terminal"))?,
+            mask: SignalSet::from_bits(must("mask", find("mask"))?),
+            chld_ignored: must("chld_ignored", find("chld_ignored"))?,
+            strangers: facts.iter().filter(|(name, _)| *name == "stranger").filter_map(|(_, pid)| pid.parse().ok()).collect(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> Handover {
+        Handover {
+            writer: "hupwrap 9.9.9".to_owned(),
+            machine: Snapshot {
+                child_runs: true,
+                retry_at: Some(Duration::from_nanos(u64::MAX)),
+                kind: Kind::Reexec,
+                again: Some(Kind::Restart),
+                generation: u64::MAX,
+                failed_starts: u32::MAX,
+                first_start: Some(Duration::ZERO),
+                interrupted: Some(Duration::from_nanos(1)),
+                terminal_gone: Some(Duration::from_secs(2)),
+            },
+            child: Some(4711),
+            shared_group: true,
+            had_terminal: false,
+            mask: SignalSet::ALL,
+            chld_ignored: true,
+            strangers: vec![1, 2],
+        }
+    }
+
+    #[test]
+    fn what_was_written_is_read_back() {
+        let full = sample();
+        assert_eq!(Handover::decode(&full.encode()), Ok(full.clone()));
+        let machine = Snapshot { retry_at: None, again: None, first_start: None, interrupted: None, terminal_gone: None, ..full.machine.clone() };
+        let bare = Handover { machine, child: None, strangers: vec![], ..full };
+        assert_eq!(Handover::decode(&bare.encode()), Ok(bare));
+    }
+
+    #[test]
+    fn facts_of_a_newer_hupwrap_are_skipped() {
+        let mut bytes = sample().encode();
+        bytes.extend(b"moon full\n\nodd\n");
+        assert_eq!(Handover::decode(&bytes), Ok(sample()));
+    }
+
+    #[test]
+    fn a_torn_or_foreign_state_is_refused() {
+        let bytes = sample().encode();
+        for len in 0..60 {
+            assert!(Handover::decode(bytes.get(..len).unwrap()).is_err());
+        }
+        assert_eq!(Handover::decode(b"2\nwriter x\n"), Err("its format is '2'".to_owned()));
+        assert!(Handover::decode(b"\xff").is_err());
+    }
+
+    #[test]
+    fn introductions() {
+        assert_eq!(check_introduction(introduction().as_bytes()), Ok(()));
+        assert_eq!(check_introduction(b"hupwrap 7.0.0 understands handover 5 1 3\nmore"), Ok(()));
+        for bad in [&b""[..], b"\n", b"garbage", b"\xff\x1b[31m\0", b"hupwrap 0.1.0\n", b"x understands handover 1"] {
+            assert!(check_introduction(bad).unwrap_err().starts_with("it answers "));
+        }
+        let error = check_introduction(b"hupwrap 0.0.1 understands handover 0 11").unwrap_err();
+        assert!(error.starts_with("hupwrap 0.0.1 does not understand"), "{error}");
+    }
+}

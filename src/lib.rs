@@ -1,0 +1,75 @@
+//! hupwrap: a supervisor for one command.
+//!
+//! A pure machine decides, a thin driver does. The rooms, and what each may touch:
+//!
+//! | room | purpose | touches |
+//! |---|---|---|
+//! | [`cli`] | what was said | strings |
+//! | [`config`] | what it means | nothing |
+//! | [`signal`], [`status`] | names, numbers, exit codes | nothing |
+//! | [`machine`] | the decisions | nothing; time is an argument |
+//! | [`handover`] | the state that crosses a re-exec, as bytes | nothing |
+//! | [`sys`] | system calls, the only `unsafe` | the kernel |
+//! | [`driver`] | carries out what the machine orders | machine and sys |
+//! | [`report`] | the lines for people | stderr |
+
+pub mod cli;
+pub mod config;
+pub mod driver;
+pub mod handover;
+pub mod machine;
+pub mod report;
+pub mod signal;
+pub mod status;
+pub mod sys;
+
+use std::ffi::{c_char, c_int};
+
+use crate::cli::Said;
+use crate::config::Config;
+use crate::driver::Driver;
+use crate::signal::SignalSet;
+use crate::status::{Ending, OWN_FAILURE};
+use crate::sys::birth::Birth;
+
+/// What `--version` prints, and how a re-executed hupwrap calls itself.
+pub const NAME_AND_VERSION: &str = concat!("hupwrap ", env!("CARGO_PKG_VERSION"));
+
+/// The signals blocked from the first instruction on: all but the faults.
+pub const BLOCKED_AT_BIRTH: SignalSet = SignalSet::ALL_BUT_FAULTS;
+
+/// Runs the program from its first to its last instruction; the status is for libc to exit with.
+///
+/// # Safety
+/// `argv` and `envp` are those of `main`, unchanged; [`BLOCKED_AT_BIRTH`] is blocked, and `mask` was before.
+#[allow(unsafe_code)]
+pub unsafe fn run(argc: c_int, argv: *const *const c_char, envp: *const *const c_char, mask: u64) -> c_int {
+    // SAFETY: the caller's promise is the one Birth wants.
+    let birth = unsafe { Birth::new(argc, argv, envp, SignalSet::from_bits(mask)) };
+    match life(birth) {
+        Ok(ending) => sys::finish::end(ending),
+        Err(error) => {
+            report::complain(&error);
+            sys::finish::end(Ending::Own(OWN_FAILURE))
+        }
+    }
+}
+
+fn life(mut birth: Birth) -> Result<Ending, String> {
+    let adopted = sys::reexec::adopt(&mut birth)?;
+    let probed = birth.take_probe_flag();
+    match cli::read(&birth.words())? {
+        Said::Print(text) => {
+            report::print(&text);
+            Ok(Ending::Own(0))
+        }
+        Said::Supervise(args) => {
+            let config = Config::new(args)?;
+            if probed {
+                report::print(&handover::introduction());
+                return Ok(Ending::Own(0));
+            }
+            Ok(Driver::new(config, birth, adopted)?.run())
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! What the world tells the machine: facts, in the past tense.
+
+use std::time::Duration;
+
+use crate::signal::Signal;
+use crate::status::Outcome;
+
+/// Who sent a signal.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Sender {
+    /// The kernel, on behalf of the terminal for instance (`si_code` is SI_KERNEL).
+    Kernel,
+    /// A process, by `kill(2)` or its kin.
+    Process,
+}
+
+/// Why a program could not be started.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct StartError {
+    /// The exit status it makes: 126 or 127.
+    pub code: u8,
+    /// Whether another try may do, though nobody mends anything: EAGAIN, ENOMEM and the like.
+    pub transient: bool,
+    /// Names the command and what is wrong with it.
+    pub reason: String,
+}
+
+/// Something that happened.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Event {
+    /// hupwrap is ready to supervise; the signals that came until now were told before.
+    Began,
+    /// This is a re-executed hupwrap, and has taken over.
+    Adopted {
+        /// Name and version of the one before.
+        before: String,
+    },
+    /// A signal came.
+    Signal {
+        /// Which.
+        signal: Signal,
+        /// From whom.
+        sender: Sender,
+        /// Whether hupwrap had a controlling terminal that is no more. Only looked at for HUP.
+        hung_up: bool,
+    },
+    /// The session's leader ended and the terminal is no more, though no signal said so.
+    TerminalGone,
+    /// The child that was ordered exists; it has not executed the program yet.
+    Started,
+    /// The child executes the program.
+    Executed,
+    /// There is no child after all.
+    StartFailed(StartError),
+    /// The child was stopped by this signal, and can go on.
+    ChildStopped(Signal),
+    /// The child is no more, and was reaped.
+    ChildEnded(Outcome),
+    /// Processes of the child's generation remain.
+    RestRemains,
+    /// No process of the child's generation remains.
+    RestGone,
+    /// The free checks passed: the program can be executed.
+    Checked,
+    /// Something was found wrong before anything was touched.
+    Refused(String),
+    /// The new hupwrap file runs and understands us.
+    Proven,
+    /// hupwrap itself was stopped for so long.
+    Resumed(Duration),
+    /// Time passed.
+    Tick,
+}

@@ -1,0 +1,41 @@
+//! The only room with system calls and `unsafe`. Each block says why it is sound; each function says what it does to
+//! the process.
+
+#![allow(unsafe_code)]
+
+pub mod birth;
+pub mod clock;
+pub mod finish;
+pub mod process;
+pub mod reexec;
+pub mod signals;
+pub mod spawn;
+pub mod terminal;
+
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, fcntl};
+use nix::libc;
+
+/// A process id.
+pub type Pid = libc::pid_t;
+
+/// Moves a descriptor above 2, close-on-exec. Where hupwrap was started with a standard descriptor closed, the next one
+/// opened takes its number, and messages or the child's output would go there.
+fn above_stdio(fd: OwnedFd) -> nix::Result<OwnedFd> {
+    if fd.as_raw_fd() > 2 {
+        return Ok(fd);
+    }
+    let moved = fcntl(&fd, FcntlArg::F_DUPFD_CLOEXEC(3))?;
+    // SAFETY: fcntl has just made it, and nothing else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(moved) })
+}
+
+/// Takes what a system call that makes a descriptor returned.
+fn new_fd(returned: libc::c_long) -> nix::Result<OwnedFd> {
+    let fd = Errno::result(returned)?;
+    let fd = RawFd::try_from(fd).map_err(|_| Errno::EBADF)?;
+    // SAFETY: the kernel has just made it, and nothing else owns it.
+    above_stdio(unsafe { OwnedFd::from_raw_fd(fd) })
+}

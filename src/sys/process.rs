@@ -1,0 +1,150 @@
+//! Children and their descendants.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::fd::AsRawFd;
+
+use nix::errno::Errno;
+use nix::libc;
+
+use crate::signal::Signal;
+use crate::status::Change;
+use crate::sys::{Pid, new_fd, signals};
+
+/// Makes hupwrap the one that orphans of its descendants are given to (`PR_SET_CHILD_SUBREAPER`). Pid 1 is it already.
+pub fn become_subreaper() {
+    // SAFETY: changes nothing but that. It cannot fail on Linux 3.4 or later.
+    unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) };
+}
+
+/// Has the kernel send `signal` when the parent ends. Returns whether it is still there, which is the one at birth.
+pub fn follow_parent(signal: Signal, parent_at_birth: Pid) -> bool {
+    // SAFETY: changes nothing but that; the signal is valid.
+    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, signal.number(), 0, 0, 0) };
+    // SAFETY: has no preconditions.
+    unsafe { libc::getppid() == parent_at_birth }
+}
+
+/// Takes the next child that changed, if one did. A child that has ended is reaped: its pid means nothing afterwards.
+pub fn reap() -> Option<(Pid, Change)> {
+    loop {
+        let mut word = 0;
+        // SAFETY: the pointer is to an int of ours.
+        let pid = unsafe { libc::waitpid(-1, &raw mut word, libc::WNOHANG | libc::WUNTRACED) };
+        if pid <= 0 {
+            return None;
+        }
+        if let Some(change) = Change::from_word(word) {
+            return Some((pid, change));
+        }
+    }
+}
+
+/// Waits for one child that is about to end.
+pub fn reap_dying(pid: Pid) {
+    let mut word = 0;
+    // SAFETY: the pointer is to an int of ours.
+    while unsafe { libc::waitpid(pid, &raw mut word, 0) } < 0 && Errno::last() == Errno::EINTR {}
+}
+
+/// Whether this process has any child, alive or unreaped.
+pub fn has_children() -> bool {
+    let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    // SAFETY: the struct is plain data, for which zero is valid.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    // SAFETY: the pointer is to a struct of ours.
+    unsafe { libc::waitid(libc::P_ALL, 0, &raw mut info, flags) == 0 }
+}
+
+/// A process that was seen alive: a pid alone may by now mean another.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Seen {
+    /// Its pid.
+    pub pid: Pid,
+    parent: Pid,
+    began: u64,
+}
+
+impl Seen {
+    /// Reads `/proc/PID/stat` (`proc(5)`). None where it is gone, or dead and unreaped.
+    fn at(pid: Pid) -> Option<Self> {
+        let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
+        // The name, field 2, stands in parentheses and may hold anything, those included.
+        let end = stat.iter().rposition(|byte| *byte == b')')?;
+        let rest = std::str::from_utf8(stat.get(end.checked_add(2)?..)?).ok()?;
+        let mut fields = rest.split(' ');
+        let state = fields.next()?;
+        let parent = fields.next()?.parse().ok()?;
+        // Field 22, of which 3 and 4 are read.
+        let began = fields.nth(17)?.parse().ok()?;
+        (!matches!(state, "Z" | "X")).then_some(Self { pid, parent, began })
+    }
+
+    /// Sends it a signal, and nothing to another process that has its pid by now.
+    ///
+    /// # Errors
+    /// EPERM. That it is gone is none.
+    pub fn kill(&self, signal: Signal) -> nix::Result<()> {
+        // SAFETY: has no preconditions.
+        let handle = match new_fd(unsafe { libc::syscall(libc::SYS_pidfd_open, self.pid, 0) }) {
+            Ok(handle) => handle,
+            Err(Errno::ESRCH) => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        // The handle keeps the pid from being used again; was it already?
+        if Self::at(self.pid).is_none_or(|now| now.began != self.began) {
+            return Ok(());
+        }
+        let (fd, number) = (handle.as_raw_fd(), signal.number());
+        // SAFETY: the descriptor is a pidfd; the null pointer asks for what kill(2) would say of the sender.
+        let sent = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd, number, std::ptr::null::<libc::siginfo_t>(), 0) };
+        match Errno::result(sent) {
+            Ok(_) | Err(Errno::ESRCH) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// The living children of this process.
+pub fn children() -> Vec<Pid> {
+    // SAFETY: has no preconditions.
+    let own_pid = unsafe { libc::getpid() };
+    everyone().unwrap_or_default().iter().filter(|seen| seen.parent == own_pid).map(|seen| seen.pid).collect()
+}
+
+/// The living descendants of this process, without the children in `except` and what descends from them. None where
+/// there is no /proc.
+pub fn descendants(except: &[Pid]) -> Option<Vec<Seen>> {
+    if !has_children() {
+        return Some(Vec::new());
+    }
+    let mut by_parent: BTreeMap<Pid, Vec<Seen>> = BTreeMap::new();
+    for seen in everyone()? {
+        by_parent.entry(seen.parent).or_default().push(seen);
+    }
+    // SAFETY: has no preconditions.
+    let mut parents = vec![unsafe { libc::getpid() }];
+    let mut found = Vec::new();
+    while let Some(parent) = parents.pop() {
+        for seen in by_parent.remove(&parent).unwrap_or_default() {
+            if !except.contains(&seen.pid) {
+                parents.push(seen.pid);
+                found.push(seen);
+            }
+        }
+    }
+    Some(found)
+}
+
+fn everyone() -> Option<Vec<Seen>> {
+    let entries = fs::read_dir("/proc").ok()?;
+    let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let all: Vec<Seen> = pids.filter_map(Seen::at).collect();
+    // An empty directory is no /proc.
+    (!all.is_empty()).then_some(all)
+}
+
+/// Sends a signal to every process of the pid namespace, as pid 1 may. For where there is no /proc.
+pub fn kill_everyone(signal: Signal) {
+    let _ = signals::kill(-1, signal);
+}

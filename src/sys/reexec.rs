@@ -1,0 +1,215 @@
+//! Re-executing hupwrap: finding its file, proving that it runs, handing the state over, and adopting it.
+
+use std::ffi::{CStr, CString, OsStr};
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::ptr;
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, FdFlag, OFlag, SealFlag, fcntl, open};
+use nix::libc;
+use nix::sys::stat::{FileStat, Mode, stat};
+
+use crate::handover::{Handover, check_introduction};
+use crate::signal::Signal;
+use crate::status::Outcome;
+use crate::sys::birth::{Birth, PROBE_FLAG};
+use crate::sys::spawn::{Order, Spawned, explain, pipe, spawn};
+use crate::sys::{Pid, above_stdio, new_fd, signals};
+
+/// The variable that carries the state's descriptor over the exec: the pid it is meant for, and the number.
+const VARIABLE: &str = "HUPWRAP_HANDOVER";
+
+/// Where hupwrap's own file is looked for: the path it was started by, which a deploy may by now have given another
+/// file. `/proc/self/exe` would be the old one, or the loader.
+pub struct Origin(Vec<CString>);
+
+impl Origin {
+    /// Reads it off `AT_EXECFN` (`getauxval(3)`), at birth: the environment's idea of the working directory may change.
+    pub fn new(birth: &Birth) -> Self {
+        // SAFETY: has no preconditions.
+        let address = unsafe { libc::getauxval(libc::AT_EXECFN) };
+        let started_by = match address {
+            0 => birth.argv.first().copied().unwrap_or_default(),
+            // SAFETY: the kernel puts a string there that lives as long as the process.
+            _ => unsafe { CStr::from_ptr(ptr::with_exposed_provenance(address as usize)) },
+        };
+        // In `#!/usr/bin/hupwrap` it is the script, which then also is among the arguments; argv[0] is the interpreter.
+        let by_script = birth.argv.iter().skip(1).take(2).any(|arg| *arg == started_by);
+        let path = if by_script { birth.argv.first().copied().unwrap_or_default() } else { started_by };
+        let mut places = vec![path.to_owned()];
+        if !path.to_bytes().starts_with(b"/") {
+            // As the user meant it: by the name of the directory, where a deploy may have moved a link meanwhile.
+            let named = birth.var("PWD").filter(|pwd| pwd.starts_with(b"/") && same_file(pwd, b"."));
+            if let Some(absolute) = named.and_then(|pwd| CString::new([pwd, b"/", path.to_bytes()].concat()).ok()) {
+                places.insert(0, absolute);
+            }
+        }
+        Self(places)
+    }
+
+    fn find(&self) -> Result<(&CStr, FileStat), String> {
+        let mut error = (Errno::ENOENT, c"");
+        for place in &self.0 {
+            match stat(place.as_c_str()) {
+                Ok(found) => return Ok((place, found)),
+                Err(Errno::ENOENT) if !error.1.is_empty() => {}
+                Err(new) => error = (new, place),
+            }
+        }
+        Err(explain(word(error.1), None, error.0).reason)
+    }
+}
+
+fn same_file(one: &[u8], other: &[u8]) -> bool {
+    let identity = |path| stat(OsStr::from_bytes(path)).map(|found| (found.st_dev, found.st_ino));
+    identity(one).is_ok_and(|one| identity(other) == Ok(one))
+}
+
+fn word(path: &CStr) -> &OsStr {
+    OsStr::from_bytes(path.to_bytes())
+}
+
+/// A new hupwrap file that is asked, as a process, whether it runs and understands this hupwrap.
+pub struct Probe {
+    spawned: Spawned,
+    answer: OwnedFd,
+    file: CString,
+    identity: FileStat,
+}
+
+impl Probe {
+    /// Starts it, with the arguments that it would have to understand.
+    ///
+    /// # Errors
+    /// Says why it cannot be started.
+    pub fn new(origin: &Origin, birth: &Birth) -> Result<Self, String> {
+        let (file, identity) = origin.find()?;
+        let failed = |error: Errno| explain(word(file), Some(file), error).reason;
+        let null = open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty()).and_then(above_stdio).map_err(failed)?;
+        let (answer, output) = pipe().map_err(failed)?;
+        let first = birth.argv.first().copied().unwrap_or(c"hupwrap");
+        let rest = birth.argv.iter().skip(1).copied();
+        let order = Order {
+            program: file.to_owned(),
+            argv: [first, PROBE_FLAG].into_iter().chain(rest).map(CStr::to_owned).collect(),
+            env: birth.env.clone(),
+            own_env: Vec::new(),
+            mask: birth.mask,
+            chld_ignored: false,
+            // Ctrl-C is not meant for it.
+            own_group: true,
+            tether: Some(Signal::KILL),
+            stdio: Some([null.as_raw_fd(), output.as_raw_fd(), output.as_raw_fd()]),
+        };
+        let spawned = spawn(order).map_err(failed)?;
+        Ok(Self { spawned, answer, file: file.to_owned(), identity })
+    }
+
+    /// Its pid.
+    pub fn pid(&self) -> Pid {
+        self.spawned.pid
+    }
+
+    /// Ends it, and what it may have started. It is reaped as any other child.
+    pub fn kill(&self) {
+        let _ = signals::kill(-self.pid(), Signal::KILL);
+        let _ = signals::kill(self.pid(), Signal::KILL);
+    }
+
+    /// What its end means.
+    ///
+    /// # Errors
+    /// Says what is wrong with it.
+    pub fn verdict(&self, outcome: Outcome) -> Result<(), String> {
+        let name = self.file.to_string_lossy();
+        if let Some(Err(error)) = self.spawned.executed() {
+            return Err(explain(word(&self.file), Some(&self.file), error).reason);
+        }
+        let mut answer = [0; 4096];
+        let read = nix::unistd::read(&self.answer, &mut answer).unwrap_or(0);
+        let answer = answer.get(..read).unwrap_or_default();
+        match outcome {
+            Outcome::Exited(0) => check_introduction(answer).map_err(|error| format!("{name} is no hupwrap: {error}")),
+            // A hupwrap that refuses the command line, or the loader, has said why.
+            Outcome::Exited(code) => {
+                let text = String::from_utf8_lossy(answer);
+                let line: String = text.lines().next().unwrap_or_default().chars().filter(|c| !c.is_control()).take(160).collect();
+                let colon = if line.is_empty() { "" } else { ": " };
+                Err(format!("{name} does not run: it ended with {code}{colon}{line}"))
+            }
+            Outcome::Killed(signal) => Err(format!("{name} does not run: {signal} ended it")),
+        }
+    }
+
+    /// Executes the file that was proven, in this process. Comes back only with the reason why it could not.
+    pub fn exec(&self, birth: &Birth, state: &Handover) -> String {
+        let name = self.file.to_string_lossy();
+        let facts = |found: &FileStat| {
+            (found.st_dev, found.st_ino, found.st_size, found.st_mtime, found.st_mtime_nsec, found.st_ctime, found.st_ctime_nsec)
+        };
+        if stat(self.file.as_c_str()).is_ok_and(|found| facts(&found) != facts(&self.identity)) {
+            return format!("{name} changed while it was checked");
+        }
+        let memory = match seal(&state.encode()) {
+            Ok(memory) => memory,
+            Err(error) => return format!("the state cannot be handed over: {}", error.desc()),
+        };
+        // Of fixed width, so that environment and arguments are as long after a thousand times as after one.
+        let Ok(variable) = CString::new(format!("{VARIABLE}={:010}:{:010}", birth.pid, memory.as_raw_fd())) else {
+            return "the state cannot be handed over".to_owned();
+        };
+        let end = [ptr::null()];
+        let argv: Vec<_> = birth.argv.iter().map(|arg| arg.as_ptr()).chain(end).collect();
+        let env: Vec<_> = birth.env.iter().map(|var| var.as_ptr()).chain([variable.as_ptr()]).chain(end).collect();
+        // The descriptor alone crosses; when exec fails it is closed here, and no child inherits it.
+        let _ = fcntl(&memory, FcntlArg::F_SETFD(FdFlag::empty()));
+        // SAFETY: all three are as execve(2) wants them, and what they point to is alive.
+        unsafe { libc::execve(self.file.as_ptr(), argv.as_ptr(), env.as_ptr()) };
+        explain(word(&self.file), Some(&self.file), Errno::last()).reason
+    }
+}
+
+fn seal(bytes: &[u8]) -> nix::Result<OwnedFd> {
+    let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
+    // SAFETY: the name is a string that ends with NUL.
+    let memory = new_fd(unsafe { libc::syscall(libc::SYS_memfd_create, c"hupwrap".as_ptr(), flags) })?;
+    let mut file = File::from(memory);
+    file.write_all(bytes).map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(0)))?;
+    fcntl(&file, FcntlArg::F_ADD_SEALS(SealFlag::all()))?;
+    Ok(file.into())
+}
+
+/// Takes over from the hupwrap that executed this one, if one did: what it left, and the facts of its birth.
+///
+/// # Errors
+/// It left something that cannot be read. The probe is there so that this does not happen.
+pub fn adopt(birth: &mut Birth) -> Result<Option<Handover>, String> {
+    // The child must not see it, whoever set it.
+    let Some(value) = birth.take_var(VARIABLE) else { return Ok(None) };
+    let Some(memory) = std::str::from_utf8(value).ok().and_then(|value| meant_for(value, birth.pid)) else {
+        return Ok(None);
+    };
+    let unreadable = |error: &dyn std::fmt::Display| format!("the state of the hupwrap before this one cannot be read: {error}");
+    let mut bytes = Vec::new();
+    // The descriptor's place in the file is at its end: it was written through it.
+    let mut file = File::from(memory);
+    std::io::Seek::rewind(&mut file).and_then(|()| file.read_to_end(&mut bytes)).map_err(|error| unreadable(&error))?;
+    let state = Handover::decode(&bytes).map_err(|error| unreadable(&error))?;
+    birth.mask = state.mask;
+    birth.chld_ignored = state.chld_ignored;
+    Ok(Some(state))
+}
+
+/// The descriptor that a variable names, if it is for this process and is what [`seal`] makes.
+fn meant_for(value: &str, own_pid: Pid) -> Option<OwnedFd> {
+    let (pid, fd) = value.split_once(':')?;
+    let (pid, fd): (Pid, RawFd) = (pid.parse().ok()?, fd.parse().ok()?);
+    // SAFETY: has no preconditions; a descriptor that is none gives an error.
+    let seals = unsafe { libc::fcntl(fd, libc::F_GET_SEALS) };
+    let sealed = seals >= 0 && SealFlag::from_bits_truncate(seals).contains(SealFlag::F_SEAL_WRITE);
+    // SAFETY: it was opened by the hupwrap before this one, for this one alone.
+    (pid == own_pid && sealed).then(|| unsafe { OwnedFd::from_raw_fd(fd) })
+}

@@ -1,0 +1,137 @@
+//! Signals in and out. They stay blocked for ever and are read from a signalfd: no handler is installed, so the child
+//! inherits every disposition untouched, and what is pending crosses an exec.
+
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::ptr;
+
+use nix::errno::Errno;
+use nix::libc;
+
+use crate::machine::event::Sender;
+use crate::signal::{Signal, SignalSet};
+use crate::sys::{Pid, new_fd};
+
+/// The kernel's idea of how long a signal set is. glibc's wrappers hide signals 32 and 33; the child's mask must not
+/// lose them, so they are gone round.
+const SET_SIZE: usize = size_of::<u64>();
+
+/// A signal that was read.
+#[derive(Clone, Copy, Debug)]
+pub struct Received {
+    /// Which.
+    pub signal: Signal,
+    /// From whom.
+    pub sender: Sender,
+}
+
+/// Sets the mask of blocked signals, and returns the one before.
+pub fn set_mask(mask: SignalSet) -> SignalSet {
+    change_mask(libc::SIG_SETMASK, mask)
+}
+
+fn change_mask(how: libc::c_int, set: SignalSet) -> SignalSet {
+    let mut before = 0_u64;
+    let set = set.bits();
+    // SAFETY: both pointers are to sets of ours, of the size that is said. Cannot fail with these arguments.
+    unsafe { libc::syscall(libc::SYS_rt_sigprocmask, how, &raw const set, &raw mut before, SET_SIZE) };
+    SignalSet::from_bits(before)
+}
+
+/// Whether the signal waits to be received.
+fn is_pending(signal: Signal) -> bool {
+    let mut set = 0_u64;
+    // SAFETY: the pointer is to a set of ours, of the size that is said.
+    unsafe { libc::syscall(libc::SYS_rt_sigpending, &raw mut set, SET_SIZE) };
+    SignalSet::from_bits(set).contains(signal)
+}
+
+/// Whether the signal is ignored; with `reset`, it has its default disposition afterwards.
+pub fn is_ignored(signal: Signal, reset: bool) -> bool {
+    // SAFETY: sigaction is plain data, for which zero is valid: the default disposition, no flags, an empty mask.
+    let (default, mut before): (libc::sigaction, libc::sigaction) = unsafe { std::mem::zeroed() };
+    let new = if reset { &raw const default } else { ptr::null() };
+    // SAFETY: the pointers are to structs of ours, or null, which changes nothing.
+    unsafe { libc::sigaction(signal.number(), new, &raw mut before) };
+    before.sa_sigaction == libc::SIG_IGN
+}
+
+/// The signals that come to this process, as a descriptor.
+pub struct Inbox(OwnedFd);
+
+impl Inbox {
+    /// Listens to these signals, which must be blocked.
+    ///
+    /// # Errors
+    /// Those of `signalfd(2)`: no descriptor or no memory is left.
+    pub fn new(signals: SignalSet) -> nix::Result<Self> {
+        let mask = signals.bits();
+        let flags = libc::SFD_CLOEXEC | libc::SFD_NONBLOCK;
+        // SAFETY: the pointer is to a set of ours, of the size that is said.
+        new_fd(unsafe { libc::syscall(libc::SYS_signalfd4, -1, &raw const mask, SET_SIZE, flags) }).map(Self)
+    }
+
+    /// Every signal that waits, in numeric order; each once, for they are levels and not counts.
+    pub fn drain(&self) -> Vec<Received> {
+        let mut all: Vec<Received> = Vec::new();
+        // SAFETY: the struct is plain data, for which zero is valid.
+        let mut batch: [libc::signalfd_siginfo; 8] = unsafe { std::mem::zeroed() };
+        // SAFETY: has no preconditions.
+        let own_pid = unsafe { libc::getpid() };
+        loop {
+            // SAFETY: the buffer is ours, and as long as is said.
+            let got = unsafe { libc::read(self.0.as_raw_fd(), batch.as_mut_ptr().cast(), size_of_val(&batch)) };
+            let count = usize::try_from(got).unwrap_or(0) / size_of::<libc::signalfd_siginfo>();
+            all.extend(batch.iter().take(count).filter_map(|info| received(info, own_pid)));
+            if count < batch.len() {
+                break;
+            }
+        }
+        all.sort_by_key(|received| received.signal);
+        all
+    }
+}
+
+impl std::os::fd::AsFd for Inbox {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+fn received(info: &libc::signalfd_siginfo, own_pid: Pid) -> Option<Received> {
+    let signal = Signal::from_number(i32::try_from(info.ssi_signo).ok()?)?;
+    let by_process = info.ssi_code <= 0;
+    let by_self = by_process && Pid::try_from(info.ssi_pid) == Ok(own_pid);
+    match signal {
+        // The kernel's word for a write of ours to a broken stderr: nobody sent it.
+        Signal::PIPE if by_self => None,
+        // The kernel's word that a child changed; that is looked for anyway.
+        Signal::CHLD if !by_process => None,
+        _ => Some(Received { signal, sender: if by_process { Sender::Process } else { Sender::Kernel } }),
+    }
+}
+
+/// Sends a signal to a process (positive) or a group (negative), as `kill(2)`.
+///
+/// # Errors
+/// EPERM, or ESRCH.
+pub fn kill(pid: Pid, signal: Signal) -> nix::Result<()> {
+    // SAFETY: has no preconditions.
+    Errno::result(unsafe { libc::kill(pid, signal.number()) }).map(drop)
+}
+
+/// Stops this process by a signal that is otherwise blocked, and returns when it was continued. With `insist` it stops
+/// too where the kernel discards the signal: in an orphaned process group, or where it is ignored.
+pub fn suspend(signal: Signal, insist: bool) {
+    // SAFETY: has no preconditions.
+    let own_pid = unsafe { libc::getpid() };
+    let mut open = SignalSet::EMPTY;
+    open.insert(signal);
+    let before = change_mask(libc::SIG_UNBLOCK, open);
+    let _ = kill(own_pid, signal);
+    set_mask(before);
+    // A stop signal takes a CONT that waits away, and only CONT ends a stop: so one that waits now says that there was a
+    // stop. Without it there was none.
+    if insist && !is_pending(Signal::CONT) {
+        let _ = kill(own_pid, Signal::STOP);
+    }
+}

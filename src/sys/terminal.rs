@@ -1,0 +1,62 @@
+//! The controlling terminal.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
+use nix::libc;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::stat::Mode;
+use nix::unistd::{getpgrp, tcgetpgrp};
+
+use crate::sys::new_fd;
+
+/// Where hupwrap stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Place {
+    /// It has no terminal.
+    NoTerminal,
+    /// It has one, and another job is in the foreground.
+    Background,
+    /// Its process group is the foreground job.
+    Foreground,
+}
+
+/// Looks where hupwrap stands now. Nothing is kept open: an open terminal would keep a closed window alive.
+pub fn place() -> Place {
+    match terminal().map(tcgetpgrp) {
+        Err(_) => Place::NoTerminal,
+        Ok(Ok(group)) if group == getpgrp() => Place::Foreground,
+        Ok(_) => Place::Background,
+    }
+}
+
+fn terminal() -> nix::Result<OwnedFd> {
+    let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
+    open("/dev/tty", flags, Mode::empty())
+}
+
+/// Whether the terminal hupwrap had is gone: `/dev/tty` leads nowhere any more, or to one that was hung up.
+pub fn is_gone() -> bool {
+    match terminal() {
+        Ok(tty) => {
+            let mut fds = [PollFd::new(tty.as_fd(), PollFlags::empty())];
+            let _ = poll(&mut fds, PollTimeout::ZERO);
+            fds.iter().filter_map(PollFd::revents).any(|found| found.contains(PollFlags::POLLHUP))
+        }
+        Err(error) => matches!(error, Errno::ENXIO | Errno::EIO),
+    }
+}
+
+/// A descriptor that becomes readable when the session's leader ends. With it goes the terminal, and no signal says so
+/// to a background job. None where hupwrap leads the session itself.
+pub fn watch_session_leader() -> Option<OwnedFd> {
+    // SAFETY: neither has preconditions.
+    let (leader, own_pid) = unsafe { (libc::getsid(0), libc::getpid()) };
+    // A leader outside of this pid namespace is 0.
+    if leader <= 0 || leader == own_pid {
+        return None;
+    }
+    // SAFETY: has no preconditions.
+    new_fd(unsafe { libc::syscall(libc::SYS_pidfd_open, leader, 0) }).ok()
+}
