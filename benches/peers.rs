@@ -22,6 +22,7 @@ use std::env;
 use std::ffi::{CString, OsStr, c_char, c_int, c_void};
 use std::fs::{self, File};
 use std::io::{Read, Write};
+use std::iter;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
@@ -105,6 +106,8 @@ struct Contender {
     plain: &'static [&'static str],
     pid1: &'static [&'static str],
     forward: Option<&'static [&'static str]>,
+    /// Whether it runs as something else than pid 1 as well; some versions of catatonit do not.
+    anywhere: bool,
 }
 
 impl Contender {
@@ -120,7 +123,7 @@ fn contenders() -> (Vec<Contender>, Vec<String>) {
     let tmp = target_dir().join("tmp");
     for (name, flags) in [(FLOOR_STATIC, &["-static"][..]), (FLOOR_DYNAMIC, &[][..])] {
         match compile_floor(&tmp.join(name), flags) {
-            Ok(path) => found.push(Contender { name, path, plain: &[], pid1: &[], forward: None }),
+            Ok(path) => found.push(Contender { name, path, plain: &[], pid1: &[], forward: None, anywhere: true }),
             Err(why) => missing.push(format!("{name}: skipped, {why}")),
         }
     }
@@ -141,7 +144,7 @@ fn contenders() -> (Vec<Contender>, Vec<String>) {
     ];
     for (name, usual, plain, pid1, forward) in installed {
         match find(name, usual) {
-            Some(path) => found.push(Contender { name, path, plain, pid1, forward: Some(forward) }),
+            Some(path) => found.push(Contender { name, path, plain, pid1, forward: Some(forward), anywhere: true }),
             None => missing.push(format!("{name}: not installed")),
         }
     }
@@ -153,7 +156,8 @@ fn contenders() -> (Vec<Contender>, Vec<String>) {
     ] {
         let path = env::var_os(variable).map_or_else(|| target_dir().join(built), PathBuf::from);
         if is_executable(&path) {
-            found.push(Contender { name, path, plain: &["--"], pid1: &["--"], forward: Some(&["--"]) });
+            let args: Args = &["--"];
+            found.push(Contender { name, path, plain: args, pid1: args, forward: Some(args), anywhere: true });
         } else {
             missing.push(format!("{name}: no {}; `{command}` builds it", path.display()));
         }
@@ -258,6 +262,8 @@ impl Drop for Reap {
 impl Launcher {
     fn new() -> Self {
         let action = SigAction::new(SigHandler::Handler(on_alarm), SaFlags::empty(), SigSet::empty());
+        // SAFETY: takes no pointer. What a contender leaves behind becomes a child of the bench.
+        unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1) };
         // SAFETY: the handler does nothing; that wait4 is interrupted is all there is to it.
         unsafe { sigaction(Signal::SIGALRM, &action) }.unwrap();
         let environment = vec![CString::new(format!("PATH={CHILD_PATH}")).unwrap()];
@@ -323,6 +329,21 @@ impl Launcher {
         let Err(why) = self.run(&launch, privileged) else { return Ok(privileged) };
         let unprivileged = libc::CLONE_NEWPID | libc::CLONE_NEWUSER;
         self.run(&launch, unprivileged).map(|_| unprivileged).map_err(|also| format!("{why}; with a userns {also}"))
+    }
+}
+
+impl Drop for Launcher {
+    /// Ends what contenders that had to be killed left behind: by now all that was waited for is gone.
+    fn drop(&mut self) {
+        let own = std::process::id();
+        let children = || fs::read_to_string(format!("/proc/{own}/task/{own}/children")).unwrap_or_default();
+        let due = Instant::now() + PATIENCE;
+        while let Some(pid) = children().split_whitespace().next().and_then(|pid| pid.parse().ok()) {
+            drop(Reap(pid));
+            if Instant::now() > due {
+                return;
+            }
+        }
     }
 }
 
@@ -508,7 +529,33 @@ impl Bench {
         for line in missing {
             println!("{line}");
         }
-        Self { contenders, rounds, idle, launcher: Launcher::new(), failures: Vec::new(), random: Random(88_172_645) }
+        let mut bench = Self {
+            contenders,
+            rounds,
+            idle,
+            launcher: Launcher::new(),
+            failures: Vec::new(),
+            random: Random(88_172_645),
+        };
+        bench.probe();
+        bench
+    }
+
+    /// Lets those that do not hand an exit code on take part no further.
+    fn probe(&mut self) {
+        let (launcher, failures) = (&mut self.launcher, &mut self.failures);
+        self.contenders.retain_mut(|one| match launcher.probe(one, 0) {
+            Ok(()) => true,
+            Err(_) if one.is(CATATONIT) => {
+                println!("{CATATONIT}: as pid 1 only, this version does not run otherwise");
+                one.anywhere = false;
+                true
+            }
+            Err(why) => {
+                failures.push(format!("{}: {why}", one.name));
+                false
+            }
+        });
     }
 
     fn start(&mut self, as_pid1: bool) {
@@ -522,17 +569,14 @@ impl Bench {
         }
         let mut names = vec![BARE];
         let mut launches = vec![Launch::new(Path::new(TRUE), &[], &[])];
-        for contender in &self.contenders {
-            match self.launcher.probe(contender, namespaces) {
-                Ok(()) => {
-                    let before = if as_pid1 { contender.pid1 } else { contender.plain };
-                    names.push(contender.name);
-                    launches.push(Launch::new(&contender.path, before, &[TRUE]));
-                }
-                // Some versions run as pid 1 and nothing else.
-                Err(_) if contender.is(CATATONIT) && !as_pid1 => println!("catatonit: only in the table for pid 1"),
-                Err(why) => self.failures.push(format!("{title}: {}: {why}", contender.name)),
+        for contender in self.contenders.iter().filter(|one| as_pid1 || one.anywhere) {
+            if as_pid1 && let Err(why) = self.launcher.probe(contender, namespaces) {
+                self.failures.push(format!("{title}: {}: {why}", contender.name));
+                continue;
             }
+            names.push(contender.name);
+            let before = if as_pid1 { contender.pid1 } else { contender.plain };
+            launches.push(Launch::new(&contender.path, before, &[TRUE]));
         }
 
         let mut times: Vec<Vec<f64>> = vec![Vec::new(); launches.len()];
@@ -574,24 +618,21 @@ impl Bench {
             rows.push(row);
         }
         print_table(&["", "median", "p10-p90", "added", "/floor", "/tini-st", "/tini", "faults"], &rows);
-        println!("\nratios of the added time: of the medians, their 90 % interval, median of the rounds' own ratios");
-        for (of, to, bar) in [
-            (STATIC, FLOOR_STATIC, "   (bar 1.25)"),
-            (STATIC, TINI_STATIC, ""),
-            (STATIC, CATATONIT, ""),
-            (RELEASE, TINI, ""),
-            (RELEASE, FLOOR_DYNAMIC, ""),
-        ] {
-            samples.print_ratio(of, to, Some(BARE), bar, &mut self.random);
-        }
+        let pairs = [
+            (STATIC, FLOOR_STATIC),
+            (STATIC, TINI_STATIC),
+            (STATIC, CATATONIT),
+            (RELEASE, TINI),
+            (RELEASE, FLOOR_DYNAMIC),
+        ];
+        samples.print_ratios("added", Some(BARE), &pairs, &mut self.random);
     }
 
     fn idle(&mut self) {
         let mut running = Vec::new();
-        for contender in &self.contenders {
-            match self.launcher.probe(contender, 0).and_then(|()| Running::start(Some(contender))) {
+        for contender in self.contenders.iter().filter(|one| one.anywhere) {
+            match Running::start(Some(contender)) {
                 Ok(one) => running.push(one),
-                Err(_) if contender.is(CATATONIT) => println!("catatonit: left out, it runs only as pid 1"),
                 Err(why) => self.failures.push(format!("idle: {}: {why}", contender.name)),
             }
         }
@@ -625,29 +666,23 @@ impl Bench {
     }
 
     fn forward(&mut self) {
-        let mut able = vec![DIRECT];
-        for contender in self.contenders.iter().filter(|contender| contender.forward.is_some()) {
-            match self.launcher.probe(contender, 0) {
-                Ok(()) => able.push(contender.name),
-                Err(_) if contender.is(CATATONIT) => println!("catatonit: left out, it runs only as pid 1"),
-                Err(why) => self.failures.push(format!("forward: {}: {why}", contender.name)),
-            }
-        }
-        let mut times: Vec<Vec<f64>> = vec![Vec::new(); able.len()];
-        let mut order: Vec<usize> = (0..able.len()).collect();
+        let forwarding = self.contenders.iter().filter(|one| one.anywhere && one.forward.is_some());
+        let contenders: Vec<Option<&Contender>> = iter::once(None).chain(forwarding.map(Some)).collect();
+        let names: Vec<&str> = contenders.iter().map(|one| one.map_or(DIRECT, |one| one.name)).collect();
+        let mut times: Vec<Vec<f64>> = vec![Vec::new(); names.len()];
+        let mut order: Vec<usize> = (0..names.len()).collect();
         let blocks = (2 * self.rounds).div_ceil(BLOCK);
         for _ in 0..blocks {
             self.random.shuffle(&mut order);
             for &which in &order {
-                let contender = self.contenders.iter().find(|one| one.is(able[which]));
-                match forward_block(contender) {
+                match forward_block(contenders[which]) {
                     Ok(block) => times[which].extend(block),
-                    Err(why) => return self.failures.push(format!("forward: {}: {why}", able[which])),
+                    Err(why) => return self.failures.push(format!("forward: {}: {why}", names[which])),
                 }
             }
         }
 
-        let samples = Samples { names: able, times, stretch: BLOCK };
+        let samples = Samples { names, times, stretch: BLOCK };
         println!(
             "\nforwarding: USR1 from kill(2) until the child's handler ran, {} signals (microseconds)",
             blocks * BLOCK
@@ -664,10 +699,8 @@ impl Bench {
         }
         print_table(&["", "median", "p10-p90", "p99", "/tini", "/dumb-init"], &rows);
         println!("direct: to the child itself; timeout: as `timeout --foreground -s USR1 600`");
-        println!("\nratios of the whole time: of the medians, their 90 % interval, median of the signals' own ratios");
-        for (of, to) in [(RELEASE, TINI), (RELEASE, DUMB_INIT), (STATIC, TINI_STATIC), (STATIC, DUMB_INIT)] {
-            samples.print_ratio(of, to, None, "", &mut self.random);
-        }
+        let pairs = [(RELEASE, TINI), (RELEASE, DUMB_INIT), (STATIC, TINI_STATIC), (STATIC, DUMB_INIT)];
+        samples.print_ratios("whole", None, &pairs, &mut self.random);
     }
 
     fn size(&mut self) {
@@ -745,9 +778,19 @@ impl Samples {
         self.names.iter().position(|one| *one == name).map(|at| &self.times[at])
     }
 
-    /// Nothing if one of the two is not there.
-    fn print_ratio(&self, of: &str, to: &str, base: Option<&str>, remark: &str, random: &mut Random) {
-        let (Some(over), Some(under)) = (self.of(of), self.of(to)) else { return };
+    fn print_ratios(&self, which: &str, base: Option<&str>, pairs: &[(&str, &str)], random: &mut Random) {
+        let mut lines = pairs.iter().filter_map(|(of, to)| self.ratio(of, to, base, random)).peekable();
+        if lines.peek().is_some() {
+            println!(
+                "\nratios of the {which} time: of the medians, their 90 % interval; median of the rounds' own ratios"
+            );
+            lines.for_each(|line| println!("{line}"));
+        }
+    }
+
+    /// None if one of the two is not there.
+    fn ratio(&self, of: &str, to: &str, base: Option<&str>, random: &mut Random) -> Option<String> {
+        let (over, under) = (self.of(of)?, self.of(to)?);
         let zeros = vec![0.0; over.len()];
         let base = base.and_then(|base| self.of(base)).unwrap_or(&zeros);
         let ratio = |rounds: &[usize]| {
@@ -765,14 +808,10 @@ impl Samples {
         let drawn: Vec<f64> = (0..300).map(|_| ratio(&draw())).collect();
         let own: Vec<f64> =
             all.iter().map(|&round| (over[round] - base[round]) / (under[round] - base[round])).collect();
-        println!(
-            "  {:<32} {:>5.2}  [{:.2}, {:.2}]  {:>5.2}{remark}",
-            format!("{of} / {to}"),
-            ratio(&all),
-            quantile(&drawn, 0.05),
-            quantile(&drawn, 0.95),
-            median(&own)
-        );
+        let (low, high) = (quantile(&drawn, 0.05), quantile(&drawn, 0.95));
+        let bar = if (of, to) == (STATIC, FLOOR_STATIC) { "   (bar 1.25)" } else { "" };
+        let pair = format!("{of} / {to}");
+        Some(format!("  {pair:<32} {:>5.2}  [{low:.2}, {high:.2}]  {:>5.2}{bar}", ratio(&all), median(&own)))
     }
 }
 

@@ -53,7 +53,8 @@ _hupwrap()
     esac
 }
 
-# OPTION VALUE: what VALUE can become. Bash replaces what stands behind the last = or :, and wants just that.
+# OPTION VALUE: what VALUE can become. Bash replaces what stands behind the last = or : (if they are among its word
+# breaks), and wants just that.
 _hupwrap_value()
 {
     local value=$2 signals="HUP INT QUIT ILL TRAP ABRT BUS FPE USR1 SEGV USR2 PIPE ALRM TERM STKFLT CHLD CONT TSTP
@@ -75,10 +76,8 @@ _hupwrap_value()
         --kill-mode=*) offers="mixed process group" ;;
         --group=*) offers="own shared" ;;
     esac
-    local head=${2%"$value"} breaks=${COMP_WORDBREAKS//[^=:]/}
+    local head=${typed[last]%"$value"} breaks=${COMP_WORDBREAKS//[^=:]/}
     [[ $breaks ]] && head=${head##*[$breaks]}
-    # In --option=VALUE without = among the breaks, bash wants the option too.
-    [[ $breaks != *=* && ${typed[last]} == "$1="* ]] && head=$1=$head
     [[ $value == SIG* && $offers == HUP* ]] && offers=$(printf 'SIG%s ' $offers)
     COMPREPLY=($(compgen -P "$head" -W "$offers" -- "$value"))
     [[ ${COMPREPLY[0]-} == *[=:] ]] && compopt -o nospace

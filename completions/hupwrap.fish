@@ -26,6 +26,8 @@ function __hupwrap_rest
         return 1
     end
     string join ' ' -- (string escape -- $words) $current
+    # string join is false where there was but one word.
+    return 0
 end
 
 # What the wrapped command's own completion offers.

@@ -137,9 +137,13 @@ fn one_line(error: &clap::Error) -> String {
     match error.kind() {
         ErrorKind::UnknownArgument => match context(ContextKind::SuggestedArg) {
             Some(near) => format!("unknown option '{option}'; did you mean '{near}'?"),
-            None => format!("unknown option '{option}'; see 'hupwrap --help'. Options of COMMAND stand behind its name"),
+            None => {
+                format!("unknown option '{option}'; see 'hupwrap --help'. Options of COMMAND stand behind its name")
+            }
         },
-        ErrorKind::InvalidUtf8 => "an option's value is not UTF-8; only COMMAND and its arguments may be any bytes".to_owned(),
+        ErrorKind::InvalidUtf8 => {
+            "an option's value is not UTF-8; only COMMAND and its arguments may be any bytes".to_owned()
+        }
         ErrorKind::InvalidValue if context(ContextKind::InvalidValue).is_none_or(|value| value.is_empty()) => {
             format!("'{option}' needs a value")
         }
@@ -165,7 +169,16 @@ mod tests {
 
     #[test]
     fn the_short_way_reads_what_clap_reads() {
-        for line in ["hupwrap ls", "hupwrap ls -l", "hupwrap -- ls -l", "hupwrap -- -x --on", "hupwrap ls -- -l", "hupwrap -- ls -- x", "hupwrap a --on HUP=stop", "hupwrap --"] {
+        for line in [
+            "hupwrap ls",
+            "hupwrap ls -l",
+            "hupwrap -- ls -l",
+            "hupwrap -- -x --on",
+            "hupwrap ls -- -l",
+            "hupwrap -- ls -- x",
+            "hupwrap a --on HUP=stop",
+            "hupwrap --",
+        ] {
             assert_eq!(read(&words(line)), parse(&words(line)), "{line}");
         }
     }
@@ -179,7 +192,9 @@ mod tests {
 
     #[test]
     fn the_last_of_a_repeated_option_counts() {
-        let Ok(Said::Supervise(args)) = read(&words("hupwrap --group own --group=shared --on A=b --on C=d x")) else { panic!() };
+        let Ok(Said::Supervise(args)) = read(&words("hupwrap --group own --group=shared --on A=b --on C=d x")) else {
+            panic!()
+        };
         assert_eq!(args.group.as_deref(), Some("shared"));
         assert_eq!(args.on, ["A=b", "C=d"]);
     }

@@ -49,7 +49,9 @@ impl FromStr for Meaning {
             ("forward", with) => Ok(Self::Forward(with)),
             ("stop", with) => Ok(Self::Stop(with)),
             ("ignore", None) => Ok(Self::Ignore),
-            (name, Some(_)) if ACTIONS.contains(&name) => Err(format!("'{name}' takes no signal; forward:SIG and stop:SIG do")),
+            (name, Some(_)) if ACTIONS.contains(&name) => {
+                Err(format!("'{name}' takes no signal; forward:SIG and stop:SIG do"))
+            }
             _ => Err(format!("no such action; the actions are {}", ACTIONS.join(", "))),
         }
     }
@@ -269,7 +271,9 @@ fn duration(said: &str) -> Result<Duration, String> {
         humantime::parse_duration(said).ok()
     };
     match seconds {
-        Some(time) if time > LONGEST => Err("more than ten years; want a shorter time or, where it makes sense, 'never'".to_owned()),
+        Some(time) if time > LONGEST => {
+            Err("more than ten years; want a shorter time or, where it makes sense, 'never'".to_owned())
+        }
         Some(time) => Ok(time),
         None if bare && said.bytes().filter(|b| *b == b'.').count() <= 1 && said != "." => {
             Err("more than ten years; want a shorter time or, where it makes sense, 'never'".to_owned())
@@ -308,7 +312,9 @@ mod tests {
 
     #[test]
     fn the_last_meaning_counts() {
-        let on = on(&["USR1=restart", "sigusr1=stop:KILL", "SEGV=forward", "RTMIN+3=upgrade", "HUP=upgrade+restart"]).unwrap().on;
+        let on = on(&["USR1=restart", "sigusr1=stop:KILL", "SEGV=forward", "RTMIN+3=upgrade", "HUP=upgrade+restart"])
+            .unwrap()
+            .on;
         let of = |name: &str| on.of(name.parse().unwrap());
         assert_eq!(of("USR1"), Meaning::Stop(Some(Signal::KILL)));
         assert_eq!(of("SEGV"), Meaning::Forward(None));
@@ -328,8 +334,14 @@ mod tests {
         for (said, error) in [
             ("KILL=stop", "--on 'KILL=stop': no program can catch KILL; name another signal"),
             ("USR1", "--on 'USR1': want SIGNAL=ACTION, such as USR1=restart"),
-            ("USR1=reboot", "--on 'USR1=reboot': 'reboot': no such action; the actions are restart, reexec, upgrade, forward, stop, ignore"),
-            ("USR1=restart:TERM", "--on 'USR1=restart:TERM': 'restart:TERM': 'restart' takes no signal; forward:SIG and stop:SIG do"),
+            (
+                "USR1=reboot",
+                "--on 'USR1=reboot': 'reboot': no such action; the actions are restart, reexec, upgrade, forward, stop, ignore",
+            ),
+            (
+                "USR1=restart:TERM",
+                "--on 'USR1=restart:TERM': 'restart:TERM': 'restart' takes no signal; forward:SIG and stop:SIG do",
+            ),
         ] {
             assert_eq!(on(&[said]).unwrap_err(), error);
         }
@@ -341,7 +353,9 @@ mod tests {
 
     #[test]
     fn statuses_are_mapped_once_and_the_last_rule_counts() {
-        let map = config(|args| args.map_status = ["143=0", "TERM=7", "7=8", "1=2", "1=3"].map(str::to_owned).to_vec()).unwrap().map_status;
+        let map = config(|args| args.map_status = ["143=0", "TERM=7", "7=8", "1=2", "1=3"].map(str::to_owned).to_vec())
+            .unwrap()
+            .map_status;
         assert_eq!(map.map(Outcome::Exited(143)), Outcome::Exited(0));
         assert_eq!(map.map(Outcome::Killed(Signal::TERM)), Outcome::Exited(7));
         assert_eq!(map.map(Outcome::Exited(1)), Outcome::Exited(3));
@@ -355,7 +369,19 @@ mod tests {
 
     #[test]
     fn durations() {
-        let good = [("10s", 10_000), ("1m30s", 90_000), ("250ms", 250), ("1.5", 1500), ("0", 0), ("0s", 0), ("2h", 7_200_000), ("1m 30s", 90_000), ("3", 3000), (".5", 500), ("1min", 60_000)];
+        let good = [
+            ("10s", 10_000),
+            ("1m30s", 90_000),
+            ("250ms", 250),
+            ("1.5", 1500),
+            ("0", 0),
+            ("0s", 0),
+            ("2h", 7_200_000),
+            ("1m 30s", 90_000),
+            ("3", 3000),
+            (".5", 500),
+            ("1min", 60_000),
+        ];
         for (said, millis) in good {
             assert_eq!(limit(said), Ok(Limit::After(Duration::from_millis(millis))), "{said}");
         }
@@ -364,7 +390,31 @@ mod tests {
 
     #[test]
     fn durations_nobody_means() {
-        for said in ["", " ", ".", "-1", "-1s", "s", "1x", "1e3", "inf", "NaN", "1.2.3", "1M", "2months", "1y", "1year", "11y", "4000d", "18446744073709551615s", "99999999999999999999", "18446744073709551615h", "1s1M", "\u{661}s", "Never"] {
+        for said in [
+            "",
+            " ",
+            ".",
+            "-1",
+            "-1s",
+            "s",
+            "1x",
+            "1e3",
+            "inf",
+            "NaN",
+            "1.2.3",
+            "1M",
+            "2months",
+            "1y",
+            "1year",
+            "11y",
+            "4000d",
+            "18446744073709551615s",
+            "99999999999999999999",
+            "18446744073709551615h",
+            "1s1M",
+            "\u{661}s",
+            "Never",
+        ] {
             let error = limit(said).unwrap_err();
             assert!(!error.contains('\n'), "{said}: {error}");
         }

@@ -66,7 +66,9 @@ impl Driver {
     pub fn new(config: Config, birth: Birth, adopted: Option<Handover>) -> Result<Self, String> {
         let is_init = birth.pid == 1;
         let mut listened = SignalSet::EMPTY;
-        for signal in Signal::all().filter(|signal| *signal == Signal::CHLD || config.on.of(*signal) != Meaning::LeftAlone) {
+        for signal in
+            Signal::all().filter(|signal| *signal == Signal::CHLD || config.on.of(*signal) != Meaning::LeftAlone)
+        {
             listened.insert(signal);
         }
         // A fault that --on names is blocked like the others; one that is not keeps what it was given.
@@ -328,14 +330,18 @@ impl Driver {
         let string = |bytes: &[u8]| CString::new(bytes).map_err(|_| failed(Errno::EINVAL));
         let own = [(PID_VARIABLE, u64::try_from(self.birth.pid).unwrap_or(0)), (GENERATION_VARIABLE, generation)];
         let is_own = |var: &CStr| {
-            let name = |name: &str| var.to_bytes().strip_prefix(name.as_bytes()).is_some_and(|rest| rest.starts_with(b"="));
+            let name =
+                |name: &str| var.to_bytes().strip_prefix(name.as_bytes()).is_some_and(|rest| rest.starts_with(b"="));
             name(PID_VARIABLE) || name(GENERATION_VARIABLE)
         };
         let order = Order {
             program: program.clone(),
             argv: self.config.command.iter().map(|arg| string(arg.as_bytes())).collect::<Result<_, _>>()?,
             env: self.birth.env.iter().copied().filter(|var| !is_own(var)).collect(),
-            own_env: own.iter().map(|(name, value)| string(format!("{name}={value}").as_bytes())).collect::<Result<_, _>>()?,
+            own_env: own
+                .iter()
+                .map(|(name, value)| string(format!("{name}={value}").as_bytes()))
+                .collect::<Result<_, _>>()?,
             mask: self.birth.mask,
             chld_ignored: self.birth.chld_ignored,
             own_group: !self.shared_group,

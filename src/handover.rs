@@ -137,7 +137,11 @@ impl Handover {
             had_terminal: must("had_terminal", find("had_terminal"))?,
             mask: SignalSet::from_bits(must("mask", find("mask"))?),
             chld_ignored: must("chld_ignored", find("chld_ignored"))?,
-            strangers: facts.iter().filter(|(name, _)| *name == "stranger").filter_map(|(_, pid)| pid.parse().ok()).collect(),
+            strangers: facts
+                .iter()
+                .filter(|(name, _)| *name == "stranger")
+                .filter_map(|(_, pid)| pid.parse().ok())
+                .collect(),
         })
     }
 }
@@ -173,7 +177,14 @@ mod tests {
     fn what_was_written_is_read_back() {
         let full = sample();
         assert_eq!(Handover::decode(&full.encode()), Ok(full.clone()));
-        let machine = Snapshot { retry_at: None, again: None, first_start: None, interrupted: None, terminal_gone: None, ..full.machine.clone() };
+        let machine = Snapshot {
+            retry_at: None,
+            again: None,
+            first_start: None,
+            interrupted: None,
+            terminal_gone: None,
+            ..full.machine.clone()
+        };
         let bare = Handover { machine, child: None, strangers: vec![], ..full };
         assert_eq!(Handover::decode(&bare.encode()), Ok(bare));
     }

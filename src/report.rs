@@ -26,14 +26,20 @@ impl Report {
         let command = &self.command;
         let text = match line {
             Line::Restarting => format!("restarting {command}[{child}]"),
-            Line::StartingAgain(outcome) => format!("{command} ended by itself ({outcome}) before it was stopped; starting it again"),
+            Line::StartingAgain(outcome) => {
+                format!("{command} ended by itself ({outcome}) before it was stopped; starting it again")
+            }
             Line::Refused { what, reason } => format!("{what} refused, nothing was touched: {reason}"),
-            Line::Reexecuted { before } => format!("{} took over from {before} as pid {}", crate::NAME_AND_VERSION, std::process::id()),
+            Line::Reexecuted { before } => {
+                format!("{} took over from {before} as pid {}", crate::NAME_AND_VERSION, std::process::id())
+            }
             Line::Killing(after) => format!("{command}[{child}] did not end within {}; sending KILL", Shown(*after)),
             Line::KillingRest(after) => {
                 format!("what {command} left behind did not end within {}; sending KILL", Shown(*after))
             }
-            Line::Unkillable(after) => format!("KILL did not end it within {}; is it in uninterruptible sleep?", Shown(*after)),
+            Line::Unkillable(after) => {
+                format!("KILL did not end it within {}; is it in uninterruptible sleep?", Shown(*after))
+            }
             Line::CannotStart(reason) => reason.clone(),
             Line::StartingLater(error, delay) => format!("{}; trying again in {}", error.reason, Shown(*delay)),
             Line::NotForwarded(signal) => format!("{signal} not passed on: no child runs"),

@@ -217,14 +217,30 @@ mod tests {
     fn every_signal_reads_back_from_its_own_name() {
         for signal in Signal::all() {
             assert_eq!(signal.to_string().parse(), Ok(signal));
-            assert_eq!(format!("SIG{signal}").to_lowercase().parse(), if signal.0 == 32 || signal.0 == 33 { Err(NoSuchSignal) } else { Ok(signal) });
+            assert_eq!(
+                format!("SIG{signal}").to_lowercase().parse(),
+                if signal.0 == 32 || signal.0 == 33 { Err(NoSuchSignal) } else { Ok(signal) }
+            );
             assert_eq!(signal.number().to_string().parse(), Ok(signal));
         }
     }
 
     #[test]
     fn names_of_the_field() {
-        let cases = [("HUP", 1), ("sighup", 1), ("1", 1), ("RTMIN", 34), ("RTMIN+3", 37), ("sigrtmax-1", 63), ("RTMAX", 64), ("IOT", 6), ("cld", 17), ("POLL", 29), ("PWR", 30), ("STKFLT", 16)];
+        let cases = [
+            ("HUP", 1),
+            ("sighup", 1),
+            ("1", 1),
+            ("RTMIN", 34),
+            ("RTMIN+3", 37),
+            ("sigrtmax-1", 63),
+            ("RTMAX", 64),
+            ("IOT", 6),
+            ("cld", 17),
+            ("POLL", 29),
+            ("PWR", 30),
+            ("STKFLT", 16),
+        ];
         for (word, number) in cases {
             assert_eq!(word.parse::<Signal>().map(Signal::number), Ok(number), "{word}");
         }
@@ -232,7 +248,24 @@ mod tests {
 
     #[test]
     fn words_that_are_no_signal() {
-        for word in ["", "SIG", "0", "65", "-1", "+1", "RTMIN+31", "RTMIN-1", "RTMAX+1", "RTMAX-31", "RTMIN+", "RTMIN++1", "RTMIN+ 1", "HUPP", "99999999999999999999", "H\u{dc}P"] {
+        for word in [
+            "",
+            "SIG",
+            "0",
+            "65",
+            "-1",
+            "+1",
+            "RTMIN+31",
+            "RTMIN-1",
+            "RTMAX+1",
+            "RTMAX-31",
+            "RTMIN+",
+            "RTMIN++1",
+            "RTMIN+ 1",
+            "HUPP",
+            "99999999999999999999",
+            "H\u{dc}P",
+        ] {
             assert_eq!(word.parse::<Signal>(), Err(NoSuchSignal), "{word}");
         }
     }

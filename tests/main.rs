@@ -1,0 +1,15 @@
+//! hupwrap as a whole, run as its users run it.
+
+#![allow(unsafe_code, missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::print_stderr,
+    clippy::disallowed_methods
+)]
+
+mod basics;
+mod support;

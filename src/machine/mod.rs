@@ -377,7 +377,9 @@ impl Machine {
                 self.told_to_stop(now, signal, by.unwrap_or(default), out);
             }
             // Ctrl-C with no child to hear it.
-            Meaning::Forward(_) if from_terminal && matches!(signal, Signal::INT | Signal::QUIT) && !self.phase.has_child() => {
+            Meaning::Forward(_)
+                if from_terminal && matches!(signal, Signal::INT | Signal::QUIT) && !self.phase.has_child() =>
+            {
                 self.told_to_stop(now, signal, signal, out);
             }
             Meaning::Forward(by) => {
@@ -528,7 +530,8 @@ impl Machine {
             let code = if error.transient { crate::status::CANNOT_EXECUTE } else { error.code };
             return self.finish(Ending::Own(code), out);
         }
-        let delay = RETRY_DELAY.saturating_mul(1u32.checked_shl(self.failed_starts).unwrap_or(u32::MAX)).min(RETRY_MAX_DELAY);
+        let delay =
+            RETRY_DELAY.saturating_mul(1u32.checked_shl(self.failed_starts).unwrap_or(u32::MAX)).min(RETRY_MAX_DELAY);
         self.failed_starts = self.failed_starts.saturating_add(1);
         out.push(Action::Say(Line::StartingLater(error, delay)));
         self.request = None;
@@ -670,7 +673,8 @@ impl Machine {
             return;
         }
         // What came until now is served by the hupwrap that is about to begin, and by its start if it makes one.
-        self.again = self.again.filter(|kind| kind.wants_new_child() && !request.kind.wants_new_child()).map(|_| Kind::Restart);
+        self.again =
+            self.again.filter(|kind| kind.wants_new_child() && !request.kind.wants_new_child()).map(|_| Kind::Restart);
         out.push(Action::Reexec);
     }
 

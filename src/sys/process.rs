@@ -97,7 +97,8 @@ impl Seen {
         }
         let (fd, number) = (handle.as_raw_fd(), signal.number());
         // SAFETY: the descriptor is a pidfd; the null pointer asks for what kill(2) would say of the sender.
-        let sent = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd, number, std::ptr::null::<libc::siginfo_t>(), 0) };
+        let sent =
+            unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd, number, std::ptr::null::<libc::siginfo_t>(), 0) };
         match Errno::result(sent) {
             Ok(_) | Err(Errno::ESRCH) => Ok(()),
             Err(error) => Err(error),

@@ -88,7 +88,8 @@ impl Probe {
     pub fn new(origin: &Origin, birth: &Birth) -> Result<Self, String> {
         let (file, identity) = origin.find()?;
         let failed = |error: Errno| explain(word(file), Some(file), error).reason;
-        let null = open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty()).and_then(above_stdio).map_err(failed)?;
+        let null =
+            open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty()).and_then(above_stdio).map_err(failed)?;
         let (answer, output) = pipe().map_err(failed)?;
         let first = birth.argv.first().copied().unwrap_or(c"hupwrap");
         let rest = birth.argv.iter().skip(1).copied();
@@ -136,7 +137,8 @@ impl Probe {
             // A hupwrap that refuses the command line, or the loader, has said why.
             Outcome::Exited(code) => {
                 let text = String::from_utf8_lossy(answer);
-                let line: String = text.lines().next().unwrap_or_default().chars().filter(|c| !c.is_control()).take(160).collect();
+                let line: String =
+                    text.lines().next().unwrap_or_default().chars().filter(|c| !c.is_control()).take(160).collect();
                 let colon = if line.is_empty() { "" } else { ": " };
                 Err(format!("{name} does not run: it ended with {code}{colon}{line}"))
             }
@@ -148,7 +150,15 @@ impl Probe {
     pub fn exec(&self, birth: &Birth, state: &Handover) -> String {
         let name = self.file.to_string_lossy();
         let facts = |found: &FileStat| {
-            (found.st_dev, found.st_ino, found.st_size, found.st_mtime, found.st_mtime_nsec, found.st_ctime, found.st_ctime_nsec)
+            (
+                found.st_dev,
+                found.st_ino,
+                found.st_size,
+                found.st_mtime,
+                found.st_mtime_nsec,
+                found.st_ctime,
+                found.st_ctime_nsec,
+            )
         };
         if stat(self.file.as_c_str()).is_ok_and(|found| facts(&found) != facts(&self.identity)) {
             return format!("{name} changed while it was checked");
@@ -192,7 +202,8 @@ pub fn adopt(birth: &mut Birth) -> Result<Option<Handover>, String> {
     let Some(memory) = std::str::from_utf8(value).ok().and_then(|value| meant_for(value, birth.pid)) else {
         return Ok(None);
     };
-    let unreadable = |error: &dyn std::fmt::Display| format!("the state of the hupwrap before this one cannot be read: {error}");
+    let unreadable =
+        |error: &dyn std::fmt::Display| format!("the state of the hupwrap before this one cannot be read: {error}");
     let mut bytes = Vec::new();
     // The descriptor's place in the file is at its end: it was written through it.
     let mut file = File::from(memory);

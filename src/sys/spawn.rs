@@ -304,16 +304,16 @@ pub fn check(command: &OsStr, path: Option<&[u8]>) -> Result<(), StartError> {
 /// found, if anything was.
 pub fn explain(command: &OsStr, file: Option<&CStr>, error: Errno) -> StartError {
     let name = command.to_string_lossy();
-    let transient = matches!(
-        error,
-        Errno::EAGAIN | Errno::ENOMEM | Errno::EMFILE | Errno::ENFILE | Errno::EIO | Errno::ETXTBSY
-    );
+    let transient =
+        matches!(error, Errno::EAGAIN | Errno::ENOMEM | Errno::EMFILE | Errno::ENFILE | Errno::EIO | Errno::ETXTBSY);
     let (code, reason) = match error {
         Errno::ENOENT => {
             let exists = file.is_some_and(|file| access(file, AccessFlags::F_OK).is_ok());
             let hint = match file.filter(|_| exists).map(interpreter) {
                 Some(Some(interpreter)) => format!(" (its interpreter {} is missing)", interpreter.to_string_lossy()),
-                Some(None) => " (it is there, but the loader it wants is missing: built for another system?)".to_owned(),
+                Some(None) => {
+                    " (it is there, but the loader it wants is missing: built for another system?)".to_owned()
+                }
                 None => String::new(),
             };
             (NOT_FOUND, format!("{name}: not found{hint}"))
@@ -321,7 +321,9 @@ pub fn explain(command: &OsStr, file: Option<&CStr>, error: Errno) -> StartError
         Errno::ENOTDIR => (NOT_FOUND, format!("{name}: not found (a part of its path is no directory)")),
         _ => {
             let why = match error {
-                Errno::EACCES if file.is_some_and(|file| is_executable(file) == Err(Errno::EISDIR)) => "it is a directory",
+                Errno::EACCES if file.is_some_and(|file| is_executable(file) == Err(Errno::EISDIR)) => {
+                    "it is a directory"
+                }
                 Errno::EISDIR => "it is a directory",
                 Errno::EACCES => "permission denied",
                 Errno::ELOOP => "too many symbolic links",
