@@ -1,4 +1,4 @@
-//! What hupwrap costs beside its peers: `cargo bench` measures start-up, the same as pid 1, idling, forwarding and size.
+//! What hupwrap costs beside its peers: start-up (as pid 1 too), idling, forwarding, size; `cargo bench` runs it all.
 //!
 //! Nothing here judges: it prints figures and ratios, and fails only where a contender does not do as it was asked to.
 //! Within a table the contenders take turns, in a new order each round, so that a machine that is slow for a while is
@@ -102,6 +102,8 @@ fn main() -> ExitCode {
 struct Contender {
     name: &'static str,
     path: PathBuf,
+    /// The copy of it that is run.
+    file: PathBuf,
     /// What stands between the contender's name and the command: ordinarily, as pid 1, and to pass USR1 on.
     plain: &'static [&'static str],
     pid1: &'static [&'static str],
@@ -123,7 +125,15 @@ fn contenders() -> (Vec<Contender>, Vec<String>) {
     let tmp = target_dir().join("tmp");
     for (name, flags) in [(FLOOR_STATIC, &["-static"][..]), (FLOOR_DYNAMIC, &[][..])] {
         match compile_floor(&tmp.join(name), flags) {
-            Ok(path) => found.push(Contender { name, path, plain: &[], pid1: &[], forward: None, anywhere: true }),
+            Ok(path) => found.push(Contender {
+                name,
+                path,
+                file: PathBuf::new(),
+                plain: &[],
+                pid1: &[],
+                forward: None,
+                anywhere: true,
+            }),
             Err(why) => missing.push(format!("{name}: skipped, {why}")),
         }
     }
@@ -144,7 +154,15 @@ fn contenders() -> (Vec<Contender>, Vec<String>) {
     ];
     for (name, usual, plain, pid1, forward) in installed {
         match find(name, usual) {
-            Some(path) => found.push(Contender { name, path, plain, pid1, forward: Some(forward), anywhere: true }),
+            Some(path) => found.push(Contender {
+                name,
+                path,
+                file: PathBuf::new(),
+                plain,
+                pid1,
+                forward: Some(forward),
+                anywhere: true,
+            }),
             None => missing.push(format!("{name}: not installed")),
         }
     }
@@ -157,12 +175,37 @@ fn contenders() -> (Vec<Contender>, Vec<String>) {
         let path = env::var_os(variable).map_or_else(|| target_dir().join(built), PathBuf::from);
         if is_executable(&path) {
             let args: Args = &["--"];
-            found.push(Contender { name, path, plain: args, pid1: args, forward: Some(args), anywhere: true });
+            found.push(Contender {
+                name,
+                path,
+                file: PathBuf::new(),
+                plain: args,
+                pid1: args,
+                forward: Some(args),
+                anywhere: true,
+            });
         } else {
             missing.push(format!("{name}: no {}; `{command}` builds it", path.display()));
         }
     }
     (found, missing)
+}
+
+/// How a file came into the page cache, and how long ago, decides how many of its pages a fault maps: up to a fifth of
+/// the time to start. So that all have the same past, each is run from a copy made at the start, and written to the
+/// disk, as the pages would otherwise count as its processes' dirty ones.
+fn fresh_copy(contender: &Contender) -> std::io::Result<PathBuf> {
+    let to = target_dir().join("tmp/peers").join(contender.name);
+    fs::create_dir_all(to.parent().unwrap())?;
+    if to.exists() {
+        fs::remove_file(&to)?;
+    }
+    let bytes = fs::read(&contender.path)?;
+    let mut file = File::create_new(&to)?;
+    file.write_all(&bytes)?;
+    file.set_permissions(fs::Permissions::from_mode(0o755))?;
+    file.sync_all()?;
+    Ok(to)
 }
 
 /// Cargo names `<target directory>/tmp` to every bench, wherever that directory was put.
@@ -316,7 +359,7 @@ impl Launcher {
     fn probe(&mut self, contender: &Contender, namespaces: c_int) -> Result<(), String> {
         let before = if namespaces == 0 { contender.plain } else { contender.pid1 };
         for (command, code) in [("exit 0", 0), ("exit 7", 7)] {
-            let launch = Launch::new(&contender.path, before, &["/bin/sh", "-c", command]);
+            let launch = Launch::new(&contender.file, before, &["/bin/sh", "-c", command]);
             expect(self.run(&launch, namespaces)?.status, code)?;
         }
         Ok(())
@@ -417,7 +460,7 @@ impl Running {
         let bench = env::current_exe().map_err(|error| error.to_string())?;
         let mut command = match contender {
             Some(contender) => {
-                let mut command = Command::new(&contender.path);
+                let mut command = Command::new(&contender.file);
                 command.args(contender.forward.unwrap_or(contender.plain)).arg(bench);
                 command
             }
@@ -516,10 +559,9 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        let (contenders, missing) = contenders();
-        for contender in &contenders {
-            // The pages of a file just written count as its processes' dirty ones until they are on the disk.
-            let _ = File::open(&contender.path).and_then(|file| file.sync_all());
+        let (mut contenders, missing) = contenders();
+        for contender in &mut contenders {
+            contender.file = fresh_copy(contender).unwrap();
         }
         let rounds = number("ROUNDS", 1000);
         let idle = Duration::from_secs(number("IDLE_SECONDS", 5) as u64);
@@ -576,7 +618,7 @@ impl Bench {
             }
             names.push(contender.name);
             let before = if as_pid1 { contender.pid1 } else { contender.plain };
-            launches.push(Launch::new(&contender.path, before, &[TRUE]));
+            launches.push(Launch::new(&contender.file, before, &[TRUE]));
         }
 
         let mut times: Vec<Vec<f64>> = vec![Vec::new(); launches.len()];
@@ -816,10 +858,9 @@ impl Samples {
 }
 
 fn quantile(values: &[f64], at: f64) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_unstable_by(f64::total_cmp);
-    let last = sorted.len().saturating_sub(1);
-    sorted.get((last as f64 * at).round() as usize).copied().unwrap_or(f64::NAN)
+    let Some(last) = values.len().checked_sub(1) else { return f64::NAN };
+    let nth = (last as f64 * at).round() as usize;
+    *values.to_vec().select_nth_unstable_by(nth, f64::total_cmp).1
 }
 
 fn median(values: &[f64]) -> f64 {

@@ -417,8 +417,8 @@ fn in_fish() {
     check(&cases, &offered.collect::<Vec<_>>());
 }
 
-/// zsh completes only in its line editor, and that wants a terminal: a zsh that holds one (zsh/zpty) runs another in it,
-/// which tries all lines when its editor begins the first, notes what `compadd` is given, and ends.
+/// zsh completes only in its line editor, which wants a terminal: a zsh that holds one (zsh/zpty) runs another in it.
+/// That tries all lines when its editor begins the first, notes what `compadd` is given, and ends.
 const ZSH: &str = r#"
 autoload -Uz compinit
 compinit -D -u

@@ -259,11 +259,15 @@ impl Machine {
             Phase::Down { until } => (false, until),
             _ => return None,
         };
+        let kind = self.request?.kind;
+        // What came until now is served by the hupwrap that is about to begin, and by its start if it makes one.
+        let again =
+            self.again.filter(|again| again.wants_new_child() && !kind.wants_new_child()).map(|_| Kind::Restart);
         Some(Snapshot {
             child_runs,
             retry_at,
-            kind: self.request?.kind,
-            again: self.again,
+            kind,
+            again,
             generation: self.generation,
             failed_starts: self.failed_starts,
             first_start: self.first_start,
@@ -668,14 +672,10 @@ impl Machine {
     }
 
     fn reexec_if_possible(&mut self, out: &mut Vec<Action>) {
-        let Some(request) = self.request.filter(|request| request.step == Step::Proven) else { return };
-        if !matches!(self.phase, Phase::Running | Phase::Down { .. }) {
-            return;
+        let proven = self.request.is_some_and(|request| request.step == Step::Proven);
+        if proven && matches!(self.phase, Phase::Running | Phase::Down { .. }) {
+            out.push(Action::Reexec);
         }
-        // What came until now is served by the hupwrap that is about to begin, and by its start if it makes one.
-        self.again =
-            self.again.filter(|kind| kind.wants_new_child() && !request.kind.wants_new_child()).map(|_| Kind::Restart);
-        out.push(Action::Reexec);
     }
 
     fn adopted(&mut self, now: Time, before: String, out: &mut Vec<Action>) {
