@@ -217,8 +217,13 @@ impl Driver {
                     }
                 }
                 Change::Ended(outcome) if self.probe.as_ref().is_some_and(|probe| probe.pid() == pid) => {
-                    let verdict = self.probe.as_ref().map_or(Ok(()), |probe| probe.verdict(outcome));
-                    events.push(verdict.map_or_else(Event::Refused, |()| Event::Proven));
+                    match self.probe.as_ref().map_or(Ok(()), |probe| probe.verdict(outcome)) {
+                        Ok(()) => events.push(Event::Proven),
+                        Err(reason) => {
+                            self.probe = None;
+                            events.push(Event::Refused(reason));
+                        }
+                    }
                 }
                 Change::Ended(_) => self.strangers.retain(|stranger| *stranger != pid),
             }

@@ -12,4 +12,6 @@
 )]
 
 mod basics;
+mod completions;
+mod reexec;
 mod support;

@@ -31,14 +31,11 @@ impl Origin {
     pub fn new(birth: &Birth) -> Self {
         // SAFETY: has no preconditions.
         let address = unsafe { libc::getauxval(libc::AT_EXECFN) };
-        let started_by = match address {
+        let path = match address {
             0 => birth.argv.first().copied().unwrap_or_default(),
             // SAFETY: the kernel puts a string there that lives as long as the process.
             _ => unsafe { CStr::from_ptr(ptr::with_exposed_provenance(address as usize)) },
         };
-        // In `#!/usr/bin/hupwrap` it is the script, which then also is among the arguments; argv[0] is the interpreter.
-        let by_script = birth.argv.iter().skip(1).take(2).any(|arg| *arg == started_by);
-        let path = if by_script { birth.argv.first().copied().unwrap_or_default() } else { started_by };
         let mut places = vec![path.to_owned()];
         if !path.to_bytes().starts_with(b"/") {
             // As the user meant it: by the name of the directory, where a deploy may have moved a link meanwhile.
