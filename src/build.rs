@@ -1,5 +1,6 @@
 //! What the linker is told.
 
+#[expect(clippy::disallowed_methods, reason = "it speaks to cargo, and is none of the program")]
 fn main() {
     // `hupwrap_entry` of src/main.rs is the first instruction of the program.
     println!("cargo:rustc-link-arg-bin=hupwrap=-Wl,-e,hupwrap_entry");

@@ -12,7 +12,7 @@ use nix::sys::time::TimeSpec;
 use crate::config::{Config, Group, Meaning};
 use crate::handover::Handover;
 use crate::machine::action::{Action, To};
-use crate::machine::event::{Event, StartError};
+use crate::machine::event::{Event, Sender, StartError};
 use crate::machine::{Machine, Rules};
 use crate::report::Report;
 use crate::signal::{Signal, SignalSet};
@@ -71,11 +71,10 @@ impl Driver {
         {
             listened.insert(signal);
         }
-        // A fault that --on names is blocked like the others; one that is not keeps what it was given.
-        let mut blocked = listened;
-        blocked.add(birth.mask);
-        signals::set_mask(blocked);
-        let inbox = Inbox::new(listened).map_err(|error| format!("cannot listen to signals: {}", error.desc()))?;
+        // All but the faults are blocked since the first instruction; a fault that --on names is from now on.
+        signals::block(listened, crate::BLOCKED_AT_BIRTH);
+        let inbox =
+            Inbox::new(listened, birth.pid).map_err(|error| format!("cannot listen to signals: {}", error.desc()))?;
         if !is_init {
             process::become_subreaper();
         }
@@ -142,6 +141,8 @@ impl Driver {
         ending = ending.or_else(|| self.tell(first));
         loop {
             if let Some(ending) = ending {
+                // The process is about to end: nothing in here needs to be given back one by one.
+                std::mem::forget(self);
                 return ending;
             }
             self.wait();
@@ -163,8 +164,12 @@ impl Driver {
     /// that means another process by now. A stop is told before the deaths: nothing is started that it would have
     /// forbidden. Other requests come after them.
     fn turn(&mut self) -> Option<Ending> {
-        let received = self.inbox.drain();
-        let deaths = self.collect_deaths();
+        let mut received = self.inbox.drain();
+        // A child that ends has sent CHLD before it can be waited for. One that ended before a re-exec may have sent it
+        // to the hupwrap before.
+        let died = self.before.is_some() || received.iter().any(|received| received.signal == Signal::CHLD);
+        received.retain(|received| received.signal != Signal::CHLD || received.sender == Sender::Process);
+        let deaths = self.collect_deaths(died);
         let is_stop = |signal| matches!(self.config.on.of(signal), Meaning::Stop(_));
         let (stops, others): (Vec<_>, Vec<_>) = received.into_iter().partition(|received| is_stop(received.signal));
         let told = |had_terminal| {
@@ -180,7 +185,8 @@ impl Driver {
         if self.machine.deadline().is_some_and(|deadline| deadline <= clock::now()) {
             events.push(Event::Tick);
         }
-        events.into_iter().find_map(|event| self.tell(event))
+        let ending = events.into_iter().find_map(|event| self.tell(event));
+        ending.or_else(|| self.reexec_if_due())
     }
 
     /// Whether the child that was started executes by now. `reaped`: it is dead, and known to be.
@@ -203,9 +209,9 @@ impl Driver {
         Some(event)
     }
 
-    fn collect_deaths(&mut self) -> Vec<Event> {
+    fn collect_deaths(&mut self, died: bool) -> Vec<Event> {
         let mut events: Vec<Event> = self.execution(false).into_iter().collect();
-        while let Some((pid, change)) = process::reap() {
+        while let Some((pid, change)) = died.then(process::reap).flatten() {
             match change {
                 Change::Stopped(signal) if self.child == Some(pid) => events.push(Event::ChildStopped(signal)),
                 Change::Stopped(_) => {}
@@ -250,7 +256,7 @@ impl Driver {
         let mut events = VecDeque::from([event]);
         let mut orders = Vec::new();
         for _ in 0..MAX_ROUNDS {
-            let Some(event) = events.pop_front() else { return None };
+            let event = events.pop_front()?;
             self.machine.handle(clock::now(), event, &mut orders);
             for order in orders.drain(..) {
                 if let Action::Finish(ending) = order {
@@ -306,7 +312,6 @@ impl Driver {
                 }
                 None
             }
-            Action::Reexec => Some(Event::Refused(self.reexec())),
             Action::Suspend { signal, insist } => {
                 let began = clock::now();
                 signals::suspend(signal, insist);
@@ -347,6 +352,7 @@ impl Driver {
                 .iter()
                 .map(|(name, value)| string(format!("{name}={value}").as_bytes()))
                 .collect::<Result<_, _>>()?,
+            parent: self.birth.pid,
             mask: self.birth.mask,
             chld_ignored: self.birth.chld_ignored,
             own_group: !self.shared_group,
@@ -366,7 +372,7 @@ impl Driver {
             (To::Child, Some(child)) => said(child, signals::kill(child, signal)),
             (To::Group, Some(child)) if !self.shared_group => {
                 // Before its setpgid, and ours, there is no such group.
-                let result = signals::kill(-child, signal);
+                let result = signals::kill_group(child, signal);
                 said(child, if result == Err(Errno::ESRCH) { signals::kill(child, signal) } else { result });
             }
             (To::Child | To::Group, None) => {}
@@ -414,11 +420,10 @@ impl Driver {
         Some(Event::RestGone)
     }
 
-    /// Executes the new hupwrap in this process. Comes back only with the reason why it could not.
-    fn reexec(&mut self) -> String {
-        let (Some(machine), Some(probe)) = (self.machine.snapshot(), self.probe.take()) else {
-            return "it was not proven".to_owned();
-        };
+    /// Executes the new hupwrap in this process, if it is time. Not before everything that was read was told: a signal
+    /// that was taken from the kernel is in no state that crosses.
+    fn reexec_if_due(&mut self) -> Option<Ending> {
+        let machine = self.machine.snapshot()?;
         let state = Handover {
             writer: crate::NAME_AND_VERSION.to_owned(),
             machine,
@@ -429,6 +434,10 @@ impl Driver {
             chld_ignored: self.birth.chld_ignored,
             strangers: self.strangers.clone(),
         };
-        probe.exec(&self.birth, &state)
+        let reason = match self.probe.take() {
+            Some(probe) => probe.exec(&self.birth, &state),
+            None => "it was not proven".to_owned(),
+        };
+        self.tell(Event::Refused(reason))
     }
 }

@@ -198,11 +198,6 @@ impl SignalSet {
         self.0 &= !Self::of(&[signal.0]).0;
     }
 
-    /// Puts all signals of another set in.
-    pub fn add(&mut self, other: Self) {
-        self.0 |= other.0;
-    }
-
     /// The signals in it, in numeric order.
     pub fn iter(self) -> impl Iterator<Item = Signal> {
         Signal::all().filter(move |signal| self.contains(*signal))

@@ -13,5 +13,7 @@
 
 mod basics;
 mod completions;
+mod generations;
 mod reexec;
+mod storm;
 mod support;

@@ -107,6 +107,8 @@ fn a_broken_hupwrap_is_refused_and_a_mended_one_taken() {
         let good = dir.hupwrap("good");
         let mut run = Setup::of(&program, args([&"--on-hup", &mode, &"--", &puppet()])).start();
         let (_, child) = run.ready();
+        run.kill("USR1");
+        run.line("got USR1");
         let fds = open_fds(run.pid);
         for (name, make, reason) in cases {
             fs::rename(&program, dir.path().join("aside")).unwrap();
@@ -134,7 +136,7 @@ fn a_broken_hupwrap_is_refused_and_a_mended_one_taken() {
         fs::remove_file(&program).unwrap();
         run.kill("HUP");
         run.said(&format!("nothing was touched: {}: not found", program.display()));
-        assert!(!run.stdout().contains("got"), "{}", run.stdout());
+        assert_eq!(run.stdout().matches("got").count(), 1, "{}", run.stdout());
         replace(&program, &good);
         run.kill("HUP");
         run.said("took over");
@@ -228,7 +230,7 @@ fn it_is_found_again_however_it_was_started() {
     let link = dir.path().join("current");
     symlink("one", &link).unwrap();
     let relative = Setup::of("./hupwrap", args([&"--on-hup", &"upgrade", &"--", &puppet()]));
-    let mut run = relative.with(|command| drop(command.current_dir(&link))).env("PWD", &link).start();
+    let mut run = relative.dir(&link).env("PWD", &link).start();
     run.ready();
     run.kill("HUP");
     run.said("took over");
@@ -242,7 +244,7 @@ fn it_is_found_again_however_it_was_started() {
     // The directory was renamed: where it is now. It is gone: refused.
     let old = dir.path().join("one");
     let relative = Setup::of("./hupwrap", args([&"--on-hup", &"upgrade", &"--", &puppet()]));
-    let mut run = relative.with(|command| drop(command.current_dir(&old))).env("PWD", &old).start();
+    let mut run = relative.dir(&old).env("PWD", &old).start();
     run.ready();
     fs::rename(&old, dir.path().join("three")).unwrap();
     run.kill("HUP");
@@ -284,7 +286,7 @@ fn everything_that_matters_survives() {
         puppet().display()
     );
     // bash knows `exec -a`.
-    let mut run = Setup::of("bash", ["-c", &script]).with(|command| drop(command.current_dir(dir.path()))).start();
+    let mut run = Setup::of("bash", ["-c", &script]).dir(dir.path()).start();
     let mut reports = Vec::new();
     for _ in 0..4 {
         run.line("report");

@@ -43,8 +43,6 @@ pub enum Action {
     Probe,
     /// End the probe; no answer.
     AbandonProbe,
-    /// Re-execute hupwrap. Answered by `Adopted` in the new one, or by `Refused`.
-    Reexec,
     /// Stop hupwrap itself, as its terminal asks. Answered by `Resumed`.
     Suspend {
         /// The signal to stop by.

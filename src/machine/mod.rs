@@ -162,6 +162,8 @@ enum Step {
     Probing { deadline: Time },
     /// It has answered; re-executed as soon as the child's phase allows.
     Proven,
+    /// This is the new hupwrap, and has not begun to act.
+    Crossed,
     /// Nothing can be refused any more: the child is stopped and started again.
     Renewing,
 }
@@ -241,7 +243,7 @@ impl Machine {
     pub fn adopt(rules: Rules, snapshot: Snapshot) -> Self {
         Self {
             phase: if snapshot.child_runs { Phase::Running } else { Phase::Down { until: snapshot.retry_at } },
-            request: Some(Request { kind: snapshot.kind, step: Step::Proven }),
+            request: Some(Request { kind: snapshot.kind, step: Step::Crossed }),
             again: snapshot.again,
             generation: snapshot.generation,
             failed_starts: snapshot.failed_starts,
@@ -252,14 +254,15 @@ impl Machine {
         }
     }
 
-    /// What must cross a re-exec; none unless [`Action::Reexec`] was just ordered.
+    /// What must cross a re-exec, when it is time for one: the driver then executes the new hupwrap, once everything
+    /// that it knows was told. Answered by [`Event::Adopted`] in the new one, or by [`Event::Refused`].
     pub fn snapshot(&self) -> Option<Snapshot> {
         let (child_runs, retry_at) = match self.phase {
             Phase::Running => (true, None),
             Phase::Down { until } => (false, until),
             _ => return None,
         };
-        let kind = self.request?.kind;
+        let Request { kind, .. } = self.request.filter(|request| request.step == Step::Proven)?;
         // What came until now is served by the hupwrap that is about to begin, and by its start if it makes one.
         let again =
             self.again.filter(|again| again.wants_new_child() && !kind.wants_new_child()).map(|_| Kind::Restart);
@@ -334,7 +337,6 @@ impl Machine {
             Event::Proven => {
                 if let Some(Request { step: step @ Step::Probing { .. }, .. }) = &mut self.request {
                     *step = Step::Proven;
-                    self.reexec_if_possible(out);
                 }
             }
             Event::Resumed(pause) => self.shift(pause),
@@ -620,7 +622,6 @@ impl Machine {
             Some(Request { step: Step::Renewing, .. }) | None => self.start(out),
             Some(_) => {
                 self.phase = Phase::Down { until: None };
-                self.reexec_if_possible(out);
             }
         }
     }
@@ -671,16 +672,9 @@ impl Machine {
         }
     }
 
-    fn reexec_if_possible(&mut self, out: &mut Vec<Action>) {
-        let proven = self.request.is_some_and(|request| request.step == Step::Proven);
-        if proven && matches!(self.phase, Phase::Running | Phase::Down { .. }) {
-            out.push(Action::Reexec);
-        }
-    }
-
     fn adopted(&mut self, now: Time, before: String, out: &mut Vec<Action>) {
-        let Some(request) = self.request else { return };
         out.push(Action::Say(Line::Reexecuted { before }));
+        let Some(request) = self.request.filter(|request| request.step == Step::Crossed) else { return };
         if request.kind.wants_new_child() {
             self.renew(now, out);
         } else {
@@ -695,12 +689,15 @@ impl Machine {
             request.step = Step::Renewing;
         }
         self.failed_starts = 0;
-        if self.phase.has_child() {
-            out.push(Action::Say(Line::Restarting));
-            let limit = self.rules.stop_timeout.unwrap_or(Limit::After(STOP_TIMEOUT));
-            self.stop_child(now, self.rules.stop_signal, limit, out);
-        } else {
-            self.start(out);
+        match self.phase {
+            Phase::Down { .. } => self.start(out),
+            Phase::Starting | Phase::Running => {
+                out.push(Action::Say(Line::Restarting));
+                let limit = self.rules.stop_timeout.unwrap_or(Limit::After(STOP_TIMEOUT));
+                self.stop_child(now, self.rules.stop_signal, limit, out);
+            }
+            // On its way down already; the start follows.
+            Phase::Unborn | Phase::Stopping { .. } | Phase::Sweeping { .. } | Phase::Finished => {}
         }
     }
 

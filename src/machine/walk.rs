@@ -33,6 +33,8 @@ struct World {
     rest: Body,
     surveyed: bool,
     probe: bool,
+    /// The new hupwrap has not begun to act.
+    crossing: bool,
     /// A restart was asked for, and nothing has begun since that answers it.
     owed: bool,
 }
@@ -107,7 +109,7 @@ impl State {
     /// Moves the past and the future so that this is now; what no longer matters is made equal.
     fn rebase(&mut self, now: Time) {
         let m = &mut self.machine;
-        let passed = now - NOW;
+        let passed = now.saturating_sub(NOW);
         let moved = |time: &mut Time| *time = time.saturating_sub(passed).max(NOW);
         if let Phase::Stopping { deadline, .. } | Phase::Sweeping { deadline, .. } | Phase::Down { until: deadline } =
             &mut m.phase
@@ -128,10 +130,9 @@ impl State {
     /// Tells an event and everything that follows from it.
     fn tell(&mut self, now: Time, event: Event) {
         let mut events = VecDeque::from([event]);
-        let mut rounds = 0;
-        while let Some(event) = events.pop_front() {
-            rounds += 1;
-            if rounds > MAX_ROUNDS {
+        for round in 0.. {
+            let Some(event) = events.pop_front() else { break };
+            if round > MAX_ROUNDS {
                 self.fail("it turns in circles");
             }
             let mut actions = Vec::new();
@@ -212,17 +213,6 @@ impl State {
                 world.probe = false;
                 None
             }
-            Action::Reexec => {
-                let Some(snapshot) = self.machine.snapshot() else { self.fail("nothing to hand over") };
-                if snapshot.child_runs != (world.child != Body::Absent) {
-                    self.fail("the child is not handed over as it is");
-                }
-                if fails(Fallible::Reexec) {
-                    return Some(Event::Refused(String::new()));
-                }
-                self.machine = Machine::adopt(self.machine.rules.clone(), snapshot);
-                Some(Event::Adopted { before: String::new() })
-            }
             Action::Suspend { .. } => Some(Event::Resumed(Duration::ZERO)),
             Action::Say(_) => None,
             Action::Finish(_) => {
@@ -236,6 +226,20 @@ impl State {
                 None
             }
         }
+    }
+
+    fn reexec(&mut self) {
+        self.tried.push(Fallible::Reexec);
+        let Some(snapshot) = self.machine.snapshot() else { return };
+        if snapshot.child_runs != (self.world.child != Body::Absent) {
+            self.fail("the child is not handed over as it is");
+        }
+        if self.failing == Some(Fallible::Reexec) {
+            return self.tell(NOW, Event::Refused(String::new()));
+        }
+        self.machine = Machine::adopt(self.machine.rules.clone(), snapshot);
+        self.world.crossing = true;
+        self.check();
     }
 
     fn survey(&mut self) -> Option<Event> {
@@ -268,7 +272,9 @@ impl State {
         if m.stop.is_some() && !idle {
             self.fail("a request outlived a stop");
         }
-        let waits_for_world = m.phase.has_child() || m.phase == Phase::Unborn || self.world.rest == Body::Dying;
+        let crosses = self.world.crossing || m.snapshot().is_some();
+        let waits_for_world =
+            crosses || m.phase.has_child() || m.phase == Phase::Unborn || self.world.rest == Body::Dying;
         if !waits_for_world && m.deadline().is_none() {
             self.fail("it waits for nothing");
         }
@@ -314,6 +320,12 @@ impl State {
             add("began", &|state| state.tell(NOW, Event::Began));
             return next;
         }
+        if world.crossing {
+            add("adopted", &|state| {
+                state.world.crossing = false;
+                state.tell(NOW, Event::Adopted { before: String::new() });
+            });
+        }
         if world.child != Body::Absent {
             if !world.executed {
                 add("executes", &|state| {
@@ -351,6 +363,9 @@ impl State {
                 state.world.probe = false;
                 state.tell(NOW, Event::Refused(String::new()));
             });
+        }
+        if self.machine.snapshot().is_some() {
+            add("reexec", &|state| state.reexec());
         }
         if let Some(deadline) = self.machine.deadline() {
             add("deadline", &|state| state.tell(deadline.max(NOW), Event::Tick));
@@ -435,8 +450,15 @@ fn rules(kill_mode: KillMode, stop_timeout: Option<Limit>, shared_group: bool, i
 }
 
 fn walk(rules: Rules) -> usize {
-    let world =
-        World { child: Body::Absent, executed: false, rest: Body::Absent, surveyed: false, probe: false, owed: false };
+    let world = World {
+        child: Body::Absent,
+        executed: false,
+        rest: Body::Absent,
+        surveyed: false,
+        probe: false,
+        crossing: false,
+        owed: false,
+    };
     let machine = Machine::new(rules);
     let start = State { machine, world, failing: None, tried: Vec::new(), finished: false, path: Path::default() };
     let mut seen = HashSet::new();

@@ -87,7 +87,9 @@ impl Probe {
         let failed = |error: Errno| explain(word(file), Some(file), error).reason;
         let null =
             open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty()).and_then(above_stdio).map_err(failed)?;
-        let (answer, output) = pipe().map_err(failed)?;
+        let (answer, output) = pipe(OFlag::O_CLOEXEC).map_err(failed)?;
+        // What it answers is read when it has ended, and may be nothing.
+        fcntl(&answer, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(failed)?;
         let first = birth.argv.first().copied().unwrap_or(c"hupwrap");
         let rest = birth.argv.iter().skip(1).copied();
         let order = Order {
@@ -95,6 +97,7 @@ impl Probe {
             argv: [first, PROBE_FLAG].into_iter().chain(rest).map(CStr::to_owned).collect(),
             env: birth.env.clone(),
             own_env: Vec::new(),
+            parent: birth.pid,
             mask: birth.mask,
             chld_ignored: false,
             // Ctrl-C is not meant for it.
@@ -113,7 +116,7 @@ impl Probe {
 
     /// Ends it, and what it may have started. It is reaped as any other child.
     pub fn kill(&self) {
-        let _ = signals::kill(-self.pid(), Signal::KILL);
+        let _ = signals::kill_group(self.pid(), Signal::KILL);
         let _ = signals::kill(self.pid(), Signal::KILL);
     }
 

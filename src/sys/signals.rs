@@ -29,6 +29,13 @@ pub fn set_mask(mask: SignalSet) -> SignalSet {
     change_mask(libc::SIG_SETMASK, mask)
 }
 
+/// Blocks those signals of a set that are not blocked already.
+pub fn block(set: SignalSet, already: SignalSet) {
+    if set.bits() & !already.bits() != 0 {
+        change_mask(libc::SIG_BLOCK, set);
+    }
+}
+
 fn change_mask(how: libc::c_int, set: SignalSet) -> SignalSet {
     let mut before = 0_u64;
     let set = set.bits();
@@ -56,18 +63,22 @@ pub fn is_ignored(signal: Signal, reset: bool) -> bool {
 }
 
 /// The signals that come to this process, as a descriptor.
-pub struct Inbox(OwnedFd);
+pub struct Inbox {
+    fd: OwnedFd,
+    own_pid: Pid,
+}
 
 impl Inbox {
     /// Listens to these signals, which must be blocked.
     ///
     /// # Errors
     /// Those of `signalfd(2)`: no descriptor or no memory is left.
-    pub fn new(signals: SignalSet) -> nix::Result<Self> {
+    pub fn new(signals: SignalSet, own_pid: Pid) -> nix::Result<Self> {
         let mask = signals.bits();
         let flags = libc::SFD_CLOEXEC | libc::SFD_NONBLOCK;
         // SAFETY: the pointer is to a set of ours, of the size that is said.
-        new_fd(unsafe { libc::syscall(libc::SYS_signalfd4, -1, &raw const mask, SET_SIZE, flags) }).map(Self)
+        let fd = new_fd(unsafe { libc::syscall(libc::SYS_signalfd4, -1, &raw const mask, SET_SIZE, flags) })?;
+        Ok(Self { fd, own_pid })
     }
 
     /// Every signal that waits, in numeric order; each once, for they are levels and not counts.
@@ -75,13 +86,11 @@ impl Inbox {
         let mut all: Vec<Received> = Vec::new();
         // SAFETY: the struct is plain data, for which zero is valid.
         let mut batch: [libc::signalfd_siginfo; 8] = unsafe { std::mem::zeroed() };
-        // SAFETY: has no preconditions.
-        let own_pid = unsafe { libc::getpid() };
         loop {
             // SAFETY: the buffer is ours, and as long as is said.
-            let got = unsafe { libc::read(self.0.as_raw_fd(), batch.as_mut_ptr().cast(), size_of_val(&batch)) };
-            let count = usize::try_from(got).unwrap_or(0) / size_of::<libc::signalfd_siginfo>();
-            all.extend(batch.iter().take(count).filter_map(|info| received(info, own_pid)));
+            let got = unsafe { libc::read(self.fd.as_raw_fd(), batch.as_mut_ptr().cast(), size_of_val(&batch)) };
+            let count = usize::try_from(got).unwrap_or(0).div_euclid(size_of::<libc::signalfd_siginfo>());
+            all.extend(batch.iter().take(count).filter_map(|info| received(info, self.own_pid)));
             if count < batch.len() {
                 break;
             }
@@ -93,7 +102,7 @@ impl Inbox {
 
 impl std::os::fd::AsFd for Inbox {
     fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
-        self.0.as_fd()
+        self.fd.as_fd()
     }
 }
 
@@ -104,19 +113,26 @@ fn received(info: &libc::signalfd_siginfo, own_pid: Pid) -> Option<Received> {
     match signal {
         // The kernel's word for a write of ours to a broken stderr: nobody sent it.
         Signal::PIPE if by_self => None,
-        // The kernel's word that a child changed; that is looked for anyway.
-        Signal::CHLD if !by_process => None,
         _ => Some(Received { signal, sender: if by_process { Sender::Process } else { Sender::Kernel } }),
     }
 }
 
-/// Sends a signal to a process (positive) or a group (negative), as `kill(2)`.
+/// Sends a signal to a process, as `kill(2)`; -1 is every process that it may reach.
 ///
 /// # Errors
 /// EPERM, or ESRCH.
 pub fn kill(pid: Pid, signal: Signal) -> nix::Result<()> {
     // SAFETY: has no preconditions.
     Errno::result(unsafe { libc::kill(pid, signal.number()) }).map(drop)
+}
+
+/// Sends a signal to a process group.
+///
+/// # Errors
+/// EPERM, or ESRCH.
+pub fn kill_group(leader: Pid, signal: Signal) -> nix::Result<()> {
+    // SAFETY: has no preconditions.
+    Errno::result(unsafe { libc::killpg(leader, signal.number()) }).map(drop)
 }
 
 /// Stops this process by a signal that is otherwise blocked, and returns when it was continued. With `insist` it stops

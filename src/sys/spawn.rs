@@ -13,7 +13,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::ptr;
 
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::fcntl::OFlag;
 use nix::libc;
 use nix::sys::stat::stat;
 use nix::unistd::{AccessFlags, access, pipe2};
@@ -33,6 +33,8 @@ pub struct Order {
     pub env: Vec<&'static CStr>,
     /// The part that hupwrap adds.
     pub own_env: Vec<CString>,
+    /// hupwrap's own pid.
+    pub parent: Pid,
     /// Its blocked signals.
     pub mask: SignalSet,
     /// Whether it ignores SIGCHLD.
@@ -72,6 +74,8 @@ struct Loan {
 
 /// Enough for the few frames of [`child`], in a debug build too.
 const STACK_WORDS: usize = 2048;
+/// What the kernel answers where a file is neither a program nor a script with `#!`.
+const NO_PROGRAM: isize = (libc::ENOEXEC as isize).wrapping_neg();
 const SHELL: &CStr = c"/bin/sh";
 
 /// Makes a child that executes a program.
@@ -79,7 +83,7 @@ const SHELL: &CStr = c"/bin/sh";
 /// # Errors
 /// Those of `pipe2(2)` and `clone(2)`.
 pub fn spawn(order: Order) -> nix::Result<Spawned> {
-    let (ours, theirs) = pipe()?;
+    let (ours, theirs) = pipe(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
     let end = [ptr::null()];
     let shell_argv = [SHELL.as_ptr()].into_iter().chain(order.argv.iter().map(|arg| arg.as_ptr())).chain(end).collect();
     let own_env = order.own_env.iter().map(|var| var.as_ptr());
@@ -92,8 +96,7 @@ pub fn spawn(order: Order) -> nix::Result<Spawned> {
         own_group: order.own_group,
         tether: order.tether.map_or(0, Signal::number),
         stdio: order.stdio,
-        // SAFETY: has no preconditions.
-        parent: unsafe { libc::getpid() },
+        parent: order.parent,
         report: theirs.as_raw_fd(),
         stack: Vec::with_capacity(STACK_WORDS),
     });
@@ -204,14 +207,14 @@ extern "C" fn child(loan: *mut c_void) -> c_int {
         let argv = shell_argv.add(1);
         let envp = loan.envp.as_ptr() as usize;
         let mut error = bare(libc::SYS_execve, [loan.program as usize, argv as usize, envp, 0]);
-        if error == -(libc::ENOEXEC as isize) && looks_like_text(loan.program) {
+        if error == NO_PROGRAM && looks_like_text(loan.program) {
             *argv = loan.program;
             error = bare(libc::SYS_execve, [SHELL.as_ptr() as usize, shell_argv as usize, envp, 0]);
             if error < 0 {
-                error = -(libc::ENOEXEC as isize);
+                error = NO_PROGRAM;
             }
         }
-        let errno = (-error) as c_int;
+        let errno = error.unsigned_abs() as c_int;
         bare(libc::SYS_write, [loan.report as usize, (&raw const errno) as usize, size_of::<c_int>(), 0]);
         bare(libc::SYS_exit_group, [usize::from(NOT_FOUND), 0, 0, 0]);
     }
@@ -347,13 +350,11 @@ fn interpreter(file: &CStr) -> Option<CString> {
     CString::new(path).ok()
 }
 
-/// A pipe, close-on-exec, of which the end for reading does not block.
+/// A pipe, its ends for reading and for writing.
 ///
 /// # Errors
 /// Those of `pipe2(2)`.
-pub fn pipe() -> nix::Result<(OwnedFd, OwnedFd)> {
-    let (read, write) = pipe2(OFlag::O_CLOEXEC)?;
-    let (read, write) = (above_stdio(read)?, above_stdio(write)?);
-    fcntl(&read, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
-    Ok((read, write))
+pub fn pipe(flags: OFlag) -> nix::Result<(OwnedFd, OwnedFd)> {
+    let (read, write) = pipe2(flags)?;
+    Ok((above_stdio(read)?, above_stdio(write)?))
 }

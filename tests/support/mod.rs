@@ -102,7 +102,10 @@ impl Drop for Dir {
 
 /// What a process wrote so far, line by line.
 #[derive(Clone, Default)]
-struct Output(Arc<(Mutex<(Vec<u8>, bool)>, Condvar)>);
+struct Output(Arc<(Mutex<Written>, Condvar)>);
+
+/// The bytes, and whether there will be no more.
+type Written = (Vec<u8>, bool);
 
 impl Output {
     fn follow(mut stream: impl Read + Send + 'static) -> Self {
@@ -170,6 +173,13 @@ impl Setup {
     pub fn env(self, name: &str, value: impl AsRef<OsStr>) -> Self {
         self.with(|command| {
             command.env(name, value);
+        })
+    }
+
+    /// In this working directory.
+    pub fn dir(self, dir: &Path) -> Self {
+        self.with(|command| {
+            command.current_dir(dir);
         })
     }
 

@@ -1,0 +1,240 @@
+//! What is left of a stopped generation, and who is signalled.
+
+use std::fs;
+
+use crate::support::*;
+
+/// A leader that leaves workers behind, and says their pids: `worker PID` each.
+fn leader(workers: &str, rest: &str) -> String {
+    format!("echo ready $HUPWRAP_GENERATION $$\n{workers}\n{rest}\n")
+}
+
+fn worker_pid(run: &mut Run) -> i32 {
+    run.line("worker ").trim_start_matches("worker ").parse().unwrap()
+}
+
+/// Runs in the background and ends by TERM, or ignores it.
+const WILLING: &str = "sh -c 'echo worker $$; exec sleep 1000' &";
+const DETACHED: &str = "setsid sh -c 'echo worker $$; exec sleep 1000' &";
+const OBSTINATE: &str = "sh -c 'trap \"\" TERM; echo worker $$; while :; do sleep 1000; done' &";
+const SLOW: &str =
+    "sh -c 'trap \"echo asked; read x < fifo; exit\" TERM; echo worker $$; while :; do sleep 1000 & wait; done' &";
+
+#[test]
+fn the_rest_is_gone_before_the_next_start() {
+    for (name, workers) in [("same group", WILLING), ("own session", DETACHED)] {
+        let script = leader(workers, "exec sleep 1000");
+        let mut run = Setup::new(["--", "sh", "-c", &script]).start();
+        run.ready();
+        let old = worker_pid(&mut run);
+        run.kill("HUP");
+        assert_eq!(run.ready().0, 2);
+        assert!(!is_alive(old), "{name}");
+        let new = worker_pid(&mut run);
+        assert!(is_alive(new), "{name}");
+        assert_eq!(run.stop().shell(), 143, "{name}");
+        assert!(!is_alive(new), "{name}");
+    }
+}
+
+#[test]
+fn the_next_start_waits_for_a_slow_worker() {
+    let dir = Dir::new();
+    nix::unistd::mkfifo(&dir.path().join("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let script = leader(SLOW, "exec sleep 1000");
+    let mut run = Setup::new(["--", "sh", "-c", &script]).dir(dir.path()).start();
+    let (_, first) = run.ready();
+    let old = worker_pid(&mut run);
+    run.kill("HUP");
+    run.line("asked");
+    wait_until("the leader is gone", || !is_alive(first));
+    assert!(is_alive(old));
+    assert_eq!(run.stdout().matches("ready").count(), 1);
+    fs::write(dir.path().join("fifo"), "\n").unwrap();
+    assert_eq!(run.ready().0, 2);
+    assert!(!is_alive(old));
+}
+
+#[test]
+fn an_obstinate_worker_is_killed_at_the_deadline_of_the_child() {
+    let script = leader(OBSTINATE, "exec sleep 1000");
+    let mut run = Setup::new(["--stop-timeout", "300ms", "--", "sh", "-c", &script]).start();
+    run.ready();
+    let old = worker_pid(&mut run);
+    run.kill("HUP");
+    assert_eq!(run.ready().0, 2);
+    assert!(!is_alive(old));
+    run.said("what sh left behind did not end within 300ms; sending KILL");
+    let new = worker_pid(&mut run);
+    let ended = run.stop();
+    assert_eq!(ended.shell(), 143);
+    assert!(!is_alive(new));
+}
+
+#[test]
+fn an_obstinate_child_is_killed() {
+    let mut run = Setup::new(args([&"--stop-timeout", &"200ms", &"--", &puppet(), &"ignore=TERM"])).start();
+    let (_, child) = run.ready();
+    run.kill("HUP");
+    run.line("got TERM");
+    run.said(&format!("puppet[{child}] did not end within 200ms; sending KILL"));
+    assert_eq!(run.ready().0, 2);
+    // Told to stop, it has died by KILL, and a shell shows it.
+    assert_eq!(run.stop().shell(), 137);
+}
+
+#[test]
+fn without_a_timeout_a_stop_waits_and_a_second_term_is_passed_on() {
+    let mut run = Setup::new(args([&"--", &puppet(), &"ignore=TERM", &"exit=USR1:9"])).start();
+    run.ready();
+    run.kill("TERM");
+    run.line("got TERM");
+    run.kill("TERM");
+    run.line("got TERM");
+    // A HUP has nothing to say any more, other signals are passed on.
+    run.kill("HUP");
+    run.kill("USR1");
+    let ended = run.end();
+    assert_eq!((ended.shell(), ended.stdout.matches("ready").count()), (9, 1));
+    assert_eq!(ended.stderr, "");
+}
+
+#[test]
+fn a_zero_timeout_kills_at_once() {
+    let mut run = Setup::new(args([&"--stop-timeout", &"0", &"--", &puppet()])).start();
+    run.ready();
+    run.kill("HUP");
+    assert_eq!(run.ready().0, 2);
+    assert!(!run.stdout().contains("got TERM"));
+    assert_eq!(run.stop().shell(), 137);
+}
+
+#[test]
+fn a_stopped_child_can_react() {
+    let mut run = Setup::new(args([&"--", &puppet(), &"exit=TERM:5"])).start();
+    let (_, child) = run.ready();
+    kill(child, "STOP");
+    wait_until("it is stopped", || state(child) == Some('T'));
+    // It is neither restarted nor asked about.
+    run.kill("USR1");
+    run.kill("HUP");
+    run.line("got TERM");
+    assert_eq!(run.ready().0, 2);
+    let (_, child) = (0, children(run.pid)[0]);
+    kill(child, "STOP");
+    wait_until("it is stopped", || state(child) == Some('T'));
+    assert_eq!(run.stop().shell(), 5);
+}
+
+#[test]
+fn the_stop_signal_is_for_term_and_others_go_as_they_are() {
+    let setup = |list: &[&str]| {
+        let options = [&["--stop-signal", "USR2"][..], list, &["--"]].concat();
+        let mut command: Vec<std::ffi::OsString> = options.iter().map(|&word| word.into()).collect();
+        command.extend(args([&puppet(), &"exit=USR2:1,INT:2,QUIT:3,HUP:4,RTMIN:5"]));
+        Setup::new(command)
+    };
+    for (signal, options, code) in [
+        ("TERM", &[][..], 1),
+        ("INT", &[], 2),
+        ("QUIT", &[], 3),
+        ("USR1", &["--on", "USR1=stop:HUP"], 4),
+        ("TERM", &["--on", "TERM=stop:RTMIN"], 5),
+    ] {
+        let mut run = setup(options).start();
+        run.ready();
+        run.kill(signal);
+        assert_eq!(run.end().shell(), code, "{signal} {options:?}");
+    }
+}
+
+#[test]
+fn in_mode_process_nobody_else_hears_anything() {
+    let script = leader(WILLING, "exec sleep 1000");
+    let mut run = Setup::new(["--kill-mode", "process", "--", "sh", "-c", &script]).start();
+    run.ready();
+    let old = worker_pid(&mut run);
+    run.kill("HUP");
+    assert_eq!(run.ready().0, 2);
+    assert!(is_alive(old));
+    let new = worker_pid(&mut run);
+    run.kill("TERM");
+    run.status();
+    assert!(is_alive(old) && is_alive(new));
+}
+
+#[test]
+fn in_mode_group_everybody_hears_everything() {
+    for group in ["own", "shared"] {
+        let puppet = puppet();
+        let script = format!("{} exit=USR2:0 & exec {} exit=USR2:0", puppet.display(), puppet.display());
+        let setup = Setup::new(["--kill-mode", "group", "--group", group, "--", "sh", "-c", &script]);
+        // What the test's own group is must not matter.
+        let setup = setup.with(|command| {
+            std::os::unix::process::CommandExt::process_group(command, 0);
+        });
+        let mut run = setup.start();
+        run.ready();
+        run.ready();
+        run.kill("USR1");
+        run.line("got USR1");
+        run.line("got USR1");
+        run.kill("HUP");
+        run.line("got TERM");
+        run.ready();
+        run.ready();
+        assert_eq!(run.stop().shell(), 0, "{group}");
+    }
+}
+
+#[test]
+fn a_command_that_ends_by_itself_leaves_its_background_alone() {
+    for (mode, left) in [("mixed", true), ("process", true), ("group", false)] {
+        let script = leader(WILLING, "read x; exit 4");
+        let mut run = Setup::new(["--kill-mode", mode, "--", "sh", "-c", &script]).stdin().start();
+        run.ready();
+        let worker = worker_pid(&mut run);
+        run.write("\n");
+        assert_eq!(run.status().code(), Some(4), "{mode}");
+        if left {
+            assert!(is_alive(worker), "{mode}");
+        } else {
+            wait_until("it is gone", || !is_alive(worker));
+        }
+    }
+}
+
+#[test]
+fn hupwrap_does_not_wait_for_whoever_holds_its_stdout() {
+    // The shell waits for the pipe's end, hupwrap does not.
+    let mut run = Setup::new(["--", "sh", "-c", "sleep 1000 & exit 3"]).start();
+    assert_eq!(run.status().code(), Some(3));
+}
+
+#[test]
+fn orphans_are_adopted_and_reaped_in_silence() {
+    let mut run = Setup::new(args([
+        &"--",
+        &"sh",
+        &"-c",
+        &format!("for i in 1 2 3 4 5 6 7 8 9; do (sh -c 'exit 3' & ) ; done; exec {}", puppet().display()),
+    ]))
+    .start();
+    let (_, child) = run.ready();
+    wait_until("only the child is left", || children(run.pid) == [child]);
+    let ended = run.stop();
+    assert_eq!((ended.shell(), ended.stderr.as_str()), (0, ""));
+}
+
+#[test]
+fn a_child_that_ends_while_it_is_asked_to_is_no_error() {
+    for _ in 0..300 {
+        let mut run = Setup::new(["--", "sh", "-c", "echo ready 1 $$; read x; exit 6"]).stdin().start();
+        run.ready();
+        run.write("\n");
+        run.kill("TERM");
+        let ended = run.end();
+        assert!([6, 143].contains(&ended.shell()), "{ended:?}");
+        assert_eq!(ended.stderr, "");
+    }
+}

@@ -1,0 +1,198 @@
+//! Storms of HUPs, and what must be as before when they are over.
+
+use std::collections::HashSet;
+use std::fs;
+
+use crate::support::*;
+
+/// The fields of /proc/PID/status that tell of memory, in kB.
+fn memory(pid: i32) -> u64 {
+    let field = |name| status(pid, name).trim_end_matches(" kB").parse::<u64>().unwrap_or(0);
+    field("RssAnon") + field("VmStk")
+}
+
+fn environ(pid: i32) -> usize {
+    fs::read(format!("/proc/{pid}/environ")).unwrap().len()
+}
+
+fn cmdline(pid: i32) -> Vec<u8> {
+    fs::read(format!("/proc/{pid}/cmdline")).unwrap()
+}
+
+fn maps(pid: i32) -> usize {
+    fs::read_to_string(format!("/proc/{pid}/maps")).unwrap().lines().count()
+}
+
+/// Sends this many HUPs as fast as it can, and looks how many children there are meanwhile.
+fn storm(run: &Run, count: usize, most: usize) {
+    let mut seen = HashSet::new();
+    for round in 0..count {
+        run.kill("HUP");
+        if round % 50 == 0 {
+            // A probe is a child as well, and so is one that was just reaped by nobody yet.
+            let children: Vec<i32> = children(run.pid).into_iter().filter(|child| is_alive(*child)).collect();
+            assert!(children.len() <= most, "{children:?} after {round}");
+            seen.extend(children);
+        }
+    }
+    assert!(!seen.is_empty());
+}
+
+/// Waits until hupwrap has taken note of everything up to now: a signal goes the same way.
+fn at_rest(run: &mut Run) {
+    run.kill("USR1");
+    run.line("got USR1");
+}
+
+/// Waits until HUPs are over and the last child is up, and returns its pid.
+fn calm(run: &mut Run) -> i32 {
+    // A HUP that came after the start is followed by another start: the last child heard no TERM.
+    let mut child = 0;
+    wait_until("one child is left, and nothing waits", || {
+        let children = children(run.pid);
+        child = children.first().copied().unwrap_or(0);
+        let pending = status(run.pid, "ShdPnd");
+        children.len() == 1 && pending == "0000000000000000" && run.stdout().trim_end().ends_with(&format!(" {child}"))
+    });
+    child
+}
+
+#[test]
+fn ten_thousand_hups_under_restart() {
+    let mut run = Setup::new(args([&"--", &puppet()])).start();
+    run.ready();
+    run.kill("HUP");
+    run.line("got TERM");
+    run.ready();
+    at_rest(&mut run);
+    let before = (open_fds(run.pid), memory(run.pid), maps(run.pid));
+    storm(&run, 10_000, 1);
+    let child = calm(&mut run);
+    at_rest(&mut run);
+    assert_eq!(open_fds(run.pid), before.0);
+    assert_eq!(maps(run.pid), before.2);
+    assert!(memory(run.pid) <= before.1 + 64, "{} kB, before {} kB", memory(run.pid), before.1);
+    assert_eq!(children(run.pid), [child]);
+    // Never two at a time: each start follows the end of the one before.
+    let mut alive = 0;
+    for line in run.stdout().lines() {
+        alive += i32::from(line.starts_with("ready")) - i32::from(line.starts_with("got TERM"));
+        assert!((0..=1).contains(&alive), "{alive} alive");
+    }
+    assert_eq!(run.stop().shell(), 0);
+}
+
+#[test]
+fn a_thousand_hups_under_reexec_and_upgrade() {
+    for mode in ["reexec", "upgrade"] {
+        let mut run = Setup::new(args([&"--on-hup", &mode, &"--", &puppet()])).start();
+        let (_, child) = run.ready();
+        run.kill("HUP");
+        run.said("took over");
+        if mode == "reexec" {
+            run.line("got TERM");
+            run.ready();
+        }
+        at_rest(&mut run);
+        let before = (open_fds(run.pid), memory(run.pid), environ(run.pid), cmdline(run.pid));
+        // At full speed they coalesce.
+        storm(&run, 1000, 2);
+        run.kill("HUP");
+        // One by one none does: a thousand re-execs in a row.
+        let rounds = if mode == "reexec" { 100 } else { 1000 };
+        for _ in 0..rounds {
+            let took_over = run.stderr().matches("took over").count();
+            run.kill("HUP");
+            wait_until("it took over", || run.stderr().matches("took over").count() > took_over);
+        }
+        if mode == "reexec" {
+            let mut last = 0;
+            wait_until("the last child is up", || {
+                let children = children(run.pid);
+                last = children.first().copied().unwrap_or(0);
+                children.len() == 1 && run.stdout().trim_end().ends_with(&format!(" {last}"))
+            });
+        } else {
+            wait_until("no probe is left", || children(run.pid) == [child]);
+        }
+        at_rest(&mut run);
+        assert_eq!((open_fds(run.pid), environ(run.pid), cmdline(run.pid)), (before.0, before.2, before.3), "{mode}");
+        assert!(memory(run.pid) <= before.1 + 64, "{mode}: {} kB, before {} kB", memory(run.pid), before.1);
+        assert_eq!(run.stop().shell(), 0, "{mode}");
+    }
+}
+
+#[test]
+fn no_usr1_is_lost_in_a_storm_of_upgrades() {
+    let mut run = Setup::new(args([&"--on-hup", &"upgrade", &"--", &puppet()])).start();
+    run.ready();
+    for _ in 0..1000 {
+        run.kill("HUP");
+        run.kill("USR1");
+        // At most one in flight.
+        run.line("got USR1");
+    }
+    run.said("took over");
+    assert_eq!(run.stdout().matches("got USR1").count(), 1000);
+    assert_eq!(run.stop().shell(), 0);
+}
+
+#[test]
+fn a_term_anywhere_in_a_storm_ends_both() {
+    for mode in ["restart", "reexec", "upgrade"] {
+        for round in 0..25 {
+            let mut run = Setup::new(args([&"--on-hup", &mode, &"--", &puppet(), &"exit=TERM:7"])).start();
+            run.ready();
+            for _ in 0..round * 7 {
+                run.kill("HUP");
+            }
+            run.kill("TERM");
+            for _ in 0..round {
+                // It may be gone by now.
+                // SAFETY: the process is a child of this one and not waited for: its pid is its own.
+                unsafe { nix::libc::kill(run.pid, nix::libc::SIGHUP) };
+            }
+            run.status();
+            wait_until("nobody is left", || run.family().is_empty());
+            // A child that ended as a step of a restart is not the answer: then no child ran, and it is 143.
+            let ended = run.end();
+            assert!([7, 143].contains(&ended.shell()), "{mode} {round}: {ended:?}");
+        }
+    }
+}
+
+#[test]
+fn a_hup_during_the_drain_shares_the_start_to_come() {
+    let mut run = Setup::new(args([&"--", &puppet(), &"ignore=TERM", &"exit=USR2:0"])).start();
+    let (_, child) = run.ready();
+    run.kill("HUP");
+    run.line("got TERM");
+    for _ in 0..100 {
+        run.kill("HUP");
+    }
+    kill(child, "USR2");
+    let (generation, _) = run.ready();
+    assert_eq!(generation, 2);
+    run.kill("USR1");
+    run.line("got USR1");
+    assert_eq!(run.stdout().matches("ready").count(), 2);
+    run.kill("USR2");
+    assert_eq!(run.end().shell(), 0);
+}
+
+#[test]
+fn a_term_in_the_same_batch_as_hups_forbids_the_start() {
+    for order in [["HUP", "HUP", "TERM"], ["TERM", "HUP", "HUP"]] {
+        let mut run = Setup::new(args([&"--", &puppet()])).start();
+        run.ready();
+        // Stopped, it takes all of them at once.
+        run.kill("STOP");
+        wait_until("it is stopped", || state(run.pid) == Some('T'));
+        for signal in order {
+            run.kill(signal);
+        }
+        run.kill("CONT");
+        let ended = run.end();
+        assert_eq!((ended.shell(), ended.stdout.matches("ready").count()), (0, 1), "{order:?}");
+    }
+}
