@@ -114,6 +114,8 @@ pub fn read(argv: &[&OsStr]) -> Result<Said, String> {
     }
 }
 
+#[cold]
+#[inline(never)]
 fn parse(argv: &[&OsStr]) -> Result<Said, String> {
     let matches = Args::command().try_get_matches_from(argv);
     let args = matches.and_then(|matches| Args::from_arg_matches(&matches)).map_err(|error| one_line(&error))?;

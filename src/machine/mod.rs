@@ -325,7 +325,7 @@ impl Machine {
             Event::RestRemains => self.rest_remains(now, out),
             Event::RestGone => {
                 if let Phase::Sweeping { .. } = self.phase {
-                    self.swept(now, out);
+                    self.swept(out);
                 }
             }
             Event::Checked => self.checked(now, out),
@@ -544,7 +544,7 @@ impl Machine {
         self.phase = Phase::Down { until: Some(now.saturating_add(delay)) };
         // The start to come is one that a restart asked for meanwhile can share; a new hupwrap it is not.
         match self.again.take() {
-            Some(kind) if kind.wants_new_hupwrap() => self.begin(kind, out),
+            Some(kind) if kind.wants_new_hupwrap() => self.begin(now, kind, out),
             _ => {}
         }
     }
@@ -565,7 +565,7 @@ impl Machine {
                     self.again = None;
                 }
                 match self.rules.kill_mode {
-                    KillMode::Process => self.swept(now, out),
+                    KillMode::Process => self.swept(out),
                     // Where KILL was needed, its time is over for the rest too.
                     KillMode::Mixed | KillMode::Group => self.sweep(if killed { Some(now) } else { deadline }, out),
                 }
@@ -605,7 +605,7 @@ impl Machine {
     }
 
     /// Nothing remains of the generation: what comes next?
-    fn swept(&mut self, _now: Time, out: &mut Vec<Action>) {
+    fn swept(&mut self, out: &mut Vec<Action>) {
         if self.stop.is_none() && self.request.is_some() {
             return self.after_sweep_with_request(out);
         }
@@ -636,7 +636,7 @@ impl Machine {
 
     /// Somebody asks for something new. One request at a time; what comes meanwhile shares its start where that begins
     /// later, and is taken up afterwards where it does not.
-    fn ask(&mut self, _now: Time, kind: Kind, out: &mut Vec<Action>) {
+    fn ask(&mut self, now: Time, kind: Kind, out: &mut Vec<Action>) {
         if self.stop.is_some() {
             return;
         }
@@ -645,7 +645,7 @@ impl Machine {
             // The first start, by the hupwrap that was just started, is all that could be asked for.
             Phase::Unborn | Phase::Finished => {}
             Phase::Starting => self.again = Some(kind.and(self.again)),
-            Phase::Running | Phase::Down { .. } if self.request.is_none() => self.begin(kind, out),
+            Phase::Running | Phase::Down { .. } if self.request.is_none() => self.begin(now, kind, out),
             Phase::Running | Phase::Down { .. } => self.again = Some(kind.and(self.again)),
             Phase::Stopping { .. } | Phase::Sweeping { .. } => match self.request {
                 Some(Request { step: Step::Renewing, .. }) if !kind.wants_new_hupwrap() => {}
@@ -657,16 +657,26 @@ impl Machine {
         }
     }
 
-    fn begin(&mut self, kind: Kind, out: &mut Vec<Action>) {
-        self.request = Some(Request { kind, step: Step::Checking });
-        out.push(Action::Check);
+    fn begin(&mut self, now: Time, kind: Kind, out: &mut Vec<Action>) {
+        if kind.wants_new_child() {
+            self.request = Some(Request { kind, step: Step::Checking });
+            out.push(Action::Check);
+        } else {
+            // The child is not touched: that the program could be started again does not matter.
+            self.probe(now, kind, out);
+        }
+    }
+
+    fn probe(&mut self, now: Time, kind: Kind, out: &mut Vec<Action>) {
+        let deadline = now.saturating_add(PROBE_TIMEOUT);
+        self.request = Some(Request { kind, step: Step::Probing { deadline } });
+        out.push(Action::Probe);
     }
 
     fn checked(&mut self, now: Time, out: &mut Vec<Action>) {
-        let Some(request) = self.request.as_mut().filter(|request| request.step == Step::Checking) else { return };
+        let Some(request) = self.request.filter(|request| request.step == Step::Checking) else { return };
         if request.kind.wants_new_hupwrap() {
-            request.step = Step::Probing { deadline: now.saturating_add(PROBE_TIMEOUT) };
-            out.push(Action::Probe);
+            self.probe(now, request.kind, out);
         } else {
             self.renew(now, out);
         }
@@ -718,9 +728,9 @@ impl Machine {
         }
     }
 
-    fn take_up_again(&mut self, _now: Time, out: &mut Vec<Action>) {
+    fn take_up_again(&mut self, now: Time, out: &mut Vec<Action>) {
         if let Some(kind) = self.again.take() {
-            self.begin(kind, out);
+            self.begin(now, kind, out);
         }
     }
 
@@ -753,7 +763,7 @@ impl Machine {
             Phase::Sweeping { deadline, killed, .. } if due(deadline) => {
                 if killed {
                     out.push(Action::Say(Line::Unkillable(KILL_TIMEOUT)));
-                    self.swept(now, out);
+                    self.swept(out);
                 } else {
                     out.push(Action::Say(Line::KillingRest(self.limit())));
                     self.kill_rest(now, out);

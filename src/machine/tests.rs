@@ -1,1 +1,308 @@
+//! The rules one by one; what they make together is walked through in `walk`.
 
+use super::*;
+use crate::cli::Args;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A machine, its clock, and what it ordered last.
+struct Bench {
+    machine: Machine,
+    now: Time,
+    out: Vec<Action>,
+}
+
+impl Bench {
+    fn with(change: impl FnOnce(&mut Args), place: impl FnOnce(&mut Rules)) -> Self {
+        let mut args = Args { command: vec!["x".into()], ..Args::default() };
+        change(&mut args);
+        let mut rules = Rules::new(&Config::new(args).unwrap(), false, false, false, false);
+        place(&mut rules);
+        let mut bench = Self { machine: Machine::new(rules), now: Duration::from_secs(100), out: Vec::new() };
+        bench.tell(Event::Began);
+        bench.tell(Event::Started);
+        bench.tell(Event::Executed);
+        bench
+    }
+
+    fn new() -> Self {
+        Self::with(|_| (), |_| ())
+    }
+
+    fn tell(&mut self, event: Event) -> &[Action] {
+        self.out.clear();
+        self.machine.handle(self.now, event, &mut self.out);
+        &self.out
+    }
+
+    fn signal(&mut self, name: &str, sender: Sender) -> &[Action] {
+        let signal = name.parse().unwrap();
+        self.tell(Event::Signal { signal, sender, hung_up: false });
+        // The checks that cost nothing are answered at once.
+        while self.out.last() == Some(&Action::Check) {
+            let before = std::mem::take(&mut self.out);
+            self.tell(Event::Checked);
+            self.out.splice(0..0, before);
+        }
+        &self.out
+    }
+
+    fn kill(&mut self, name: &str) -> &[Action] {
+        self.signal(name, Sender::Process)
+    }
+
+    /// What is left until the deadline.
+    fn left(&self) -> Option<Duration> {
+        self.machine.deadline().map(|deadline| deadline.saturating_sub(self.now))
+    }
+
+    fn pass(&mut self, time: Duration) -> &[Action] {
+        self.now += time;
+        self.tell(Event::Tick)
+    }
+}
+
+fn sent(to: To, name: &str) -> Action {
+    Action::Signal { to, signal: name.parse().unwrap() }
+}
+
+#[test]
+fn how_long_a_stop_may_take() {
+    let timeout = |said: Option<&str>| {
+        let said = said.map(str::to_owned);
+        Bench::with(|args| args.stop_timeout = said, |_| ())
+    };
+    for (said, restart, stop) in
+        [(None, Some(10 * SECOND), None), (Some("3s"), Some(3 * SECOND), Some(3 * SECOND)), (Some("never"), None, None)]
+    {
+        let mut bench = timeout(said);
+        bench.kill("HUP");
+        assert_eq!(bench.left(), restart, "{said:?}");
+        let mut bench = timeout(said);
+        bench.kill("TERM");
+        assert_eq!(bench.left(), stop, "{said:?}");
+    }
+    let mut bench = timeout(Some("0"));
+    assert_eq!(bench.kill("TERM"), [sent(To::Child, "KILL")]);
+}
+
+#[test]
+fn a_term_during_a_restart_keeps_its_deadline_and_is_passed_on() {
+    let mut bench = Bench::new();
+    bench.kill("HUP");
+    bench.pass(4 * SECOND);
+    assert_eq!(bench.kill("TERM"), [sent(To::Child, "TERM"), sent(To::Child, "CONT")]);
+    assert_eq!(bench.left(), Some(6 * SECOND));
+    let killed = bench.pass(6 * SECOND).to_vec();
+    assert_eq!(killed, [Action::Say(Line::Killing(10 * SECOND)), sent(To::Child, "KILL")]);
+    bench.tell(Event::ChildEnded(Outcome::Killed(Signal::KILL)));
+    assert_eq!(bench.tell(Event::RestGone), [Action::Finish(Ending::Child(Outcome::Killed(Signal::KILL)))]);
+}
+
+#[test]
+fn what_does_not_end_by_kill_is_said_once() {
+    let mut bench = Bench::new();
+    bench.kill("HUP");
+    bench.pass(10 * SECOND);
+    assert_eq!(bench.pass(10 * SECOND), [Action::Say(Line::Unkillable(KILL_TIMEOUT))]);
+    assert_eq!(bench.left(), None);
+    assert_eq!(bench.kill("USR1"), [sent(To::Child, "USR1")]);
+}
+
+#[test]
+fn the_rest_gets_the_deadline_of_the_child_or_one_of_its_own() {
+    let mut bench = Bench::new();
+    bench.kill("HUP");
+    bench.pass(3 * SECOND);
+    assert_eq!(bench.tell(Event::ChildEnded(Outcome::Exited(0))), [Action::Survey]);
+    assert_eq!(bench.tell(Event::RestRemains), [Action::AskRest(Signal::TERM)]);
+    assert_eq!(bench.left(), Some(7 * SECOND));
+    // The child that was told to stop had none.
+    let mut bench = Bench::new();
+    bench.kill("TERM");
+    bench.tell(Event::ChildEnded(Outcome::Exited(0)));
+    bench.tell(Event::RestRemains);
+    assert_eq!(bench.left(), Some(10 * SECOND));
+    bench.pass(10 * SECOND);
+    assert_eq!(bench.out, [Action::Say(Line::KillingRest(10 * SECOND)), sent(To::Rest, "KILL")]);
+    // Whatever was forked meanwhile is killed as well.
+    assert_eq!(bench.tell(Event::RestRemains), [sent(To::Rest, "KILL")]);
+}
+
+#[test]
+fn failed_starts_are_tried_again_later_and_later() {
+    let error = |transient| StartError { code: 127, transient, reason: "x: not found".to_owned() };
+    let mut bench = Bench::new();
+    bench.kill("HUP");
+    bench.tell(Event::ChildEnded(Outcome::Exited(0)));
+    bench.tell(Event::RestGone);
+    let mut delay = Duration::from_millis(100);
+    for _ in 0..40 {
+        bench.tell(Event::StartFailed(error(false)));
+        assert_eq!(bench.left(), Some(delay));
+        bench.pass(delay);
+        assert!(matches!(bench.out[..], [Action::Start { .. }]));
+        delay = (delay * 2).min(60 * SECOND);
+    }
+    bench.machine.failed_starts = u32::MAX;
+    bench.tell(Event::StartFailed(error(false)));
+    assert_eq!(bench.left(), Some(60 * SECOND));
+    // A HUP starts at once, and begins to count afresh.
+    assert!(matches!(bench.kill("HUP"), [Action::Check, Action::Start { .. }]));
+    bench.tell(Event::StartFailed(error(false)));
+    assert_eq!(bench.left(), Some(Duration::from_millis(100)));
+    assert_eq!(bench.kill("TERM"), [Action::Finish(Ending::Told(Signal::TERM))]);
+}
+
+#[test]
+fn the_first_start_is_final_or_tried_for_ten_seconds() {
+    let first = || {
+        let mut bench = Bench::new();
+        bench.machine = Machine::new(bench.machine.rules.clone());
+        bench.tell(Event::Began);
+        bench
+    };
+    let error = |transient| StartError { code: 127, transient, reason: "why".to_owned() };
+    let said = Action::Say(Line::CannotStart("why".to_owned()));
+    assert_eq!(first().tell(Event::StartFailed(error(false))), [said.clone(), Action::Finish(Ending::Own(127))]);
+    let mut bench = first();
+    bench.tell(Event::StartFailed(error(true)));
+    while bench.left().is_some() {
+        let left = bench.left().unwrap();
+        bench.pass(left);
+        bench.tell(Event::StartFailed(error(true)));
+    }
+    assert_eq!(bench.out, [said, Action::Finish(Ending::Own(126))]);
+    assert!((10..20).contains(&(bench.now.as_secs() - 100)), "{:?}", bench.now);
+}
+
+#[test]
+fn ctrl_c_starts_no_stop_but_makes_the_end_final() {
+    let shared = || Bench::with(|_| (), |rules| rules.shared_group = true);
+    let mut bench = shared();
+    assert_eq!(bench.signal("INT", Sender::Kernel), []);
+    assert_eq!(bench.signal("QUIT", Sender::Kernel), []);
+    assert_eq!(bench.signal("WINCH", Sender::Kernel), []);
+    // By kill it is another matter.
+    assert_eq!(bench.kill("INT"), [sent(To::Child, "INT"), sent(To::Child, "CONT")]);
+    // Ctrl-C during a restart: the child's end within five seconds is what was wanted.
+    for (after, is_final) in [(4 * SECOND, true), (6 * SECOND, false)] {
+        let mut bench = shared();
+        bench.kill("HUP");
+        bench.signal("INT", Sender::Kernel);
+        bench.pass(after);
+        bench.tell(Event::ChildEnded(Outcome::Exited(3)));
+        let next = bench.tell(Event::RestGone).to_vec();
+        let ended = [Action::Finish(Ending::Child(Outcome::Exited(3)))];
+        assert_eq!(next == ended, is_final, "{next:?}");
+    }
+    // The other order: who asks for a restart after Ctrl-C wants one.
+    let mut bench = shared();
+    bench.signal("INT", Sender::Kernel);
+    bench.kill("HUP");
+    bench.tell(Event::ChildEnded(Outcome::Exited(3)));
+    assert!(matches!(bench.tell(Event::RestGone), [Action::Start { generation: 2 }]));
+    // With nobody there to hear it, it is for hupwrap.
+    bench.tell(Event::StartFailed(StartError { code: 127, transient: true, reason: String::new() }));
+    assert_eq!(bench.signal("INT", Sender::Kernel), [Action::Finish(Ending::Told(Signal::INT))]);
+    // In a group of its own the child has heard nothing.
+    assert_eq!(Bench::new().signal("INT", Sender::Kernel), [sent(To::Child, "INT"), sent(To::Child, "CONT")]);
+}
+
+#[test]
+fn stops_of_the_terminal() {
+    let mut bench = Bench::with(
+        |_| (),
+        |rules| {
+            rules.shared_group = true;
+            rules.follows_stops = true;
+        },
+    );
+    let suspend = |name: &str, insist| Action::Suspend { signal: name.parse().unwrap(), insist };
+    // Heard by the child: hupwrap stops when the child does.
+    assert_eq!(bench.signal("TSTP", Sender::Kernel), []);
+    assert_eq!(bench.tell(Event::ChildStopped(Signal::TSTP)), [suspend("TSTP", false)]);
+    // Passed on, and hupwrap stops too.
+    assert_eq!(bench.kill("TTIN"), [sent(To::Child, "TTIN"), suspend("TTIN", true)]);
+    // No deadline runs out meanwhile.
+    bench.kill("HUP");
+    bench.now += 100 * SECOND;
+    bench.tell(Event::Resumed(100 * SECOND));
+    assert_eq!(bench.left(), Some(10 * SECOND));
+    let mut init = Bench::with(|args| args.on = vec!["TSTP=forward:STOP".to_owned()], |rules| rules.is_init = true);
+    assert_eq!(init.kill("TSTP"), [sent(To::Child, "STOP")]);
+    assert_eq!(init.tell(Event::ChildStopped(Signal::STOP)), []);
+}
+
+#[test]
+fn a_hang_up_is_not_a_reload() {
+    let hup = |bench: &mut Bench, sender, hung_up| {
+        bench.tell(Event::Signal { signal: Signal::HUP, sender, hung_up }).to_vec()
+    };
+    let stop = [sent(To::Child, "HUP"), sent(To::Child, "CONT")];
+    assert_eq!(hup(&mut Bench::new(), Sender::Kernel, false), stop);
+    assert_eq!(hup(&mut Bench::new(), Sender::Process, true), stop);
+    assert_eq!(hup(&mut Bench::new(), Sender::Process, false), [Action::Check]);
+
+    let ignored = [Action::Say(Line::HangUpIgnored)];
+    let mut nohup = Bench::with(|_| (), |rules| rules.nohup = true);
+    assert_eq!(hup(&mut nohup, Sender::Process, true), ignored);
+    nohup.now += SECOND / 2;
+    assert_eq!(hup(&mut nohup, Sender::Process, true), ignored);
+    nohup.now += SECOND / 2;
+    assert_eq!(hup(&mut nohup, Sender::Kernel, true), ignored);
+    assert_eq!(hup(&mut nohup, Sender::Process, true), [Action::Check]);
+    // The terminal's end was noticed without a HUP: the first one by kill is meant.
+    let mut nohup = Bench::with(|_| (), |rules| rules.nohup = true);
+    nohup.tell(Event::TerminalGone);
+    nohup.now += SECOND;
+    assert_eq!(hup(&mut nohup, Sender::Process, true), [Action::Check]);
+}
+
+#[test]
+fn what_comes_during_a_request_is_one_bit() {
+    let mut bench = Bench::with(|args| args.on = vec!["USR1=upgrade".to_owned(), "USR2=reexec".to_owned()], |_| ());
+    assert_eq!(bench.kill("USR1"), [Action::Probe]);
+    for _ in 0..3 {
+        assert_eq!(bench.kill("HUP"), []);
+        assert_eq!(bench.kill("USR1"), []);
+    }
+    // The upgrade is shared by those that came before it, the restart is still owed.
+    bench.tell(Event::Proven);
+    let snapshot = bench.machine.snapshot().unwrap();
+    assert_eq!((snapshot.kind, snapshot.again), (Kind::Upgrade, Some(Kind::Restart)));
+    bench.machine = Machine::adopt(bench.machine.rules.clone(), snapshot);
+    assert_eq!(bench.machine.snapshot(), None);
+    bench.tell(Event::Adopted { before: "old".to_owned() });
+    assert_eq!(bench.out, [Action::Say(Line::Reexecuted { before: "old".to_owned() }), Action::Check]);
+    assert_eq!(bench.machine.again, None);
+}
+
+#[test]
+fn a_new_hupwrap_has_five_seconds_to_answer() {
+    let mut bench = Bench::with(|args| args.on_hup = vec!["reexec".to_owned()], |_| ());
+    bench.kill("HUP");
+    assert_eq!(bench.left(), Some(5 * SECOND));
+    bench.pass(5 * SECOND);
+    assert!(matches!(&bench.out[..], [Action::AbandonProbe, Action::Say(Line::Refused { what: "reexec", .. })]));
+    // What the dead probe would have said is nobody's business any more.
+    assert_eq!(bench.tell(Event::Proven), []);
+    assert_eq!(bench.machine.snapshot(), None);
+}
+
+#[test]
+fn a_signal_before_the_first_child_waits_for_it() {
+    let mut bench = Bench::new();
+    bench.machine = Machine::new(bench.machine.rules.clone());
+    assert_eq!(bench.kill("USR1"), []);
+    assert_eq!(bench.kill("RTMIN"), []);
+    assert_eq!(bench.kill("HUP"), []);
+    assert_eq!(bench.tell(Event::Began), [Action::Start { generation: 1 }]);
+    assert_eq!(bench.tell(Event::Started), [sent(To::Child, "USR1"), sent(To::Child, "RTMIN")]);
+    assert_eq!(bench.tell(Event::Executed), []);
+    let mut unborn = Machine::new(bench.machine.rules.clone());
+    let mut out = Vec::new();
+    unborn.handle(bench.now, Event::Signal { signal: Signal::TERM, sender: Sender::Process, hung_up: false }, &mut out);
+    unborn.handle(bench.now, Event::Began, &mut out);
+    assert_eq!(out, [Action::Finish(Ending::Told(Signal::TERM))]);
+}

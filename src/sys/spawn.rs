@@ -72,8 +72,9 @@ struct Loan {
     stack: Vec<u128>,
 }
 
-/// Enough for the few frames of [`child`], in a debug build too.
-const STACK_WORDS: usize = 2048;
+/// Enough for the few small frames of [`child`], in a debug build too; each page of it that is touched is one of hupwrap's
+/// for ever.
+const STACK_WORDS: usize = 256;
 /// What the kernel answers where a file is neither a program nor a script with `#!`.
 const NO_PROGRAM: isize = (libc::ENOEXEC as isize).wrapping_neg();
 const SHELL: &CStr = c"/bin/sh";
