@@ -1,5 +1,7 @@
 //! The rules one by one; what they make together is walked through in `walk`.
 
+#![allow(clippy::arithmetic_side_effects)]
+
 use super::*;
 use crate::cli::Args;
 

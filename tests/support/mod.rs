@@ -369,12 +369,8 @@ impl Drop for Run {
 pub fn kill(pid: i32, signal: &str) {
     let signal: hupwrap::signal::Signal = signal.parse().expect("a signal");
     // SAFETY: has no preconditions.
-    assert_eq!(
-        unsafe { libc::kill(pid, signal.number()) },
-        0,
-        "kill {pid} {signal}: {}",
-        std::io::Error::last_os_error()
-    );
+    let sent = unsafe { libc::kill(pid, signal.number()) };
+    assert_eq!(sent, 0, "kill {pid} {signal}: {}", std::io::Error::last_os_error());
 }
 
 fn pids() -> Vec<i32> {
