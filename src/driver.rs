@@ -42,6 +42,7 @@ pub struct Driver {
     inbox: Inbox,
     shared_group: bool,
     had_terminal: bool,
+    nohup: bool,
     /// Where hupwrap's own file is; looked up only where a signal can mean a re-exec.
     origin: Option<Origin>,
     child: Option<Pid>,
@@ -100,6 +101,7 @@ impl Driver {
             inbox,
             shared_group,
             had_terminal,
+            nohup,
             origin,
             child: None,
             unexecuted: None,
@@ -132,6 +134,10 @@ impl Driver {
             // It ended before the kernel knew that we care.
             let _ = signals::kill(self.birth.pid, signal);
         }
+        // The session's leader may have ended before there was anything to watch.
+        if self.nohup && self.leader.is_none() && terminal::is_gone() {
+            self.tell(Event::TerminalGone);
+        }
         // What came before counts before.
         let mut ending = self.turn();
         let first = match self.before.take() {
@@ -153,7 +159,10 @@ impl Driver {
     /// Sleeps until something happens or a deadline is up.
     fn wait(&self) {
         let mut fds = vec![PollFd::new(self.inbox.as_fd(), PollFlags::POLLIN)];
-        fds.extend(self.unexecuted.iter().map(|child| PollFd::new(child.as_fd(), PollFlags::POLLIN)));
+        // Unless somebody waits for the exec, it is early enough to learn of it with whatever comes next: at a start, one
+        // wake-up less beside the child's own.
+        let awaited = self.unexecuted.iter().filter(|_| self.machine.awaits_execution());
+        fds.extend(awaited.map(|child| PollFd::new(child.as_fd(), PollFlags::POLLIN)));
         fds.extend(self.leader.iter().map(|leader| PollFd::new(leader.as_fd(), PollFlags::POLLIN)));
         let left = self.machine.deadline().map(|deadline| deadline.saturating_sub(clock::now()));
         // Anything that goes wrong here shows again at once, or is over.

@@ -198,8 +198,8 @@ pub struct Snapshot {
     pub terminal_gone: Option<Time>,
 }
 
-/// The machine. Its whole surface is [`Machine::handle`] and [`Machine::deadline`]; [`Machine::snapshot`] and
-/// [`Machine::adopt`] carry it over a re-exec.
+/// The machine. Its whole surface is [`Machine::handle`], [`Machine::deadline`] and [`Machine::awaits_execution`];
+/// [`Machine::snapshot`] and [`Machine::adopt`] carry it over a re-exec.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Machine {
     rules: Rules,
@@ -291,6 +291,12 @@ impl Machine {
             _ => None,
         };
         of_phase.into_iter().chain(of_request).min()
+    }
+
+    /// Whether something is to be done as soon as [`Event::Executed`] comes. Otherwise it may be told late, though before
+    /// anything else that happened after it.
+    pub fn awaits_execution(&self) -> bool {
+        self.phase == Phase::Starting && self.again.is_some()
     }
 
     /// Takes a fact, and adds the orders that follow from it.
