@@ -429,6 +429,7 @@ impl Machine {
     fn told_to_stop(&mut self, now: Time, told: Signal, by: Signal, out: &mut Vec<Action>) {
         let first = self.stop.is_none();
         self.stop = self.stop.or(Some(told));
+        let restarts = self.request.is_some();
         self.drop_request(out);
         self.again = None;
         match self.phase {
@@ -442,7 +443,8 @@ impl Machine {
                 out.push(self.cont());
             }
             Phase::Sweeping { .. } => {
-                if first && !self.ends_with_child() {
+                // The last child's end was a step of a restart, and is not hupwrap's.
+                if first && restarts {
                     self.ended = None;
                 }
                 out.push(Action::Signal { to: To::Rest, signal: by });
@@ -450,11 +452,6 @@ impl Machine {
             Phase::Unborn | Phase::Down { .. } => self.finish(Ending::Told(told), out),
             Phase::Finished => {}
         }
-    }
-
-    /// Whether the last child's end is hupwrap's, rather than a step of a restart.
-    fn ends_with_child(&self) -> bool {
-        self.request.is_none()
     }
 
     fn stop_child(&mut self, now: Time, by: Signal, limit: Limit, out: &mut Vec<Action>) {
