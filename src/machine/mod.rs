@@ -494,7 +494,7 @@ impl Machine {
         out.push(Action::AskRest(self.rules.stop_signal));
         if !asked {
             // Where the child's own end had no deadline, its rest has one from now.
-            let deadline = deadline.or_else(|| after(now, Limit::After(STOP_TIMEOUT)));
+            let deadline = deadline.or_else(|| after(now, Limit::After(self.limit())));
             self.phase = Phase::Sweeping { deadline, asked: true, killed };
         }
     }
