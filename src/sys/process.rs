@@ -138,6 +138,12 @@ pub fn descendants(except: &[Pid]) -> Option<Vec<Seen>> {
 }
 
 fn everyone() -> Option<Vec<Seen>> {
+    // The /proc of another pid namespace has other numbers for us all, and is as good as none.
+    // SAFETY: has no preconditions.
+    let own_pid = unsafe { libc::getpid() };
+    if fs::read_link("/proc/self").ok()?.to_str() != Some(own_pid.to_string().as_str()) {
+        return None;
+    }
     let entries = fs::read_dir("/proc").ok()?;
     let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     let all: Vec<Seen> = pids.filter_map(Seen::at).collect();
