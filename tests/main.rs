@@ -13,7 +13,9 @@
 
 mod basics;
 mod completions;
+mod docs;
 mod generations;
+mod php;
 mod reexec;
 mod storm;
 mod support;

@@ -1,0 +1,318 @@
+//! What the documents say is so: they are compared with the code and with each other, and their examples are run.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use clap::CommandFactory;
+use hupwrap::cli::Args;
+use hupwrap::config::{ACTIONS, Meaning, Meanings};
+use hupwrap::signal::Signal;
+use hupwrap::status;
+
+use crate::support::*;
+
+/// A file of the source.
+fn file(name: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap_or_else(|e| panic!("{name}: {e}"))
+}
+
+fn set<S: Into<String>>(words: impl IntoIterator<Item = S>) -> BTreeSet<String> {
+    words.into_iter().map(Into::into).collect()
+}
+
+/// The long flags in a text: `--` and a name of lower-case letters.
+fn flags_in(text: &str) -> BTreeSet<String> {
+    let name = |rest: &str| rest.split(|c: char| !c.is_ascii_lowercase() && c != '-').next().map(str::to_owned);
+    let names = text.match_indices("--").filter_map(|(at, _)| name(&text[at + 2..]));
+    set(names.filter(|name| name.starts_with(|c: char| c.is_ascii_lowercase())).map(|name| format!("--{name}")))
+}
+
+/// What stands in backticks in a text.
+fn quoted(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2)
+}
+
+/// The cells of the rows of the first table behind a line of a document.
+fn table(text: &str, behind: &str) -> Vec<Vec<String>> {
+    let lines = text.lines().skip_while(|line| *line != behind).skip_while(|line| !line.starts_with('|'));
+    let rows = lines.take_while(|line| line.starts_with('|')).skip(2);
+    let table: Vec<Vec<String>> =
+        rows.map(|row| row.trim_matches('|').split(" | ").map(|cell| cell.trim().to_owned()).collect()).collect();
+    assert!(!table.is_empty(), "there is no table behind '{behind}'");
+    table
+}
+
+/// A section of the man page, in its source.
+fn section<'a>(page: &'a str, name: &str) -> Vec<&'a str> {
+    let lines = page.lines().skip_while(|line| *line != format!(".Sh {name}")).skip(1);
+    let section: Vec<&str> = lines.take_while(|line| !line.starts_with(".Sh ")).collect();
+    assert!(!section.is_empty(), "the man page has no section {name}");
+    section
+}
+
+#[test]
+fn every_option_is_everywhere() {
+    let options = Args::command();
+    let wanted = set(options.get_arguments().filter_map(|arg| Some(format!("--{}", arg.get_long()?))));
+    assert!(wanted.contains("--help"), "{wanted:?}");
+
+    let help = Setup::new(["--help"]).end().stdout;
+    let in_help = help.lines().filter(|line| line.trim_start().starts_with('-')).flat_map(flags_in);
+    let man = file("docs/hupwrap.1");
+    // `.It Fl h , Fl -help`
+    let in_man = section(&man, "OPTIONS").into_iter().filter(|line| line.starts_with(".It ")).flat_map(|line| {
+        let flags = line.split("Fl -").skip(1);
+        flags.map(|flag| format!("--{}", flag.split(' ').next().unwrap_or_default()))
+    });
+    let readme = file("README.md");
+    let in_readme = table(&readme, "## Options").into_iter().flat_map(|row| flags_in(&row[0]));
+    let fish = file("completions/hupwrap.fish").replace("\\\n", "");
+    let in_fish = fish.lines().filter(|line| line.starts_with("complete ")).filter_map(|line| {
+        let long = line.split_once(" -l ")?.1;
+        Some(format!("--{}", long.split(' ').next()?))
+    });
+    let places = BTreeMap::from([
+        ("--help", set(in_help)),
+        ("docs/hupwrap.1", set(in_man)),
+        ("README.md", set(in_readme)),
+        ("completions/hupwrap.bash", flags_in(&file("completions/hupwrap.bash"))),
+        ("completions/_hupwrap", flags_in(&file("completions/_hupwrap"))),
+        ("completions/hupwrap.fish", set(in_fish)),
+    ]);
+    for (place, found) in places {
+        let missing: Vec<_> = wanted.difference(&found).collect();
+        let extra: Vec<_> = found.difference(&wanted).collect();
+        assert!(missing.is_empty() && extra.is_empty(), "{place}: missing {missing:?}, too many {extra:?}");
+    }
+}
+
+#[test]
+fn the_actions_are_those_of_the_code() {
+    let actions = set(ACTIONS);
+    let name = |word: &str| word.split([':', '[']).next().unwrap_or_default().to_owned();
+    let readme = file("README.md");
+    assert_eq!(
+        set(table(&readme, "## Actions").iter().flat_map(|row| quoted(&row[0]).map(name))),
+        actions,
+        "README.md"
+    );
+    let signals = file("docs/signals.md");
+    let mut found = set(table(&signals, "## Actions").iter().flat_map(|row| quoted(&row[0]).map(name)));
+    assert!(found.remove("upgrade+restart") && "upgrade+restart".parse() == Ok(Meaning::Reexec));
+    assert_eq!(found, actions, "docs/signals.md");
+    let man = file("docs/hupwrap.1");
+    let items = section(&man, "SIGNALS").into_iter().filter_map(|line| line.strip_prefix(".It Cm "));
+    assert_eq!(set(items.filter_map(|item| item.split(' ').next())), actions, "docs/hupwrap.1");
+}
+
+#[test]
+fn the_exit_codes_are_those_of_the_code() {
+    let man = file("docs/hupwrap.1");
+    let items = section(&man, "EXIT STATUS").into_iter().filter_map(|line| line.strip_prefix(".It ")?.parse().ok());
+    let wanted = [status::TIMED_OUT, status::OWN_FAILURE, status::CANNOT_EXECUTE, status::NOT_FOUND];
+    assert_eq!(items.collect::<Vec<u8>>(), wanted);
+    // What it says of 128+N.
+    for (name, code) in [("HUP", 129), ("TERM", 143)] {
+        let signal = name.parse().expect("a signal");
+        assert_eq!(status::Ending::Told(signal).code(), code);
+        assert!(section(&man, "EXIT STATUS").iter().any(|line| line.contains(&format!("{code} for {name}"))));
+    }
+}
+
+#[test]
+fn the_signal_table_is_that_of_the_code() {
+    let code = Meanings::default();
+    let signals = file("docs/signals.md");
+    let mut seen = BTreeSet::new();
+    for row in table(&signals, "## What each signal means") {
+        let names: Vec<Signal> = quoted(&row[0]).map(|name| name.parse().expect(name)).collect();
+        let mut named = BTreeSet::from_iter(names.iter().copied());
+        if row[0].starts_with("`RTMIN` to `RTMAX`") {
+            named.extend(Signal::all().filter(|signal| (names[0]..=names[1]).contains(signal)));
+        }
+        let said = quoted(&row[1]).next().filter(|_| row[1].starts_with('`')).map(str::parse::<Meaning>);
+        let meaning = match said {
+            Some(meaning) => meaning.expect("an action"),
+            None => {
+                assert!(row[1].starts_with("left alone"), "{row:?}");
+                Meaning::LeftAlone
+            }
+        };
+        for signal in named {
+            assert_eq!(code.of(signal), meaning, "{signal}");
+            assert!(seen.insert(signal), "{signal} stands there twice");
+        }
+    }
+    let missing: Vec<Signal> = Signal::all().filter(|signal| !seen.contains(signal)).collect();
+    assert!(missing.is_empty(), "not there: {missing:?}");
+}
+
+#[test]
+fn the_phases_and_steps_are_those_of_the_code() {
+    let machine = file("src/machine/mod.rs");
+    let variants = |name: &str| {
+        let (_, rest) = machine.split_once(&format!("\nenum {name} {{\n")).expect("such an enum");
+        let body = rest.split_once("\n}\n").expect("its end").0;
+        let lines = body.lines().map(str::trim).filter(|line| line.starts_with(|c: char| c.is_ascii_uppercase()));
+        set(lines.filter_map(|line| line.split([',', ' ']).next()))
+    };
+    let signals = file("docs/signals.md");
+    for (behind, name) in [("## The child's life", "Phase"), ("## Requests", "Step")] {
+        let rows = table(&signals, behind);
+        assert_eq!(set(rows.iter().flat_map(|row| quoted(&row[0]))), variants(name), "{name}");
+    }
+}
+
+/// Links inside the documents lead somewhere.
+#[test]
+fn links_lead_somewhere() {
+    let heading = |line: &str| -> Option<String> {
+        let title = line.strip_prefix('#')?.trim_start_matches('#').trim().to_lowercase();
+        let kept = title.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+        Some(kept.map(|c| if c == ' ' { '-' } else { c }).collect())
+    };
+    for name in ["README.md", "docs/signals.md", "docs/comparison.md", "CHANGELOG.md"] {
+        let text = file(name);
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let (path, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let target = match path {
+                "" => name.to_owned(),
+                path => Path::new(name).with_file_name(path).display().to_string(),
+            };
+            let target = file(&target);
+            assert!(
+                anchor.is_empty() || target.lines().filter_map(heading).any(|it| it == anchor),
+                "{name}: {link} leads nowhere"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_man_page_is_clean() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/hupwrap.1");
+    let mut linted = false;
+    if installed("man").is_some() && installed("groff").is_some() {
+        let mut man = Command::new("man");
+        man.args(["--warnings", "-E", "UTF-8", "-l", "-Tutf8", "-Z"]).arg(&page).env("MANWIDTH", "100");
+        let out = man.env("LC_ALL", "C.UTF-8").output().expect("man");
+        assert!(out.status.success() && out.stderr.is_empty(), "man: {}", String::from_utf8_lossy(&out.stderr));
+        linted = true;
+    }
+    if installed("mandoc").is_some() {
+        let out = Command::new("mandoc").args(["-T", "lint", "-W", "warning"]).arg(&page).output().expect("mandoc");
+        let said = [out.stdout, out.stderr].concat();
+        assert!(out.status.success() && said.is_empty(), "mandoc: {}", String::from_utf8_lossy(&said));
+        linted = true;
+    }
+    if !linted {
+        skipped("the_man_page_is_clean", "neither man with groff nor mandoc is installed");
+    }
+}
+
+/// A session in a document, behind a line such as `<!-- run: php tini=0.19.0 -->`.
+struct Session {
+    /// The programs it needs, and their versions where that matters.
+    needs: Vec<(String, Option<String>)>,
+    /// Each command, and what it prints.
+    steps: Vec<(String, Vec<String>)>,
+}
+
+fn sessions(text: &str) -> Vec<Session> {
+    let mut sessions = Vec::new();
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        let Some(marker) = line.strip_prefix("<!-- run").and_then(|rest| rest.strip_suffix("-->")) else { continue };
+        assert_eq!(lines.next(), Some("```console"), "behind {line}");
+        let needs = marker.trim_start_matches(':').split_whitespace().map(|need| match need.split_once('=') {
+            Some((program, version)) => (program.to_owned(), Some(version.to_owned())),
+            None => (need.to_owned(), None),
+        });
+        let mut session = Session { needs: needs.collect(), steps: Vec::new() };
+        for line in lines.by_ref().take_while(|line| *line != "```") {
+            if let Some(command) = line.strip_prefix("$ ") {
+                session.steps.push((command.to_owned(), Vec::new()));
+                continue;
+            }
+            let step = session.steps.last_mut().expect("a command first");
+            match line.strip_prefix("> ") {
+                Some(more) => step.0 += &format!("\n{more}"),
+                None => step.1.push(line.to_owned()),
+            }
+        }
+        sessions.push(session);
+    }
+    assert!(!sessions.is_empty());
+    sessions
+}
+
+/// A line with every pid as 0: digits behind `[` and behind `pid `.
+fn without_pids(line: &str) -> String {
+    let mut shown = String::new();
+    for c in line.chars() {
+        let is_pid = c.is_ascii_digit() && (shown.ends_with("[0") || shown.ends_with("pid 0"));
+        let begins = c.is_ascii_digit() && (shown.ends_with('[') || shown.ends_with("pid "));
+        match (begins, is_pid) {
+            (true, _) => shown.push('0'),
+            (_, true) => {}
+            _ => shown.push(c),
+        }
+    }
+    shown
+}
+
+fn missing(needs: &[(String, Option<String>)]) -> Option<String> {
+    needs.iter().find_map(|(program, version)| {
+        if installed(program).is_none() {
+            return Some(format!("no {program}"));
+        }
+        let version = version.as_ref()?;
+        let out = Command::new(program).arg("--version").output().expect(program);
+        let said = String::from_utf8_lossy(&[out.stdout, out.stderr].concat()).into_owned();
+        let is = said.lines().next()?.split_whitespace().any(|word| word.trim_start_matches('v') == version);
+        (!is).then(|| format!("{program} is not {version}, but: {said}"))
+    })
+}
+
+/// Types a session into a shell. The next command is typed when the one before has printed what it should.
+fn replay(document: &str, session: &Session) {
+    let first = &session.steps[0].0;
+    if let Some(missing) = missing(&session.needs) {
+        return skipped(&format!("{document}, from '{first}'"), &missing);
+    }
+    let dir = Dir::new();
+    let mut path = hupwrap().parent().expect("a directory").as_os_str().to_owned();
+    path.push(":");
+    path.push(std::env::var_os("PATH").unwrap_or_default());
+    let mut shell = Setup::of("sh", ["-s"]).stdin().env("PATH", &path).with(|command| {
+        command.current_dir(dir.path());
+    });
+    shell = shell.env("LC_ALL", "C");
+    let mut shell = shell.start();
+    shell.write("exec 2>&1\n");
+    let mut lines = 0;
+    for (command, prints) in &session.steps {
+        shell.write(&format!("{command}\n"));
+        for wanted in prints {
+            let line = shell.line("");
+            assert_eq!(without_pids(&line), without_pids(wanted), "{document}, after '{command}':\n{}", shell.stdout());
+        }
+        lines += prints.len();
+    }
+    // What runs in the background may go on; the shell has had its say.
+    shell.write("echo 'that is all'\n");
+    assert_eq!(shell.line(""), "that is all", "{document}, from '{first}':\n{}", shell.stdout());
+    assert_eq!(shell.stdout().lines().count(), lines + 1, "{document}: {}", shell.stdout());
+}
+
+#[test]
+fn the_examples_of_the_readme_run() {
+    sessions(&file("README.md")).iter().for_each(|session| replay("README.md", session));
+}
+
+#[test]
+fn the_comparison_is_so() {
+    sessions(&file("docs/comparison.md")).iter().for_each(|session| replay("docs/comparison.md", session));
+}
