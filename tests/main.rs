@@ -18,4 +18,5 @@ mod generations;
 mod php;
 mod reexec;
 mod storm;
+mod exits;
 mod support;

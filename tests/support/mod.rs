@@ -34,6 +34,14 @@ pub fn puppet() -> PathBuf {
     puppet
 }
 
+/// The program as `cargo static` makes it, where it was made of this version.
+pub fn static_build() -> Option<PathBuf> {
+    let version = |program: &Path| Some(Command::new(program).arg("--version").output().ok()?.stdout);
+    let wanted = version(hupwrap());
+    let mut targets = fs::read_dir(hupwrap().parent()?.parent()?).ok()?.flatten();
+    targets.find_map(|target| Some(target.path().join("release/hupwrap")).filter(|file| version(file) == wanted))
+}
+
 /// Says that a test, or a part of it, is skipped, and what is missing.
 pub fn skipped(test: &str, missing: &str) {
     eprintln!("skipped: {test}: {missing}");
@@ -84,6 +92,15 @@ impl Dir {
         file
     }
 
+    /// Writes a file that is about to be executed; by another process, as with [`Dir::hupwrap`].
+    pub fn program(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        let draft = self.file(&format!("{name}.draft"), content, 0o600);
+        let program = self.0.join(name);
+        let done = Command::new("install").args(["-m", "755", "--"]).arg(draft).arg(&program).status();
+        assert!(done.expect("install(1)").success());
+        program
+    }
+
     /// A copy of hupwrap, to be replaced by the test. A copy is written by another process: while this one has it open
     /// for writing, a fork in another thread would keep it open, and executing it would be ETXTBSY.
     pub fn hupwrap(&self, name: &str) -> PathBuf {
@@ -108,6 +125,11 @@ struct Output(Arc<(Mutex<Written>, Condvar)>);
 type Written = (Vec<u8>, bool);
 
 impl Output {
+    /// Of a stream that somebody else has.
+    fn none() -> Self {
+        Self(Arc::new((Mutex::new((Vec::new(), true)), Condvar::new())))
+    }
+
     fn follow(mut stream: impl Read + Send + 'static) -> Self {
         let output = Self::default();
         let writer = output.clone();
@@ -196,8 +218,8 @@ impl Setup {
         let mark = format!("{}.{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         self.command.env(MARK, &mark);
         let mut process = self.command.spawn().expect("hupwrap starts");
-        let stdout = process.stdout.take().map(Output::follow).unwrap_or_default();
-        let stderr = process.stderr.take().map(Output::follow).unwrap_or_default();
+        let stdout = process.stdout.take().map(Output::follow).unwrap_or_else(Output::none);
+        let stderr = process.stderr.take().map(Output::follow).unwrap_or_else(Output::none);
         let pid = i32::try_from(process.id()).expect("a pid");
         Run { process, pid, stdout, stderr, seen: 0, mark: format!("{MARK}={mark}"), status: None }
     }
@@ -206,6 +228,19 @@ impl Setup {
     #[track_caller]
     pub fn end(self) -> Ended {
         self.start().end()
+    }
+}
+
+/// Has the process that is about to become the program do something first. Async-signal-safe things only: it is a fork
+/// of a process with many threads.
+pub fn before_exec(command: &mut Command, act: impl Fn() + Send + Sync + 'static) {
+    use std::os::unix::process::CommandExt;
+    // SAFETY: the caller's promise, and nothing is returned but success.
+    unsafe {
+        command.pre_exec(move || {
+            act();
+            Ok(())
+        });
     }
 }
 
