@@ -197,11 +197,13 @@ fn seal(bytes: &[u8]) -> nix::Result<OwnedFd> {
 /// # Errors
 /// It left something that cannot be read. The probe is there so that this does not happen.
 pub fn adopt(birth: &mut Birth) -> Result<Option<Handover>, String> {
-    // The child must not see it, whoever set it.
-    let Some(value) = birth.take_var(VARIABLE) else { return Ok(None) };
-    let Some(memory) = std::str::from_utf8(value).ok().and_then(|value| meant_for(value, birth.pid)) else {
-        return Ok(None);
-    };
+    // The child must not see it, whoever set it, and however often. Ours is the last.
+    let mut found = None;
+    while let Some(value) = birth.take_var(VARIABLE) {
+        found = Some(value);
+    }
+    let found = found.and_then(|value| std::str::from_utf8(value).ok());
+    let Some(memory) = found.and_then(|value| meant_for(value, birth.pid)) else { return Ok(None) };
     let unreadable =
         |error: &dyn std::fmt::Display| format!("the state of the hupwrap before this one cannot be read: {error}");
     let mut bytes = Vec::new();
