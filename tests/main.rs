@@ -19,4 +19,5 @@ mod php;
 mod reexec;
 mod storm;
 mod exits;
+mod race;
 mod support;
