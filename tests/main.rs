@@ -19,5 +19,6 @@ mod php;
 mod reexec;
 mod storm;
 mod exits;
+mod init;
 mod race;
 mod support;

@@ -316,6 +316,16 @@ impl Run {
         );
     }
 
+    /// Waits until hupwrap has said something that often.
+    #[track_caller]
+    pub fn said_times(&self, part: &str, times: usize) {
+        let found = self.stderr.wait(|text, ended| {
+            let enough = text.matches(part).count() >= times;
+            (enough || ended).then_some(enough)
+        });
+        assert_eq!(found, Some(true), "it never said '{part}' {times} times; stderr: {:?}", self.stderr());
+    }
+
     pub fn stdout(&self) -> String {
         self.stdout.text()
     }

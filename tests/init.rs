@@ -1,0 +1,401 @@
+//! hupwrap as pid 1: of a pid namespace, and of a container.
+
+use std::ffi::OsStr;
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use hupwrap::signal::Signal;
+use nix::libc;
+
+use crate::support::*;
+
+/// Bounds a stop that hupwrap was not asked for.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// A program as pid 1, with a /proc of its own.
+fn as_init(words: &[&dyn AsRef<OsStr>]) -> Setup {
+    let mut all = args([&"--pid", &"--fork", &"--mount-proc"]);
+    all.extend(words.iter().map(|word| word.as_ref().to_owned()));
+    Setup::of("unshare", all)
+}
+
+fn permitted(test: &str) -> bool {
+    let permitted = installed("unshare").is_some() && as_init(&[&"true"]).end().shell() == 0;
+    if !permitted {
+        skipped(test, "unshare(1), or the right to make a pid namespace");
+    }
+    permitted
+}
+
+/// Hupwrap, that is the child of unshare, as it is seen from here.
+fn pid_1(run: &Run) -> i32 {
+    let [hupwrap] = children(run.pid)[..] else { panic!("unshare has one child") };
+    hupwrap
+}
+
+/// The child of hupwrap that has this pid inside.
+fn from_outside(hupwrap: i32, inside: i32) -> i32 {
+    let inside = inside.to_string();
+    let has_pid = |pid: &i32| status(*pid, "NSpid").split_whitespace().last() == Some(&inside);
+    children(hupwrap).into_iter().find(has_pid).expect("a child with that pid")
+}
+
+#[test]
+fn statuses_come_through() {
+    if !permitted("init::statuses_come_through") {
+        return;
+    }
+    for code in [0, 1, 42, 125, 126, 127, 128, 143, 255] {
+        let ended = as_init(&[&hupwrap(), &"--", &"sh", &"-c", &format!("exit {code}")]).end();
+        assert_eq!((ended.status.code(), ended.stderr.as_str()), (Some(code), ""));
+    }
+    for number in [1, 2, 3, 6, 9, 11, 13, 15, 34, 64] {
+        let ended = as_init(&[&hupwrap(), &"sh", &"-c", &format!("kill -{number} $$")]).end();
+        // It cannot die by it: the kernel protects pid 1 from its own signals.
+        assert_eq!((ended.status.code(), ended.stderr.as_str()), (Some(128 + number), ""));
+    }
+    assert_eq!(as_init(&[&hupwrap(), &"/no/such/program"]).end().status.code(), Some(127));
+    assert_eq!(as_init(&[&hupwrap(), &"/"]).end().status.code(), Some(126));
+    assert_eq!(as_init(&[&hupwrap()]).end().status.code(), Some(125));
+    assert_eq!(as_init(&[&hupwrap(), &"--map-status", &"TERM=3", &"sh", &"-c", &"kill $$"]).end().shell(), 3);
+}
+
+#[test]
+fn it_is_stopped_as_any_other() {
+    if !permitted("init::it_is_stopped_as_any_other") {
+        return;
+    }
+    for (signal, code) in [("TERM", 0), ("INT", 2), ("QUIT", 3)] {
+        let mut run = as_init(&[&hupwrap(), &"--", &puppet(), &"exit=INT:2,QUIT:3"]).start();
+        run.ready();
+        kill(pid_1(&run), signal);
+        assert_eq!(run.line("got "), format!("got {signal} from 1"));
+        let ended = run.end();
+        assert_eq!((ended.status.code(), ended.stderr.as_str()), (Some(code), ""));
+    }
+    let mut run = as_init(&[&hupwrap(), &"--stop-timeout", &"10ms", &"--", &puppet(), &"ignore=TERM"]).start();
+    run.ready();
+    kill(pid_1(&run), "TERM");
+    assert_eq!(run.end().status.code(), Some(137));
+}
+
+#[test]
+fn it_restarts_reexecutes_and_upgrades() {
+    if !permitted("init::it_restarts_reexecutes_and_upgrades") {
+        return;
+    }
+    let mut run = as_init(&[&hupwrap(), &"--on", &"USR1=reexec", &"--on", &"USR2=upgrade", &"--", &puppet()]).start();
+    let (_, first) = run.ready();
+    let hupwrap = pid_1(&run);
+    for (signal, generation) in [("HUP", 2), ("USR1", 3)] {
+        kill(hupwrap, signal);
+        run.line("got TERM from 1");
+        assert_eq!(run.ready().0, generation);
+    }
+    kill(hupwrap, "USR2");
+    run.said_times("took over", 2);
+    kill(hupwrap, "WINCH");
+    run.line("got WINCH from 1");
+    assert_eq!(run.stdout().matches("ready").count(), 3);
+    assert_eq!(pid_1(&run), hupwrap);
+    kill(hupwrap, "TERM");
+    let ended = run.end();
+    assert_eq!(ended.shell(), 0);
+    assert!(ended.stderr.starts_with(&format!("hupwrap: restarting puppet[{first}]\n")), "{}", ended.stderr);
+    assert_eq!(ended.stderr.matches(" as pid 1\n").count(), 2, "{}", ended.stderr);
+}
+
+#[test]
+fn it_is_not_stopped_by_tstp() {
+    if !permitted("init::it_is_not_stopped_by_tstp") {
+        return;
+    }
+    let mut run = as_init(&[&hupwrap(), &"--", &puppet()]).start();
+    run.ready();
+    let hupwrap = pid_1(&run);
+    for signal in ["TSTP", "TTIN", "TTOU"] {
+        kill(hupwrap, signal);
+        run.line(&format!("got {signal} from 1"));
+        kill(hupwrap, "USR1");
+        run.line("got USR1 from 1");
+        assert_ne!(state(hupwrap), Some('T'), "{signal}");
+    }
+    kill(hupwrap, "TERM");
+    assert_eq!(run.end().shell(), 0);
+}
+
+/// A command that leaves orphans behind, which wait for the end of a pipe, and becomes a puppet.
+const LEAVE_ORPHANS: &str = r#"
+    fifo=$1 count=$2; shift 2
+    while [ $count -gt 0 ]; do (read line <"$fifo" &); count=$((count - 1)); done
+    exec "$@"
+"#;
+
+/// Ends every orphan that waits by now.
+fn end_orphans(fifo: &Path) {
+    // Closed at once: they read the end. Where none waits, this fails.
+    drop(OpenOptions::new().write(true).custom_flags(libc::O_NONBLOCK).open(fifo));
+}
+
+#[test]
+fn four_hundred_orphans_are_reaped_while_the_child_lives() {
+    if !permitted("init::four_hundred_orphans_are_reaped_while_the_child_lives") {
+        return;
+    }
+    for upgrade in [false, true] {
+        let dir = Dir::new();
+        let fifo = dir.path().join("fifo");
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let mut words: Vec<&dyn AsRef<OsStr>> = vec![];
+        let (hupwrap_file, puppet_file) = (hupwrap(), puppet());
+        words.extend::<[&dyn AsRef<OsStr>; 11]>([
+            &hupwrap_file,
+            &"--on",
+            &"HUP=upgrade",
+            &"--",
+            &"sh",
+            &"-c",
+            &LEAVE_ORPHANS,
+            &"sh",
+            &fifo,
+            &"400",
+            &puppet_file,
+        ]);
+        words.push(&"exit=USR1:42");
+        let mut run = as_init(&words).start();
+        let (_, inside) = run.ready();
+        let hupwrap = pid_1(&run);
+        let child = from_outside(hupwrap, inside);
+        wait_until("all are orphans", || children(hupwrap).len() == 401);
+        if upgrade {
+            kill(hupwrap, "HUP");
+        }
+        // One that has not come to the pipe yet has to be told again.
+        wait_until("all orphans are reaped", || {
+            end_orphans(&fifo);
+            children(hupwrap) == [child]
+        });
+        if upgrade {
+            run.said("took over");
+        }
+        kill(hupwrap, "USR1");
+        let ended = run.end();
+        assert_eq!(ended.shell(), 42);
+        assert_eq!(ended.stderr.lines().count(), usize::from(upgrade), "{}", ended.stderr);
+        assert_eq!(ended.stdout, format!("ready 1 {inside}\ngot USR1 from 1\n"));
+    }
+}
+
+#[test]
+fn four_hundred_orphans_end_with_the_child() {
+    if !permitted("init::four_hundred_orphans_end_with_the_child") {
+        return;
+    }
+    let script = "i=0; while [ $i -lt 400 ]; do (sleep 1000 &); i=$((i + 1)); done; exit 42";
+    let began = Instant::now();
+    let ended = as_init(&[&hupwrap(), &"sh", &"-c", &script]).end();
+    assert_eq!((ended.shell(), ended.stderr.as_str()), (42, ""));
+    assert!(began.elapsed() < GRACE, "a grace period is no sleep");
+}
+
+/// A command that starts a puppet in the background and, at a line of input, ends with 3.
+fn leaves(how: &str, puppet_args: &str) -> String {
+    format!("{how} \"$0\" {puppet_args} & read line; exit 3")
+}
+
+#[test]
+fn orphans_are_told_of_the_end_and_waited_for() {
+    if !permitted("init::orphans_are_told_of_the_end_and_waited_for") {
+        return;
+    }
+    for how in ["", "setsid"] {
+        let script = leaves(how, "ignore=TERM exit=USR1:0");
+        let mut run = as_init(&[&hupwrap(), &"--", &"sh", &"-c", &script, &puppet()]).stdin().start();
+        let (_, inside) = run.ready();
+        let hupwrap = pid_1(&run);
+        run.write("end\n");
+        run.line("got TERM from 1");
+        run.line("got CONT from 1");
+        let orphan = from_outside(hupwrap, inside);
+        // It takes its time, and is alone with hupwrap.
+        wait_until("the child is reaped", || children(hupwrap) == [orphan]);
+        assert!(run.lives());
+        let began = Instant::now();
+        kill(orphan, "USR1");
+        let ended = run.end();
+        assert_eq!((ended.shell(), ended.stderr.as_str()), (3, ""));
+        assert!(began.elapsed() < GRACE, "when all are gone it ends at once");
+    }
+}
+
+#[test]
+fn orphans_that_do_not_listen_are_killed() {
+    if !permitted("init::orphans_that_do_not_listen_are_killed") {
+        return;
+    }
+    let script = leaves("", "ignore=TERM");
+    let words: [&dyn AsRef<OsStr>; 8] =
+        [&hupwrap(), &"--stop-timeout", &"20ms", &"--", &"sh", &"-c", &script, &puppet()];
+    let mut run = as_init(&words).stdin().start();
+    run.ready();
+    let began = Instant::now();
+    run.write("end\n");
+    run.line("got TERM from 1");
+    let ended = run.end();
+    assert!(began.elapsed() < GRACE, "the stop timeout is theirs as well");
+    assert_eq!(ended.shell(), 3);
+    assert_eq!(ended.stderr, "hupwrap: what sh left behind did not end within 20ms; sending KILL\n");
+}
+
+#[test]
+fn it_works_without_proc() {
+    let script = "umount -l /proc && exec \"$@\"";
+    let without = |words: &[&dyn AsRef<OsStr>]| {
+        let mut all = args([&"--pid", &"--fork", &"--mount", &"sh", &"-c", &script, &"sh"]);
+        all.extend(words.iter().map(|word| word.as_ref().to_owned()));
+        Setup::of("unshare", all)
+    };
+    if installed("unshare").is_none() || without(&[&"true"]).end().shell() != 0 {
+        return skipped("init::it_works_without_proc", "unshare(1), or the right to unmount /proc");
+    }
+    let mut run = without(&[&hupwrap(), &"sh", &"-c", &leaves("setsid", ""), &puppet()]).stdin().start();
+    run.ready();
+    run.write("end\n");
+    run.line("got TERM from 1");
+    let ended = run.end();
+    assert_eq!((ended.shell(), ended.stderr.as_str()), (3, ""));
+}
+
+#[test]
+fn a_parent_that_is_pid_1_or_outside_is_not_taken_for_dead() {
+    if !permitted("init::a_parent_that_is_pid_1_or_outside_is_not_taken_for_dead") {
+        return;
+    }
+    let following: [&dyn AsRef<OsStr>; 6] = [&hupwrap(), &"--parent-death", &"TERM", &"sh", &"-c", &"exit 3"];
+    assert_eq!(as_init(&following).end().shell(), 3);
+    let mut below: Vec<&dyn AsRef<OsStr>> = vec![&"sh", &"-c", &"\"$@\"; exit $?", &"sh"];
+    below.extend(following);
+    assert_eq!(as_init(&below).end().shell(), 3);
+}
+
+#[test]
+fn every_signal_but_its_own_reaches_the_child() {
+    if !permitted("init::every_signal_but_its_own_reaches_the_child") {
+        return;
+    }
+    let mut run = as_init(&[&hupwrap(), &"--", &puppet()]).start();
+    run.ready();
+    let hupwrap = pid_1(&run);
+    let own = |signal: &Signal| signal.is_fault() || matches!(signal.number(), 1 | 2 | 3 | 9 | 15 | 17 | 19 | 32 | 33);
+    for signal in Signal::all().filter(|signal| !own(signal)) {
+        kill(hupwrap, &signal.to_string());
+        assert_eq!(run.line("got "), format!("got {signal} from 1"));
+    }
+    kill(hupwrap, "TERM");
+    assert_eq!(run.end().shell(), 0);
+}
+
+// A container made of an empty image.
+
+/// A podman that knows only the images and containers of this test.
+struct Podman(Dir);
+
+impl Podman {
+    fn words(&self, words: &[&str]) -> Vec<String> {
+        let at = |name: &str| self.0.path().join(name).to_str().expect("UTF-8").to_owned();
+        let own = [
+            "--root".to_owned(),
+            at("root"),
+            "--runroot".to_owned(),
+            at("run"),
+            "--tmpdir".to_owned(),
+            at("tmp"),
+            "--storage-driver=vfs".to_owned(),
+            "--cgroup-manager=cgroupfs".to_owned(),
+            "--runtime=runc".to_owned(),
+        ];
+        own.into_iter().chain(words.iter().map(|&word| word.to_owned())).collect()
+    }
+
+    #[track_caller]
+    fn does(&self, words: &[&str]) {
+        let done = Command::new("podman").args(self.words(words)).output().expect("podman");
+        assert!(done.status.success(), "podman {words:?}: {}", String::from_utf8_lossy(&done.stderr));
+    }
+
+    /// Starts hupwrap as pid 1 of a container.
+    fn run(&self, name: &str, command: &[&str]) -> Run {
+        let limits = ["--ulimit=nofile=1024:1024", "--ulimit=nproc=1000:1000"];
+        let front = ["run", "--rm", "--name", name, "--network=none"];
+        Setup::of("podman", self.words(&[&front[..], &limits, &["image", "/hupwrap"], command].concat())).start()
+    }
+}
+
+impl Drop for Podman {
+    fn drop(&mut self) {
+        let _ = Command::new("podman").args(self.words(&["rm", "--all", "--force", "--time=0"])).output();
+    }
+}
+
+#[test]
+fn it_runs_in_a_container_made_of_an_empty_image() {
+    const NAME: &str = "it_runs_in_a_container_made_of_an_empty_image";
+    for tool in ["podman", "runc", "rustc", "tar"] {
+        if installed(tool).is_none() && !Path::new("/usr/sbin").join(tool).exists() {
+            return skipped(NAME, tool);
+        }
+    }
+    if std::env::var_os("HUPWRAP_CONTAINER_TEST").is_some_and(|value| value == "1") {
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let built = Command::new(cargo).arg("static").current_dir(env!("CARGO_MANIFEST_DIR")).status();
+        assert!(built.expect("cargo").success());
+    }
+    let Some(program) = static_build() else { return skipped(NAME, "a static build (cargo static)") };
+
+    let podman = Podman(Dir::new());
+    let dir = podman.0.path();
+    let image = dir.join("image");
+    std::fs::create_dir(&image).unwrap();
+    std::fs::copy(program, image.join("hupwrap")).unwrap();
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/litter.rs");
+    let built = Command::new("rustc")
+        .args(["--edition=2024", "-Ctarget-feature=+crt-static", "-Copt-level=1", "-o"])
+        .args([&image.join("litter"), Path::new(source)])
+        .output()
+        .unwrap();
+    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    let archive = dir.join("image.tar");
+    let packed = Command::new("tar").arg("-C").arg(&image).arg("-cf").arg(&archive).arg(".").status().unwrap();
+    assert!(packed.success());
+    podman.does(&["import", archive.to_str().unwrap(), "image"]);
+    if podman.run("first", &["--version"]).end().shell() != 0 {
+        return skipped(NAME, "the right to run a container");
+    }
+
+    let ended = podman.run("codes", &["/litter", "orphans", "0", "42"]).end();
+    assert_eq!((ended.shell(), ended.stdout.as_str(), ended.stderr.as_str()), (42, "clean\n", ""));
+    assert_eq!(podman.run("missing", &["/no/such/program"]).end().shell(), 127);
+
+    let ended = podman.run("orphans", &["/litter", "orphans", "100", "43"]).end();
+    assert_eq!((ended.shell(), ended.stdout.as_str(), ended.stderr.as_str()), (43, "clean\n", ""));
+
+    let mut run = podman.run("signals", &["--on", "USR1=reexec", "/litter", "wait"]);
+    run.line("ready 1");
+    for (signal, line) in [("HUP", "ready 2"), ("USR1", "ready 3"), ("HUP", "ready 4")] {
+        podman.does(&["kill", "--signal", signal, "signals"]);
+        run.line(line);
+    }
+    podman.does(&["stop", "--time", "60", "signals"]);
+    let ended = run.end();
+    assert_eq!(ended.shell(), 143);
+    assert!(ended.stderr.contains(" as pid 1\n"), "{}", ended.stderr);
+
+    // hupwrap below hupwrap.
+    let mut run = podman.run("nested", &["/hupwrap", "/litter", "wait"]);
+    run.line("ready 1");
+    podman.does(&["stop", "--time", "60", "nested"]);
+    assert_eq!(run.end().shell(), 143);
+}
