@@ -19,6 +19,7 @@ mod php;
 mod reexec;
 mod storm;
 mod exits;
+mod forwarding;
 mod init;
 mod race;
 mod support;
