@@ -21,5 +21,6 @@ mod storm;
 mod exits;
 mod forwarding;
 mod init;
+mod input;
 mod race;
 mod support;

@@ -1,0 +1,237 @@
+//! Bad input: one clear line, 125, and nothing was started.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+
+use hupwrap::cli::{Said, read};
+use hupwrap::config::Config;
+use proptest::prelude::*;
+
+use crate::support::*;
+
+/// Runs hupwrap with these options in front of a command that leaves a trace, and returns what was said.
+#[track_caller]
+fn refused(options: &[&OsStr]) -> String {
+    let dir = Dir::new();
+    let command = ["touch", "trace"].map(OsStr::new);
+    let words = options.iter().chain(&command);
+    let ended = Setup::new(words).with(|command| _ = command.current_dir(dir.path())).end();
+    assert_eq!((ended.status.code(), ended.stdout.as_str()), (Some(125), ""), "{options:?}");
+    assert!(!dir.path().join("trace").exists(), "{options:?}: something was started");
+    let said = ended.stderr.strip_prefix("hupwrap: ").and_then(|said| said.strip_suffix('\n'));
+    let said = said.unwrap_or_else(|| panic!("{options:?}: {:?}", ended.stderr));
+    assert!(!said.is_empty() && !said.contains('\n'), "{options:?}: {:?}", ended.stderr);
+    said.to_owned()
+}
+
+#[test]
+fn an_error_names_what_is_wrong_and_what_would_be_right() {
+    for (options, parts) in [
+        (&["--on-hop", "restart"][..], &["--on-hop", "did you mean '--on-hup'?"][..]),
+        (&["--stop-tiemout=3s"], &["--stop-tiemout", "did you mean '--stop-timeout'?"]),
+        (&["--zzz"], &["--zzz", "--help"]),
+        (&["-x"], &["-x", "--help"]),
+        (&["--no-tether=yes"], &["--no-tether", "yes", "no value"]),
+        (&["--on-hup", "reboot"], &["--on-hup", "reboot", "restart, reexec"]),
+        (&["--on-hup="], &["--on-hup"]),
+        (&["--on", "USR1"], &["--on", "USR1", "SIGNAL=ACTION"]),
+        (&["--on", "USR3=stop"], &["--on", "USR3", "no such signal"]),
+        (&["--on", "USR1=stop:USR3"], &["--on", "USR3", "no such signal"]),
+        (&["--on", "USR1=restart:TERM"], &["--on", "restart:TERM", "stop:SIG"]),
+        (&["--on", "KILL=stop"], &["--on", "KILL"]),
+        (&["--on", "19=ignore"], &["--on", "STOP"]),
+        (&["--stop-signal", "TREM"], &["--stop-signal", "TREM", "no such signal"]),
+        (&["--stop-signal", "65"], &["--stop-signal", "65"]),
+        (&["--stop-signal", "0"], &["--stop-signal", "0"]),
+        (&["--parent-death", "x"], &["--parent-death", "x"]),
+        (&["--stop-timeout", "1M"], &["--stop-timeout", "1M", "did you mean '1m'?"]),
+        (&["--stop-timeout", "2months"], &["--stop-timeout", "2months", "month"]),
+        (&["--stop-timeout", "1year"], &["--stop-timeout", "1year", "year"]),
+        (&["--stop-timeout", "4000d"], &["--stop-timeout", "4000d", "ten years", "never"]),
+        (&["--stop-timeout", "18446744073709551615s"], &["--stop-timeout", "18446744073709551615s"]),
+        (&["--stop-timeout", "18446744073709551616"], &["--stop-timeout", "ten years"]),
+        (&["--stop-timeout=-1"], &["--stop-timeout", "-1", "10s"]),
+        (&["--stop-timeout", "soon"], &["--stop-timeout", "soon", "10s"]),
+        (&["--stop-timeout="], &["--stop-timeout"]),
+        (&["--kill-mode", "all"], &["--kill-mode", "all", "mixed, process or group"]),
+        (&["--group", "new"], &["--group", "new", "own or shared"]),
+        (&["--map-status", "256=0"], &["--map-status", "256=0", "FROM=TO"]),
+        (&["--map-status", "TERM"], &["--map-status", "TERM", "FROM=TO"]),
+        (&["--map-status", "USR3=0"], &["--map-status", "USR3=0", "FROM=TO"]),
+    ] {
+        let options: Vec<&OsStr> = options.iter().map(OsStr::new).collect();
+        let said = refused(&options);
+        for part in parts {
+            assert!(said.contains(part), "{options:?}: no '{part}' in '{said}'");
+        }
+    }
+}
+
+#[test]
+fn an_error_is_one_line_whatever_the_value() {
+    for value in [&b"a\nb"[..], b"\xff\xfe", b"\x1b[31m", b"'", "\u{2028}\u{85}".as_bytes(), &[b'x'; 3000]] {
+        for option in ["--on", "--on-hup", "--stop-signal", "--stop-timeout", "--kill-mode", "--group", "--map-status"]
+        {
+            let joined = OsString::from_vec([option.as_bytes(), b"=", value].concat());
+            for said in [refused(&[OsStr::new(option), OsStr::from_bytes(value)]), refused(&[&joined])] {
+                assert!(said.contains(option) || said.contains("UTF-8"), "{said}");
+                assert!(!said.contains(char::is_control), "{said:?}");
+            }
+        }
+        let unknown = OsString::from_vec([b"--x", value].concat());
+        refused(&[&unknown]);
+        let short = OsString::from_vec([b"-", value].concat());
+        refused(&[&short]);
+    }
+}
+
+#[test]
+fn a_command_is_needed() {
+    for words in [&[][..], &["--"], &["--on-hup", "restart"], &["--no-tether", "--"], &["--group", "own"]] {
+        let ended = Setup::new(words).end();
+        assert_eq!((ended.shell(), ended.stdout.as_str()), (125, ""), "{words:?}");
+        let wanted = "hupwrap: no command given; usage: hupwrap [OPTIONS] [--] COMMAND [ARG]...\n";
+        assert_eq!(ended.stderr, wanted, "{words:?}");
+    }
+    for option in ["--on", "--on-hup", "--stop-signal", "--stop-timeout", "--kill-mode", "--group", "--map-status"] {
+        let ended = Setup::new([option]).end();
+        assert_eq!((ended.shell(), ended.stderr.lines().count()), (125, 1), "{option}");
+        assert!(ended.stderr.contains(option) && ended.stderr.contains("needs a value"), "{}", ended.stderr);
+    }
+}
+
+#[test]
+fn options_end_where_the_command_begins() {
+    let ended = Setup::new(["echo", "--version", "--on", "nonsense", "--", "-x"]).end();
+    assert_eq!((ended.shell(), ended.stdout.as_str()), (0, "--version --on nonsense -- -x\n"));
+    let ended = Setup::new(["--group", "own", "--", "echo", "x", "--help"]).end();
+    assert_eq!((ended.shell(), ended.stdout.as_str()), (0, "x --help\n"));
+    // Behind `--` even what looks like an option is a command.
+    let ended = Setup::new(["--", "--version"]).end();
+    assert_eq!((ended.shell(), ended.stderr.as_str()), (127, "hupwrap: --version: not found\n"));
+}
+
+// In this process, thousands of times.
+
+/// A piece of an argument: what options are made of, and what they are not.
+fn piece() -> impl Strategy<Value = Vec<u8>> {
+    let known = [
+        "--",
+        "-",
+        "=",
+        "--on",
+        "--on-hup",
+        "--stop-signal",
+        "--stop-timeout",
+        "--kill-mode",
+        "--group",
+        "--no-tether",
+        "--parent-death",
+        "--map-status",
+        "--help",
+        "--version",
+        "-h",
+        "-V",
+        "-hV",
+        "--hupwrap-probe",
+        "HUP",
+        "sigterm",
+        "RTMIN+3",
+        "RTMAX-1",
+        "RTMAX-31",
+        "64",
+        "65",
+        "0",
+        "-1",
+        "255",
+        "256",
+        "restart",
+        "reexec",
+        "upgrade",
+        "upgrade+restart",
+        "forward",
+        "forward:",
+        "stop",
+        "stop:",
+        "stop:KILL",
+        "ignore",
+        ":",
+        "+",
+        ".",
+        "1.5",
+        "10s",
+        "1m30s",
+        "1M",
+        "1y",
+        "99999999999999999999",
+        "never",
+        "mixed",
+        "process",
+        "group",
+        "own",
+        "shared",
+        "sh",
+        "-c",
+        "",
+        " ",
+        "\u{661}",
+        "\u{130}",
+    ];
+    prop_oneof![
+        4 => proptest::sample::select(known.to_vec()).prop_map(|text| text.as_bytes().to_vec()),
+        1 => proptest::collection::vec(1_u8..=255, 0..6),
+    ]
+}
+
+fn word() -> impl Strategy<Value = OsString> {
+    prop_oneof![
+        2 => piece(),
+        1 => (piece(), piece()).prop_map(|(one, other)| [one, other].concat()),
+        2 => (piece(), piece(), piece()).prop_map(|(one, two, three)| [&one[..], b"=", &two, &three].concat()),
+        1 => (piece(), piece(), piece()).prop_map(|(one, two, three)| [&one[..], b"=", &two, b"=", &three].concat()),
+    ]
+    .prop_map(OsString::from_vec)
+}
+
+fn settings() -> ProptestConfig {
+    ProptestConfig { cases: 3000, failure_persistence: None, ..ProptestConfig::default() }
+}
+
+/// What hupwrap makes of the words behind its name.
+fn understood(words: &[OsString]) -> Result<Option<Config>, String> {
+    let argv: Vec<&OsStr> = [OsStr::new("hupwrap")].into_iter().chain(words.iter().map(OsString::as_os_str)).collect();
+    match read(&argv)? {
+        Said::Print(text) => {
+            assert!(!text.is_empty());
+            Ok(None)
+        }
+        Said::Supervise(args) => Config::new(args).map(Some),
+    }
+}
+
+proptest! {
+    #![proptest_config(settings())]
+
+    #[test]
+    fn no_words_make_it_panic(words in proptest::collection::vec(word(), 0..8)) {
+        match understood(&words) {
+            Ok(Some(config)) => prop_assert!(!config.command.is_empty()),
+            Ok(None) => {}
+            Err(error) => {
+                prop_assert!(!error.is_empty());
+                // What was said is repeated as it was; that it stays one line is the report's business.
+                let several = words.iter().any(|word| word.as_bytes().contains(&b'\n'));
+                prop_assert!(several || error.lines().count() == 1, "{error:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn words_behind_two_dashes_are_the_commands(words in proptest::collection::vec(word(), 1..6)) {
+        for front in [&["--"][..], &["--no-tether", "--"], &["--group=own", "--"]] {
+            let all: Vec<OsString> = front.iter().map(OsString::from).chain(words.iter().cloned()).collect();
+            let config = understood(&all).map_err(TestCaseError::fail)?;
+            prop_assert_eq!(config.map(|config| config.command), Some(words.clone()));
+        }
+    }
+}
