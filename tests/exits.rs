@@ -124,18 +124,20 @@ fn path_of(file: &Path) -> &str {
 fn what_is_not_found_is_127() {
     let dir = Dir::new();
     let file = dir.file("file", "", 0o644);
+    // Where this test may not look there might be one: execvp(3), and hupwrap, call that denied.
+    let searched = |command: &mut Command| _ = command.env("PATH", "/usr/bin:/bin");
     let dangling = dir.path().join("dangling");
     std::os::unix::fs::symlink("nowhere", &dangling).unwrap();
     assert_eq!(failed("/no/such/program", |_| ()), (127, "not found".to_owned()));
     assert_eq!(failed("./no-such-program", |_| ()), (127, "not found".to_owned()));
-    assert_eq!(failed("no-such-program-anywhere", |_| ()), (127, "not found".to_owned()));
+    assert_eq!(failed("no-such-program-anywhere", searched), (127, "not found".to_owned()));
     assert_eq!(failed("", |_| ()), (127, "not found".to_owned()));
     assert_eq!(failed(path_of(&dangling), |_| ()), (127, "not found".to_owned()));
     let (code, said) = failed(&format!("{}/x", path_of(&file)), |_| ());
     assert_eq!(code, 127);
     assert!(said.starts_with("not found ("), "{said}");
     // A name that is longer than any file's.
-    assert_eq!(failed(&"x".repeat(300), |_| ()).0, 127);
+    assert_eq!(failed(&"x".repeat(300), searched).0, 127);
 }
 
 #[test]

@@ -107,7 +107,7 @@ fn options_end_where_the_command_begins() {
     let ended = Setup::new(["--group", "own", "--", "echo", "x", "--help"]).end();
     assert_eq!((ended.shell(), ended.stdout.as_str()), (0, "x --help\n"));
     // Behind `--` even what looks like an option is a command.
-    let ended = Setup::new(["--", "--version"]).end();
+    let ended = Setup::new(["--", "--version"]).env("PATH", "/usr/bin:/bin").end();
     assert_eq!((ended.shell(), ended.stderr.as_str()), (127, "hupwrap: --version: not found\n"));
 }
 
