@@ -344,8 +344,11 @@ fn hupwraps_own_verdict_is_not_mapped() {
 
 // A stderr that takes nothing.
 
+/// What it is called, and how a command gets it.
+type Useless = (&'static str, fn(&mut Command));
+
 /// Every way in which a stderr can be of no use.
-fn useless_stderrs() -> [(&'static str, fn(&mut Command)); 4] {
+fn useless_stderrs() -> [Useless; 4] {
     fn closed(command: &mut Command) {
         before_exec(command, || {
             // SAFETY: nothing of this process uses it any more.

@@ -18,6 +18,7 @@ mod generations;
 mod php;
 mod reexec;
 mod storm;
+mod birth;
 mod exits;
 mod forwarding;
 mod init;

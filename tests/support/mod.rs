@@ -3,6 +3,7 @@
 //! Nothing here waits for a time to pass: a test waits for a line, a file or a state in /proc, and [`PATIENCE`] only
 //! bounds how long a broken one may take.
 
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::Read;
@@ -424,7 +425,7 @@ fn pids() -> Vec<i32> {
 }
 
 /// The fields of /proc/PID/stat from the third on (`proc(5)`): state, parent, group, session, …
-fn stat(pid: i32) -> Option<Vec<String>> {
+pub fn stat(pid: i32) -> Option<Vec<String>> {
     let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
     let stat = String::from_utf8_lossy(&stat).into_owned();
     Some(stat.rsplit_once(") ")?.1.split(' ').map(str::to_owned).collect())
@@ -458,6 +459,12 @@ pub fn status(pid: i32, field: &str) -> String {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
     line.unwrap_or_default().trim().to_owned()
+}
+
+/// The descriptors a process has open, and what each leads to.
+pub fn fds(pid: i32) -> BTreeMap<u32, PathBuf> {
+    let entries = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    entries.filter_map(|fd| Some((fd.file_name().to_str()?.parse().ok()?, fs::read_link(fd.path()).ok()?))).collect()
 }
 
 /// How many descriptors a process has open.
