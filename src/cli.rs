@@ -20,7 +20,7 @@ use clap::{CommandFactory, FromArgMatches, Parser};
     disable_version_flag = true,
 )]
 pub struct Args {
-    /// What SIGNAL means to hupwrap (repeatable): restart, reexec, upgrade, forward[:SIG], stop[:SIG] or ignore
+    /// What SIGNAL means to hupwrap (repeatable): restart, reexec, upgrade, `forward[:SIG]`, `stop[:SIG]` or ignore
     #[arg(long, value_name = "SIGNAL=ACTION")]
     pub on: Vec<String>,
 
@@ -137,7 +137,7 @@ fn one_line(error: &clap::Error) -> String {
     };
     let option = context(ContextKind::InvalidArg).unwrap_or_default();
     match error.kind() {
-        ErrorKind::UnknownArgument => match context(ContextKind::SuggestedArg) {
+        ErrorKind::UnknownArgument => match context(ContextKind::SuggestedArg).filter(|near| is_near(near, &option)) {
             Some(near) => format!("unknown option '{option}'; did you mean '{near}'?"),
             None => {
                 format!("unknown option '{option}'; see 'hupwrap --help'. Options of COMMAND stand behind its name")
@@ -159,6 +159,11 @@ fn one_line(error: &clap::Error) -> String {
             format!("{}; see 'hupwrap --help'", first.trim_start_matches("error: "))
         }
     }
+}
+
+/// Whether a suggestion of clap's helps: to it, `--on` is near to everything.
+fn is_near(suggested: &str, said: &str) -> bool {
+    suggested.starts_with(said) || suggested.len().abs_diff(said.len()) <= 3
 }
 
 #[cfg(test)]
@@ -205,6 +210,11 @@ mod tests {
     fn an_error_is_one_line_that_helps() {
         let cases = [
             ("hupwrap --on-hop restart x", "unknown option '--on-hop'; did you mean '--on-hup'?"),
+            ("hupwrap --stop x", "unknown option '--stop'; did you mean '--stop-signal'?"),
+            (
+                "hupwrap --frobnicate x",
+                "unknown option '--frobnicate'; see 'hupwrap --help'. Options of COMMAND stand behind its name",
+            ),
             ("hupwrap -x", "unknown option '-x'; see 'hupwrap --help'. Options of COMMAND stand behind its name"),
             ("hupwrap --group", "'--group <WHICH>' needs a value"),
             ("hupwrap --no-tether=yes x", "'--no-tether' takes no value, but has 'yes'"),

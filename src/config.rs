@@ -20,7 +20,7 @@ pub enum Meaning {
     Upgrade,
     /// The child gets the signal, or another in its place.
     Forward(Option<Signal>),
-    /// The child is stopped for good, by this signal or by the one of [`Meaning::stop_by`].
+    /// The child is stopped for good, by this signal; without one by `--stop-signal` for TERM, by itself for others.
     Stop(Option<Signal>),
     /// Nothing.
     Ignore,

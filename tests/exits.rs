@@ -110,7 +110,8 @@ fn a_child_that_ends_as_it_is_stopped_has_the_last_word() {
 fn failed(command: &str, change: impl FnOnce(&mut Command)) -> (i32, String) {
     let ended = Setup::new(["--", command]).with(change).end();
     assert_eq!(ended.stdout, "");
-    let said = ended.stderr.strip_prefix(&format!("hupwrap: {command}: ")).map(str::to_owned);
+    let name = if command.is_empty() { "''" } else { command };
+    let said = ended.stderr.strip_prefix(&format!("hupwrap: {name}: ")).map(str::to_owned);
     let said = said.unwrap_or_else(|| panic!("it does not name '{command}': {:?}", ended.stderr));
     assert_eq!(said.lines().count(), 1, "{said}");
     (ended.status.code().expect("no signal"), said.trim_end().to_owned())

@@ -12,16 +12,16 @@
 )]
 
 mod basics;
+mod birth;
 mod completions;
 mod docs;
-mod generations;
-mod php;
-mod reexec;
-mod storm;
-mod birth;
 mod exits;
 mod forwarding;
+mod generations;
 mod init;
 mod input;
+mod php;
 mod race;
+mod reexec;
+mod storm;
 mod support;

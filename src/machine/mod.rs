@@ -654,7 +654,10 @@ impl Machine {
                 Some(Request { step: Step::Renewing, .. }) if !kind.wants_new_hupwrap() => {}
                 Some(_) => self.again = Some(kind.and(self.again)),
                 // The child ended by itself, and hupwrap was about to follow.
-                None if kind.wants_new_child() => self.request = Some(Request { kind, step: Step::Renewing }),
+                None if kind.wants_new_child() => {
+                    self.request = Some(Request { kind: Kind::Restart, step: Step::Renewing });
+                    self.again = kind.wants_new_hupwrap().then_some(Kind::Upgrade);
+                }
                 None => {}
             },
         }

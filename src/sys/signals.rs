@@ -54,12 +54,12 @@ fn is_pending(signal: Signal) -> bool {
 
 /// Whether the signal is ignored; with `reset`, it has its default disposition afterwards.
 pub fn is_ignored(signal: Signal, reset: bool) -> bool {
-    // SAFETY: sigaction is plain data, for which zero is valid: the default disposition, no flags, an empty mask.
-    let (default, mut before): (libc::sigaction, libc::sigaction) = unsafe { std::mem::zeroed() };
-    let new = if reset { &raw const default } else { ptr::null() };
+    // The kernel's sigaction: the handler, and three words of zero. The default disposition is zero as well.
+    let (default, mut before) = ([libc::SIG_DFL, 0, 0, 0], [0_usize; 4]);
+    let new = if reset { default.as_ptr() } else { ptr::null() };
     // SAFETY: the pointers are to structs of ours, or null, which changes nothing.
-    unsafe { libc::sigaction(signal.number(), new, &raw mut before) };
-    before.sa_sigaction == libc::SIG_IGN
+    unsafe { libc::syscall(libc::SYS_rt_sigaction, signal.number(), new, before.as_mut_ptr(), SET_SIZE) };
+    before.first() == Some(&libc::SIG_IGN)
 }
 
 /// The signals that come to this process, as a descriptor.

@@ -269,6 +269,8 @@ pub fn find(command: &OsStr, path: Option<&[u8]>) -> Result<CString, StartError>
             let Ok(file) = CString::new([directory, b"/", name].concat()) else { continue };
             match is_executable(&file) {
                 Ok(()) => return Ok(file),
+                // What is in a directory that may not be searched was not found, whatever it is.
+                Err(Errno::EACCES) if stat(file.as_c_str()).is_err() => {}
                 Err(error @ (Errno::EACCES | Errno::EISDIR | Errno::ELOOP)) => denied = denied.or(Some((file, error))),
                 Err(_) => {}
             }
@@ -281,9 +283,8 @@ pub fn find(command: &OsStr, path: Option<&[u8]>) -> Result<CString, StartError>
 }
 
 fn is_executable(file: &CStr) -> nix::Result<()> {
-    access(file, AccessFlags::X_OK)?;
     match stat(file)?.st_mode & libc::S_IFMT {
-        libc::S_IFREG => Ok(()),
+        libc::S_IFREG => access(file, AccessFlags::X_OK),
         libc::S_IFDIR => Err(Errno::EISDIR),
         _ => Err(Errno::EACCES),
     }
@@ -307,7 +308,7 @@ pub fn check(command: &OsStr, path: Option<&[u8]>) -> Result<(), StartError> {
 /// Says for people why a command could not be started, and what that makes of the exit status. `file` is what was
 /// found, if anything was.
 pub fn explain(command: &OsStr, file: Option<&CStr>, error: Errno) -> StartError {
-    let name = command.to_string_lossy();
+    let name = if command.is_empty() { "''".into() } else { command.to_string_lossy() };
     let transient =
         matches!(error, Errno::EAGAIN | Errno::ENOMEM | Errno::EMFILE | Errno::ENFILE | Errno::EIO | Errno::ETXTBSY);
     let (code, reason) = match error {
