@@ -142,8 +142,10 @@ pub fn suspend(signal: Signal, insist: bool) {
     let own_pid = unsafe { libc::getpid() };
     let mut open = SignalSet::EMPTY;
     open.insert(signal);
-    let before = change_mask(libc::SIG_UNBLOCK, open);
+    // Sent while it is blocked, it is one with the terminal's own where that waits. The other way round that would stop
+    // the process first, and this one again after the CONT.
     let _ = kill(own_pid, signal);
+    let before = change_mask(libc::SIG_UNBLOCK, open);
     set_mask(before);
     // A stop signal takes a CONT that waits away, and only CONT ends a stop: so one that waits now says that there was a
     // stop. Without it there was none.
