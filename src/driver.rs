@@ -57,6 +57,8 @@ pub struct Driver {
     leader: Option<OwnedFd>,
     /// Who wrote the state this one has taken over.
     before: Option<String>,
+    /// Whether hupwrap was stopped, and continued, since the last look at what has happened.
+    resumed: bool,
 }
 
 impl Driver {
@@ -110,6 +112,7 @@ impl Driver {
             asked: None,
             leader: if nohup { terminal::watch_session_leader() } else { None },
             before: None,
+            resumed: false,
             config,
             birth,
         };
@@ -179,6 +182,7 @@ impl Driver {
         let died = self.before.is_some() || received.iter().any(|received| received.signal == Signal::CHLD);
         received.retain(|received| received.signal != Signal::CHLD || received.sender == Sender::Process);
         let deaths = self.collect_deaths(died);
+        let continued = received.iter().any(|received| received.signal == Signal::CONT);
         let is_stop = |signal| matches!(self.config.on.of(signal), Meaning::Stop(_));
         let (stops, others): (Vec<_>, Vec<_>) = received.into_iter().partition(|received| is_stop(received.signal));
         let told = |had_terminal| {
@@ -194,8 +198,29 @@ impl Driver {
         if self.machine.deadline().is_some_and(|deadline| deadline <= clock::now()) {
             events.push(Event::Tick);
         }
-        let ending = events.into_iter().find_map(|event| self.tell(event));
-        ending.or_else(|| self.reexec_if_due())
+        self.resumed = false;
+        for event in events {
+            if !self.is_undone(&event, continued)
+                && let Some(ending) = self.tell(event)
+            {
+                return Some(ending);
+            }
+        }
+        self.reexec_if_due()
+    }
+
+    /// Whether a stop was ended by a later CONT, or a CONT overtaken by a later stop: each takes away the other where it
+    /// waits, says the kernel, and so it is for those that were read and not yet acted upon. `continued`: a CONT was
+    /// read along with the event.
+    fn is_undone(&self, event: &Event, continued: bool) -> bool {
+        match event {
+            // How the child was stopped before a CONT that is for it too is no reason to follow it. A stop that waits
+            // came after that CONT, and it is the one that has stopped the child.
+            Event::ChildStopped(_) => self.resumed || (continued && !signals::stop_is_pending()),
+            Event::Signal { signal: Signal::CONT, .. } => signals::stop_is_pending(),
+            Event::Signal { signal, .. } => self.resumed && signal.is_job_control(),
+            _ => false,
+        }
     }
 
     /// Whether the child that was started executes by now. `reaped`: it is dead, and known to be.
@@ -323,7 +348,7 @@ impl Driver {
             }
             Action::Suspend { signal, insist } => {
                 let began = clock::now();
-                signals::suspend(signal, insist);
+                self.resumed |= signals::suspend(signal, insist);
                 Some(Event::Resumed(clock::now().saturating_sub(began)))
             }
             Action::Say(line) => {

@@ -44,12 +44,18 @@ fn change_mask(how: libc::c_int, set: SignalSet) -> SignalSet {
     SignalSet::from_bits(before)
 }
 
-/// Whether the signal waits to be received.
-fn is_pending(signal: Signal) -> bool {
+/// The signals that wait to be received.
+fn pending() -> SignalSet {
     let mut set = 0_u64;
     // SAFETY: the pointer is to a set of ours, of the size that is said.
     unsafe { libc::syscall(libc::SYS_rt_sigpending, &raw mut set, SET_SIZE) };
-    SignalSet::from_bits(set).contains(signal)
+    SignalSet::from_bits(set)
+}
+
+/// Whether TSTP, TTIN or TTOU waits to be received.
+pub fn stop_is_pending() -> bool {
+    let pending = pending();
+    [Signal::TSTP, Signal::TTIN, Signal::TTOU].into_iter().any(|signal| pending.contains(signal))
 }
 
 /// Whether the signal is ignored; with `reset`, it has its default disposition afterwards.
@@ -136,8 +142,9 @@ pub fn kill_group(leader: Pid, signal: Signal) -> nix::Result<()> {
 }
 
 /// Stops this process by a signal that is otherwise blocked, and returns when it was continued. With `insist` it stops
-/// too where the kernel discards the signal: in an orphaned process group, or where it is ignored.
-pub fn suspend(signal: Signal, insist: bool) {
+/// too where the kernel discards the signal: in an orphaned process group, or where it is ignored. Returns whether it
+/// was stopped at all.
+pub fn suspend(signal: Signal, insist: bool) -> bool {
     // SAFETY: has no preconditions.
     let own_pid = unsafe { libc::getpid() };
     let mut open = SignalSet::EMPTY;
@@ -149,7 +156,8 @@ pub fn suspend(signal: Signal, insist: bool) {
     set_mask(before);
     // A stop signal takes a CONT that waits away, and only CONT ends a stop: so one that waits now says that there was a
     // stop. Without it there was none.
-    if insist && !is_pending(Signal::CONT) {
+    if insist && !pending().contains(Signal::CONT) {
         let _ = kill(own_pid, Signal::STOP);
     }
+    pending().contains(Signal::CONT)
 }
