@@ -25,3 +25,4 @@ mod race;
 mod reexec;
 mod storm;
 mod support;
+mod terminal;
