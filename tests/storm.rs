@@ -54,9 +54,8 @@ fn calm(run: &mut Run) -> i32 {
         let idle = status(run.pid, "ShdPnd") == "0000000000000000";
         let children = children(run.pid);
         child = children.first().copied().unwrap_or(0);
-        let started = run.stdout().matches("ready ").count();
-        let up =
-            run.stderr().matches("restarting ").count() + 1 == started && run.stdout().contains(&format!(" {child}\n"));
+        let generation = run.stderr().matches("restarting ").count() + 1;
+        let up = run.stdout().contains(&format!("ready {generation} {child}\n"));
         sleeps && idle && children.len() == 1 && up && status(run.pid, "voluntary_ctxt_switches") == naps
     });
     // Whatever a sleeping hupwrap may still hold, it lets go of with the next signal.

@@ -3,12 +3,9 @@
 //! Nothing here waits for a time to pass: a test waits for a line, a file or a state in /proc, and [`PATIENCE`] only
 //! bounds how long a broken one may take.
 
-<<<<<<< HEAD
-use std::collections::BTreeMap;
-=======
 pub mod pty;
 
->>>>>>> 77afb4c (tests: terminals, in real ones)
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::Read;
