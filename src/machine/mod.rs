@@ -601,6 +601,7 @@ impl Machine {
             KillMode::Mixed | KillMode::Group if self.rules.is_init => self.sweep(None, out),
             KillMode::Group => {
                 out.push(Action::Signal { to: To::Rest, signal: self.rules.stop_signal });
+                out.push(Action::Signal { to: To::Rest, signal: Signal::CONT });
                 self.finish(Ending::Child(outcome), out);
             }
             KillMode::Mixed | KillMode::Process => self.finish(Ending::Child(outcome), out),
