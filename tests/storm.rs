@@ -23,6 +23,29 @@ fn maps(pid: i32) -> usize {
     fs::read_to_string(format!("/proc/{pid}/maps")).unwrap().lines().count()
 }
 
+/// A hupwrap as any process, and one that is pid 1 of a namespace of its own where that is permitted.
+fn everywhere(test: &str, list: Vec<std::ffi::OsString>, act: impl Fn(Run)) {
+    act(Setup::new(&list).start());
+    let unshare = args([&"--pid", &"--fork", &"--mount-proc", &hupwrap()]).into_iter().chain(list);
+    if Setup::of("unshare", ["--pid", "--fork", "--mount-proc", "true"]).end().shell() != 0 {
+        return skipped(test, "the right to make a pid namespace: the part as pid 1");
+    }
+    let mut run = Setup::of("unshare", unshare).start();
+    wait_until("unshare has executed hupwrap", || {
+        let inside = children(run.pid).first().copied();
+        let blocks = |pid: &i32| !["", "0000000000000000"].contains(&status(*pid, "SigBlk").as_str());
+        let hupwrap = inside.filter(blocks);
+        run.pid = hupwrap.unwrap_or(run.pid);
+        hupwrap.is_some()
+    });
+    act(run);
+}
+
+/// The pid that a process has in its own namespace.
+fn inner(pid: i32) -> i32 {
+    status(pid, "NSpid").split_whitespace().last().and_then(|pid| pid.parse().ok()).unwrap_or(0)
+}
+
 /// Sends this many HUPs as fast as it can, and looks how many children there are meanwhile.
 fn storm(run: &Run, count: usize, most: usize) {
     let mut seen = HashSet::new();
@@ -55,7 +78,7 @@ fn calm(run: &mut Run) -> i32 {
         let children = children(run.pid);
         child = children.first().copied().unwrap_or(0);
         let generation = run.stderr().matches("restarting ").count() + 1;
-        let up = run.stdout().contains(&format!("ready {generation} {child}\n"));
+        let up = run.stdout().contains(&format!("ready {generation} {}\n", inner(child)));
         sleeps && idle && children.len() == 1 && up && status(run.pid, "voluntary_ctxt_switches") == naps
     });
     // Whatever a sleeping hupwrap may still hold, it lets go of with the next signal.
@@ -65,7 +88,10 @@ fn calm(run: &mut Run) -> i32 {
 
 #[test]
 fn ten_thousand_hups_under_restart() {
-    let mut run = Setup::new(args([&"--", &puppet()])).start();
+    everywhere("storm::ten_thousand_hups_under_restart", args([&"--", &puppet()]), restarts);
+}
+
+fn restarts(mut run: Run) {
     run.ready();
     run.kill("HUP");
     run.line("got TERM");
@@ -90,42 +116,48 @@ fn ten_thousand_hups_under_restart() {
 #[test]
 fn a_thousand_hups_under_reexec_and_upgrade() {
     for mode in ["reexec", "upgrade"] {
-        let mut run = Setup::new(args([&"--on-hup", &mode, &"--", &puppet()])).start();
-        run.ready();
-        run.kill("HUP");
-        run.said("took over");
-        let child = calm(&mut run);
-        let before = (open_fds(run.pid), memory(run.pid), environ(run.pid), cmdline(run.pid));
-        // At full speed they coalesce.
-        storm(&run, 1000, 2);
-        calm(&mut run);
-        // One by one none does.
-        for _ in 0..if mode == "reexec" { 100 } else { 1000 } {
-            let took_over = run.stderr().matches("took over").count();
-            run.kill("HUP");
-            wait_until("it took over", || run.stderr().matches("took over").count() > took_over);
-        }
-        let last = calm(&mut run);
-        assert_eq!(last == child, mode == "upgrade");
-        assert_eq!((open_fds(run.pid), environ(run.pid), cmdline(run.pid)), (before.0, before.2, before.3), "{mode}");
-        assert!(memory(run.pid) <= before.1 + 256, "{mode}: {} kB, before {} kB", memory(run.pid), before.1);
-        assert_eq!(run.stop().shell(), 0, "{mode}");
+        let list = args([&"--on-hup", &mode, &"--", &puppet()]);
+        everywhere("storm::a_thousand_hups_under_reexec_and_upgrade", list, |run| reexecs(mode, run));
     }
+}
+
+fn reexecs(mode: &str, mut run: Run) {
+    run.ready();
+    run.kill("HUP");
+    run.said("took over");
+    let child = calm(&mut run);
+    let before = (open_fds(run.pid), memory(run.pid), environ(run.pid), cmdline(run.pid));
+    // At full speed they coalesce.
+    storm(&run, 1000, 2);
+    calm(&mut run);
+    // One by one none does.
+    for _ in 0..if mode == "reexec" { 100 } else { 1000 } {
+        let took_over = run.stderr().matches("took over").count();
+        run.kill("HUP");
+        wait_until("it took over", || run.stderr().matches("took over").count() > took_over);
+    }
+    let last = calm(&mut run);
+    assert_eq!(last == child, mode == "upgrade");
+    assert_eq!((open_fds(run.pid), environ(run.pid), cmdline(run.pid)), (before.0, before.2, before.3), "{mode}");
+    assert!(memory(run.pid) <= before.1 + 256, "{mode}: {} kB, before {} kB", memory(run.pid), before.1);
+    assert_eq!(run.stop().shell(), 0, "{mode}");
 }
 
 #[test]
 fn no_usr1_is_lost_in_a_storm_of_upgrades() {
-    let mut run = Setup::new(args([&"--on-hup", &"upgrade", &"--", &puppet()])).start();
-    run.ready();
-    for _ in 0..1000 {
-        run.kill("HUP");
-        run.kill("USR1");
-        // At most one in flight.
-        run.line("got USR1");
-    }
-    run.said("took over");
-    assert_eq!(run.stdout().matches("got USR1").count(), 1000);
-    assert_eq!(run.stop().shell(), 0);
+    let list = args([&"--on-hup", &"upgrade", &"--", &puppet()]);
+    everywhere("storm::no_usr1_is_lost_in_a_storm_of_upgrades", list, |mut run| {
+        run.ready();
+        for _ in 0..1000 {
+            run.kill("HUP");
+            run.kill("USR1");
+            // At most one in flight.
+            run.line("got USR1");
+        }
+        run.said("took over");
+        assert_eq!(run.stdout().matches("got USR1").count(), 1000);
+        assert_eq!(run.stop().shell(), 0);
+    });
 }
 
 #[test]
