@@ -356,7 +356,7 @@ fn a_strangers_handover_is_not_believed() {
         let mut run = Setup::of("sh", args([&"-c", &script, &"sh", &hupwrap(), &"--", &puppet()])).start();
         let (generation, child) = run.ready();
         let environ = environ(child);
-        assert!(!environ.iter().any(|var| var.starts_with(b"HUPWRAP")), "HUPWRAP_HANDOVER={value}");
+        assert!(!environ.iter().any(|var| var.starts_with(b"HUPWRAP_HANDOVER")), "HUPWRAP_HANDOVER={value}");
         let ended = run.stop();
         assert_eq!((generation, ended.shell(), ended.stderr.as_str()), (1, 0, ""), "HUPWRAP_HANDOVER={value}");
     }
