@@ -18,11 +18,7 @@ fn other_version(dir: &Dir, name: &str) -> std::path::PathBuf {
         }
     }
     assert!(changed > 0, "the version stands in the program");
-    let fresh = dir.file(&format!("{name}.part"), program, 0o755);
-    // Written under another name by a process that is gone: nobody has it open for writing when it runs.
-    let to = dir.path().join(name);
-    assert!(std::process::Command::new("cp").args([&fresh, &to]).status().unwrap().success());
-    to
+    dir.program(name, program)
 }
 
 /// Puts a file in another's place, as a deploy does.
@@ -63,26 +59,26 @@ fn a_broken_hupwrap_is_refused_and_a_mended_one_taken() {
     let elf = |dir: &Dir, change: &dyn Fn(&mut Vec<u8>)| {
         let mut program = fs::read(hupwrap()).unwrap();
         change(&mut program);
-        dir.file("bad", program, 0o755);
+        dir.program("bad", program);
     };
     type Break<'a> = (&'a str, &'a dyn Fn(&Dir), &'a str);
     let cases: &[Break] = &[
-        ("an empty file", &|dir| drop(dir.file("bad", "", 0o755)), "is no hupwrap: it answers nothing"),
-        ("text", &|dir| drop(dir.file("bad", "so long\n", 0o755)), "does not run"),
+        ("an empty file", &|dir| drop(dir.program("bad", "")), "is no hupwrap: it answers nothing"),
+        ("text", &|dir| drop(dir.program("bad", "so long\n")), "does not run"),
         (
             "a script that answers nonsense",
-            &|dir| drop(dir.file("bad", "#!/bin/sh\necho nonsense\n", 0o755)),
+            &|dir| drop(dir.program("bad", "#!/bin/sh\necho nonsense\n")),
             "it answers 'nonsense'",
         ),
         (
             "a script that ends with 3",
-            &|dir| drop(dir.file("bad", "#!/bin/sh\necho why >&2; exit 3\n", 0o755)),
+            &|dir| drop(dir.program("bad", "#!/bin/sh\necho why >&2; exit 3\n")),
             "it ended with 3: why",
         ),
-        ("a script that crashes", &|dir| drop(dir.file("bad", "#!/bin/sh\nkill -SEGV $$\n", 0o755)), "SEGV ended it"),
+        ("a script that crashes", &|dir| drop(dir.program("bad", "#!/bin/sh\nkill -SEGV $$\n")), "SEGV ended it"),
         (
             "a script without its interpreter",
-            &|dir| drop(dir.file("bad", "#!/no/such/sh\n", 0o755)),
+            &|dir| drop(dir.program("bad", "#!/no/such/sh\n")),
             "its interpreter /no/such/sh is missing",
         ),
         ("another architecture", &|dir| elf(dir, &|program| program[18] = 0xf3), "no program for this machine"),
@@ -92,12 +88,12 @@ fn a_broken_hupwrap_is_refused_and_a_mended_one_taken() {
         ("a loop of links", &|dir| symlink("hupwrap", dir.path().join("bad")).unwrap(), "too many symbolic links"),
         (
             "one that speaks another language",
-            &|dir| drop(dir.file("bad", "#!/bin/sh\necho hupwrap 0.0.1 understands handover 0\n", 0o755)),
+            &|dir| drop(dir.program("bad", "#!/bin/sh\necho hupwrap 0.0.1 understands handover 0\n")),
             "hupwrap 0.0.1 does not understand the state of hupwrap 0.1.0",
         ),
         (
             "one with a flood of words",
-            &|dir| drop(dir.file("bad", "#!/bin/sh\nhead -c 60000 /dev/zero | tr '\\0' x\n", 0o755)),
+            &|dir| drop(dir.program("bad", "#!/bin/sh\nhead -c 60000 /dev/zero | tr '\\0' x\n")),
             "it answers 'xxx",
         ),
     ];
@@ -159,7 +155,7 @@ fn a_hupwrap_that_hangs_is_given_up_and_killed() {
     let (_, child) = run.ready();
     let fifo = dir.path().join("fifo");
     nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
-    let hanging = dir.file("new", format!("#!/bin/sh\nread x < {}\n", fifo.display()), 0o755);
+    let hanging = dir.program("new", format!("#!/bin/sh\nread x < {}\n", fifo.display()));
     fs::rename(&program, dir.path().join("aside")).unwrap();
     replace(&program, &hanging);
     run.kill("HUP");
@@ -176,7 +172,7 @@ fn a_hupwrap_that_hangs_is_given_up_and_killed() {
     run.line("got TERM");
     assert_eq!(run.ready().0, 2);
     // A TERM while a probe hangs ends everything at once.
-    replace(&program, &dir.file("new", format!("#!/bin/sh\nread x < {}\n", fifo.display()), 0o755));
+    replace(&program, &dir.program("new", format!("#!/bin/sh\nread x < {}\n", fifo.display())));
     run.kill("HUP");
     wait_until("the probe runs", || children(run.pid).len() == 2);
     let probe = children(run.pid).into_iter().max().unwrap();
@@ -193,10 +189,14 @@ fn a_file_that_is_still_written_is_refused() {
     let mut run = run;
     run.ready();
     replace(&program, &dir.hupwrap("new"));
-    let writer = fs::OpenOptions::new().append(true).open(&program).unwrap();
+    // By another process: a fork in another thread of this one would keep it open for longer.
+    let writer = ["-c", "exec 9>>\"$0\"; echo open; read x", program.to_str().unwrap()];
+    let mut writer = Setup::of("sh", writer).stdin().start();
+    writer.line("open");
     run.kill("HUP");
     run.said("it is open for writing");
-    drop(writer);
+    writer.close_stdin();
+    writer.status();
     run.kill("HUP");
     run.said("took over");
     assert_eq!(run.stop().shell(), 0);
@@ -365,7 +365,7 @@ fn a_child_that_ends_during_a_reexec_is_started_again() {
     let slow = format!("#!/bin/sh\nread x < {}\nexec {} \"$@\"\n", fifo.display(), dir.hupwrap("good").display());
     let mut run = Setup::of(&program, args([&"--on-hup", &"reexec", &"--", &puppet(), &"exit=USR1:9"])).start();
     let (_, child) = run.ready();
-    replace(&program, &dir.file("new", slow, 0o755));
+    replace(&program, &dir.program("new", slow));
     run.kill("HUP");
     wait_until("the probe runs", || children(run.pid).len() == 2);
     kill(child, "USR1");

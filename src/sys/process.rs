@@ -86,6 +86,14 @@ impl Seen {
     /// EPERM. That it is gone is none.
     pub fn kill(&self, signal: Signal) -> nix::Result<()> {
         // SAFETY: has no preconditions.
+        if self.parent == unsafe { libc::getpid() } {
+            // Nobody else can reap it, so its pid is its own.
+            return match signals::kill(self.pid, signal) {
+                Err(Errno::ESRCH) => Ok(()),
+                sent => sent,
+            };
+        }
+        // SAFETY: has no preconditions.
         let handle = match new_fd(unsafe { libc::syscall(libc::SYS_pidfd_open, self.pid, 0) }) {
             Ok(handle) => handle,
             Err(Errno::ESRCH) => return Ok(()),

@@ -52,9 +52,11 @@ pub struct Spawned {
     /// The child.
     pub pid: Pid,
     report: OwnedFd,
-    _loan: Box<Loan>,
-    _strings: (CString, Vec<CString>, Vec<CString>),
+    lent: Option<Lent>,
 }
+
+/// What the child may still read, or write.
+type Lent = (Box<Loan>, CString, Vec<CString>, Vec<CString>);
 
 /// Everything the child touches.
 struct Loan {
@@ -111,7 +113,7 @@ pub fn spawn(order: Order) -> nix::Result<Spawned> {
         // SAFETY: has no preconditions.
         unsafe { libc::setpgid(pid, pid) };
     }
-    Ok(Spawned { pid, report: ours, _loan: loan, _strings: (order.program, order.argv, order.own_env) })
+    Ok(Spawned { pid, report: ours, lent: Some((loan, order.program, order.argv, order.own_env)) })
 }
 
 impl Spawned {
@@ -123,6 +125,15 @@ impl Spawned {
             Ok(0) => Some(Ok(())),
             Ok(_) => Some(Err(Errno::from_raw(c_int::from_ne_bytes(errno)))),
             Err(_) => None,
+        }
+    }
+}
+
+impl Drop for Spawned {
+    fn drop(&mut self) {
+        // One that was killed may run on for a moment: then its stack stays its own.
+        if self.executed().is_none() {
+            std::mem::forget(self.lent.take());
         }
     }
 }
