@@ -174,7 +174,7 @@ impl Driver {
 
     /// Tells the machine everything that has happened. Everything dead is reaped first, so that no signal goes to a pid
     /// that means another process by now. A stop is told before the deaths: nothing is started that it would have
-    /// forbidden. Other requests come after them.
+    /// forbidden. Other requests come after them, unless it is the start to come that they ask for.
     fn turn(&mut self) -> Option<Ending> {
         let mut received = self.inbox.drain();
         // A child that ends has sent CHLD before it can be waited for. One that ended before a re-exec may have sent it
@@ -192,9 +192,13 @@ impl Driver {
             }
         };
         let mut events: Vec<Event> = stops.into_iter().map(told(self.had_terminal)).collect();
+        let mut requests: Vec<Event> = others.into_iter().map(told(self.had_terminal)).collect();
+        if self.machine.is_about_to_start() {
+            events.append(&mut requests);
+        }
         events.extend(deaths);
         events.extend(self.leader_ended());
-        events.extend(others.into_iter().map(told(self.had_terminal)));
+        events.append(&mut requests);
         if self.machine.deadline().is_some_and(|deadline| deadline <= clock::now()) {
             events.push(Event::Tick);
         }

@@ -198,8 +198,9 @@ pub struct Snapshot {
     pub terminal_gone: Option<Time>,
 }
 
-/// The machine. Its whole surface is [`Machine::handle`], [`Machine::deadline`] and [`Machine::awaits_execution`];
-/// [`Machine::snapshot`] and [`Machine::adopt`] carry it over a re-exec.
+/// The machine. It hears by [`Machine::handle`]; [`Machine::deadline`], [`Machine::awaits_execution`] and
+/// [`Machine::is_about_to_start`] say how it wants to be told; [`Machine::snapshot`] and [`Machine::adopt`] carry it over
+/// a re-exec.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Machine {
     rules: Rules,
@@ -291,6 +292,12 @@ impl Machine {
             _ => None,
         };
         of_phase.into_iter().chain(of_request).min()
+    }
+
+    /// Whether a start follows as soon as the last child and its generation are gone: requests that came before share it.
+    pub fn is_about_to_start(&self) -> bool {
+        let renews = self.request.is_some_and(|request| request.step == Step::Renewing);
+        renews && matches!(self.phase, Phase::Stopping { .. } | Phase::Sweeping { .. })
     }
 
     /// Whether something is to be done as soon as [`Event::Executed`] comes. Otherwise it may be told late, though before
