@@ -388,3 +388,21 @@ fn a_stranger_s_variable_is_neither_believed_nor_passed_on() {
         assert_eq!((ended.shell(), ended.stdout.as_str(), ended.stderr.as_str()), (5, "[]\n", ""));
     }
 }
+
+#[test]
+fn large_arguments_and_environments_cross() {
+    let dir = Dir::new();
+    let program = dir.hupwrap("hupwrap");
+    let large = "x".repeat(100_000);
+    let script = "echo ${#0} ${#1} ${#LARGE}; exec \"$2\"";
+    let list = args([&"--on-hup", &"reexec", &"--", &"sh", &"-c", &script, &large, &large, &puppet()]);
+    let mut run = Setup::of(&program, list).env("LARGE", &large).start();
+    for generation in 1..=3 {
+        run.line("100000 100000 100000");
+        assert_eq!(run.ready().0, generation);
+        if generation < 3 {
+            run.kill("HUP");
+        }
+    }
+    assert_eq!(run.stop().shell(), 0);
+}
