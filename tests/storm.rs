@@ -41,11 +41,6 @@ fn everywhere(test: &str, list: Vec<std::ffi::OsString>, act: impl Fn(Run)) {
     act(run);
 }
 
-/// The pid that a process has in its own namespace.
-fn inner(pid: i32) -> i32 {
-    status(pid, "NSpid").split_whitespace().last().and_then(|pid| pid.parse().ok()).unwrap_or(0)
-}
-
 /// Sends this many HUPs as fast as it can, and looks how many children there are meanwhile.
 fn storm(run: &Run, count: usize, most: usize) {
     let mut seen = HashSet::new();
@@ -67,19 +62,20 @@ fn at_rest(run: &mut Run) {
     run.line("got USR1");
 }
 
-/// Waits until HUPs are over and the last child is up, and returns its pid.
+/// Waits until HUPs are over and the last child is up, and returns its pid. What they wrote may be read late, so this
+/// looks at them: both sleep with nothing to take, and did all the while.
 fn calm(run: &mut Run) -> i32 {
+    let naps = |pid| status(pid, "voluntary_ctxt_switches");
+    let waits = |pid| {
+        let empty = "0000000000000000";
+        status(pid, "State").starts_with('S') && status(pid, "ShdPnd") == empty && status(pid, "SigBlk") != empty
+    };
     let mut child = 0;
     wait_until("one child is left, and nothing is under way", || {
-        // It sleeps in poll, and did so all the while that the rest was looked at: what it knows it has told.
-        let naps = status(run.pid, "voluntary_ctxt_switches");
-        let sleeps = status(run.pid, "State").starts_with('S');
-        let idle = status(run.pid, "ShdPnd") == "0000000000000000";
-        let children = children(run.pid);
-        child = children.first().copied().unwrap_or(0);
-        let generation = run.stderr().matches("restarting ").count() + 1;
-        let up = run.stdout().contains(&format!("ready {generation} {}\n", inner(child)));
-        sleeps && idle && children.len() == 1 && up && status(run.pid, "voluntary_ctxt_switches") == naps
+        let [only] = children(run.pid)[..] else { return false };
+        child = only;
+        let before = (naps(run.pid), naps(child));
+        waits(run.pid) && waits(child) && children(run.pid) == [child] && (naps(run.pid), naps(child)) == before
     });
     // Whatever a sleeping hupwrap may still hold, it lets go of with the next signal.
     at_rest(run);
