@@ -66,10 +66,7 @@ fn at_rest(run: &mut Run) {
 /// looks at them: both sleep with nothing to take, and did all the while.
 fn calm(run: &mut Run) -> i32 {
     let naps = |pid| status(pid, "voluntary_ctxt_switches");
-    let waits = |pid| {
-        let empty = "0000000000000000";
-        status(pid, "State").starts_with('S') && status(pid, "ShdPnd") == empty && status(pid, "SigBlk") != empty
-    };
+    let waits = |pid| status(pid, "State").starts_with('S') && status(pid, "ShdPnd") == "0000000000000000";
     let mut child = 0;
     wait_until("one child is left, and nothing is under way", || {
         let [only] = children(run.pid)[..] else { return false };
