@@ -39,6 +39,8 @@ impl Signal {
     pub const TTIN: Self = Self(21);
     /// A background process wrote to its terminal.
     pub const TTOU: Self = Self(22);
+    /// A write beyond the limit of a file's size.
+    pub const XFSZ: Self = Self(25);
     /// The terminal's size changed.
     pub const WINCH: Self = Self(28);
 

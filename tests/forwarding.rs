@@ -236,6 +236,32 @@ fn a_pipe_by_kill_is_forwarded_and_one_of_hupwraps_own_is_not() {
 }
 
 #[test]
+fn an_xfsz_that_hupwrap_caused_is_not_forwarded() {
+    let dir = Dir::new();
+    let program = dir.path().join("puppet");
+    assert!(std::process::Command::new("cp").arg(puppet()).arg(&program).status().unwrap().success());
+    let log = std::fs::File::create(dir.path().join("log")).unwrap();
+    let mut run = Setup::new(args([&"--", &program]))
+        .with(|command| {
+            command.stderr(log);
+            before_exec(command, || {
+                let limit = libc::rlimit { rlim_cur: 0, rlim_max: libc::RLIM_INFINITY };
+                // SAFETY: the pointer is to a struct of ours.
+                unsafe { libc::setrlimit(libc::RLIMIT_FSIZE, &limit) };
+            });
+        })
+        .start();
+    run.ready();
+    std::fs::remove_file(&program).unwrap();
+    // The line about its refusal is beyond the limit.
+    run.kill("HUP");
+    run.kill("USR1");
+    run.line("got USR1");
+    let hupwrap = run.pid;
+    assert_eq!(heard(run), [format!("USR1 from {hupwrap}"), format!("RTMAX from {hupwrap}")]);
+}
+
+#[test]
 fn in_group_mode_the_whole_group_hears_it() {
     let file = puppet();
     let script = "\"$0\" & exec \"$0\"";

@@ -117,8 +117,8 @@ fn received(info: &libc::signalfd_siginfo, own_pid: Pid) -> Option<Received> {
     let by_process = info.ssi_code <= 0;
     let by_self = by_process && Pid::try_from(info.ssi_pid) == Ok(own_pid);
     match signal {
-        // The kernel's word for a write of ours to a broken stderr: nobody sent it.
-        Signal::PIPE if by_self => None,
+        // The kernel's word for a write of ours to a broken stderr, or to one at the limit of its size: nobody sent it.
+        Signal::PIPE | Signal::XFSZ if by_self => None,
         _ => Some(Received { signal, sender: if by_process { Sender::Process } else { Sender::Kernel } }),
     }
 }
