@@ -414,10 +414,11 @@ impl Driver {
                 said(child, if result == Err(Errno::ESRCH) { signals::kill(child, signal) } else { result });
             }
             (To::Child | To::Group, None) => {}
-            (To::Group | To::Rest, _) => match self.generation() {
+            (To::Group | To::Rest, child) => match self.generation() {
                 Some(generation) => generation.iter().for_each(|seen| said(seen.pid, seen.kill(signal))),
                 None if self.birth.pid == 1 => process::kill_everyone(signal),
-                None => {}
+                // Who else there is cannot be known, the child is.
+                None => child.into_iter().for_each(|child| said(child, signals::kill(child, signal))),
             },
         }
     }

@@ -479,6 +479,12 @@ fn it_works_without_proc() {
     }
     assert_eq!(run.ready().0, 4);
     assert_eq!(run.stop().shell(), 0);
+    // Where a generation cannot be looked up, its child is known all the same.
+    let mut run = without(&[&hupwrap(), &"--group", &"shared", &"--kill-mode", &"group", &puppet()]).start();
+    run.ready();
+    run.kill("USR1");
+    run.line("got USR1");
+    assert_eq!(run.stop().shell(), 0);
     assert_eq!(without(&[&hupwrap(), &"sh", &"-c", &"kill -9 $$"]).end().shell(), 137);
     assert_eq!(without(&[&hupwrap(), &"/no/such/program"]).end().shell(), 127);
 }

@@ -281,6 +281,37 @@ fn what_comes_during_a_request_is_one_bit() {
 }
 
 #[test]
+fn a_restart_behind_an_upgrade_outlives_the_child() {
+    let asked = || {
+        let mut bench = Bench::with(|args| args.on = vec!["USR1=upgrade".to_owned()], |_| ());
+        bench.kill("USR1");
+        bench.kill("HUP");
+        bench
+    };
+    let ended = Event::ChildEnded(Outcome::Exited(3));
+    // While it is proven.
+    let mut bench = asked();
+    assert_eq!(bench.tell(ended.clone()), [Action::Say(Line::StartingAgain(Outcome::Exited(3))), Action::Survey]);
+    bench.tell(Event::RestGone);
+    bench.tell(Event::Proven);
+    let snapshot = bench.machine.snapshot().unwrap();
+    assert_eq!((snapshot.kind, snapshot.again, snapshot.child_runs), (Kind::Reexec, None, false));
+    // Where it is refused, this hupwrap makes the start.
+    let mut bench = asked();
+    bench.tell(ended.clone());
+    bench.tell(Event::RestGone);
+    assert_eq!(bench.tell(Event::Refused("x".to_owned())).last(), Some(&Action::Start { generation: 2 }));
+    // During the exec.
+    let mut bench = asked();
+    bench.tell(Event::Proven);
+    let snapshot = bench.machine.snapshot().unwrap();
+    bench.machine = Machine::adopt(bench.machine.rules.clone(), snapshot);
+    assert_eq!(bench.tell(ended).last(), Some(&Action::Survey));
+    bench.tell(Event::RestGone);
+    assert_eq!(bench.tell(Event::Adopted { before: "old".to_owned() }).last(), Some(&Action::Start { generation: 2 }));
+}
+
+#[test]
 fn a_new_hupwrap_has_five_seconds_to_answer() {
     let mut bench = Bench::with(|args| args.on_hup = vec!["reexec".to_owned()], |_| ());
     bench.kill("HUP");
