@@ -436,7 +436,7 @@ impl Driver {
             return self.signal(To::Rest, Signal::CONT);
         };
         let Some(asked) = &mut self.asked else { return };
-        let new: Vec<Seen> = generation.into_iter().filter(|seen| !asked.contains(seen)).collect();
+        let new: Vec<Seen> = generation.into_iter().filter(|seen| !asked.iter().any(|known| known.is(seen))).collect();
         asked.extend(&new);
         for seen in new {
             if let Err(error @ Errno::EPERM) = seen.kill(signal) {

@@ -56,6 +56,29 @@ fn the_next_start_waits_for_a_slow_worker() {
 }
 
 #[test]
+fn a_worker_that_loses_its_parent_meanwhile_is_asked_once() {
+    let dir = Dir::new();
+    nix::unistd::mkfifo(&dir.path().join("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let parent = "trap 'read x < fifo; exit' TERM; echo worker $$; \"$0\" ignore=TERM exit=USR1:0 & wait";
+    let script = "sh -c \"$1\" \"$0\" & exec sleep 1000";
+    let mut run = Setup::new(args([&"--", &"sh", &"-c", &script, &puppet(), &parent])).dir(dir.path()).start();
+    let parent = worker_pid(&mut run);
+    let (_, worker) = run.ready();
+    run.kill("HUP");
+    run.line("got TERM");
+    fs::write(dir.path().join("fifo"), "\n").unwrap();
+    wait_until("the parent is reaped", || state(parent).is_none());
+    // Whatever its death has caused is done when this is said.
+    run.kill("USR2");
+    run.said("USR2 not passed on");
+    kill(worker, "RTMAX");
+    run.line("got RTMAX");
+    assert_eq!(run.stdout().matches("got TERM").count(), 1, "{}", run.stdout());
+    kill(worker, "USR1");
+    assert_eq!(run.ready().0, 2);
+}
+
+#[test]
 fn an_obstinate_worker_is_killed_at_the_deadline_of_the_child() {
     let script = leader(OBSTINATE, "exec sleep 1000");
     let mut run = Setup::new(["--stop-timeout", "300ms", "--", "sh", "-c", &script]).start();

@@ -57,7 +57,7 @@ pub fn has_children() -> bool {
 }
 
 /// A process that was seen alive: a pid alone may by now mean another.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Seen {
     /// Its pid.
     pub pid: Pid,
@@ -78,6 +78,11 @@ impl Seen {
         // Field 22, of which 3 and 4 are read.
         let began = fields.nth(17)?.parse().ok()?;
         (!matches!(state, "Z" | "X")).then_some(Self { pid, parent, began })
+    }
+
+    /// Whether it is the same process; its parent may be another by now.
+    pub fn is(&self, other: &Self) -> bool {
+        (self.pid, self.began) == (other.pid, other.began)
     }
 
     /// Sends it a signal, and nothing to another process that has its pid by now.
