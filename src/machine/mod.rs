@@ -589,6 +589,13 @@ impl Machine {
         if self.request.is_none_or(|request| request.step == Step::Renewing) {
             self.request = self.again.take().map(|kind| Request { kind, step: Step::Renewing });
         }
+        // One that came behind an upgrade is owed as well: now they are one.
+        if let Some(request @ Request { kind: Kind::Upgrade, .. }) = &mut self.request
+            && self.again.is_some_and(Kind::wants_new_child)
+        {
+            request.kind = Kind::Reexec;
+            self.again = self.again.filter(|again| again.wants_new_hupwrap());
+        }
         if interrupted || !self.request.is_some_and(|request| request.kind.wants_new_child()) {
             self.drop_request(out);
             self.again = None;
