@@ -282,6 +282,21 @@ fn a_parent_that_is_pid_1_or_outside_is_not_taken_for_dead() {
 }
 
 #[test]
+fn the_child_may_be_pid_1_where_hupwrap_is_not() {
+    // What comes after this unshare without --fork: hupwrap stays outside, its child is the first inside.
+    let outside = |words: &[&dyn AsRef<OsStr>]| {
+        let mut all = args([&"--pid"]);
+        all.extend(words.iter().map(|word| word.as_ref().to_owned()));
+        Setup::of("unshare", all)
+    };
+    if !permitted("init::the_child_may_be_pid_1_where_hupwrap_is_not") {
+        return;
+    }
+    let ended = outside(&[&hupwrap(), &"sh", &"-c", &"echo $$; exit 3"]).end();
+    assert_eq!((ended.shell(), ended.stdout.as_str(), ended.stderr.as_str()), (3, "1\n", ""));
+}
+
+#[test]
 fn every_signal_but_its_own_reaches_the_child() {
     if !permitted("init::every_signal_but_its_own_reaches_the_child") {
         return;

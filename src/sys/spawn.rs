@@ -198,7 +198,9 @@ extern "C" fn child(loan: *mut c_void) -> c_int {
         }
         if loan.tether != 0 {
             bare(libc::SYS_prctl, [libc::PR_SET_PDEATHSIG as usize, loan.tether as usize, 0, 0]);
-            if bare(libc::SYS_getppid, [0; 4]) != loan.parent as isize {
+            // A parent outside of the child's pid namespace is 0.
+            let parent = bare(libc::SYS_getppid, [0; 4]);
+            if parent != 0 && parent != loan.parent as isize {
                 // It was killed before the line above: the signal will not come any more.
                 bare(libc::SYS_exit_group, [usize::from(crate::status::OWN_FAILURE), 0, 0, 0]);
             }
