@@ -275,6 +275,25 @@ fn it_is_found_again_however_it_was_started() {
 }
 
 #[test]
+fn it_needs_no_dev() {
+    let script = "mount -t tmpfs none /dev && exec \"$@\"";
+    let without = |words: &[&dyn AsRef<std::ffi::OsStr>]| {
+        let mut all = args([&"--mount", &"sh", &"-c", &script, &"sh"]);
+        all.extend(words.iter().map(|word| word.as_ref().to_owned()));
+        Setup::of("unshare", all)
+    };
+    if installed("unshare").is_none() || without(&[&"true"]).end().shell() != 0 {
+        return skipped("reexec::it_needs_no_dev", "unshare(1), or the right to mount over /dev");
+    }
+    let mut run = without(&[&hupwrap(), &"--on-hup", &"reexec", &"--", &puppet()]).start();
+    run.ready();
+    run.kill("HUP");
+    run.said(" took over from ");
+    assert_eq!(run.ready().0, 2);
+    assert_eq!(run.stop().shell(), 0);
+}
+
+#[test]
 fn everything_that_matters_survives() {
     let dir = Dir::new();
     let program = dir.hupwrap("hupwrap");

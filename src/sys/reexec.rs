@@ -8,16 +8,16 @@ use std::os::unix::ffi::OsStrExt;
 use std::ptr;
 
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, FdFlag, OFlag, SealFlag, fcntl, open};
+use nix::fcntl::{FcntlArg, FdFlag, OFlag, SealFlag, fcntl};
 use nix::libc;
-use nix::sys::stat::{FileStat, Mode, stat};
+use nix::sys::stat::{FileStat, stat};
 
 use crate::handover::{Handover, check_introduction};
 use crate::signal::Signal;
 use crate::status::Outcome;
 use crate::sys::birth::{Birth, PROBE_FLAG};
 use crate::sys::spawn::{Order, Spawned, explain, pipe, spawn};
-use crate::sys::{Pid, above_stdio, new_fd, signals};
+use crate::sys::{Pid, new_fd, signals};
 
 /// The variable that carries the state's descriptor over the exec: the pid it is meant for, and the number.
 const VARIABLE: &str = "HUPWRAP_HANDOVER";
@@ -85,8 +85,9 @@ impl Probe {
     pub fn new(origin: &Origin, birth: &Birth) -> Result<Self, String> {
         let (file, identity) = origin.find()?;
         let failed = |error: Errno| explain(word(file), Some(file), error).reason;
-        let null =
-            open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty()).and_then(above_stdio).map_err(failed)?;
+        // There is nothing to read for it; and not everywhere is a /dev/null.
+        let (input, writer) = pipe(OFlag::O_CLOEXEC).map_err(failed)?;
+        drop(writer);
         let (answer, output) = pipe(OFlag::O_CLOEXEC).map_err(failed)?;
         // What it answers is read when it has ended, and may be nothing.
         fcntl(&answer, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(failed)?;
@@ -103,7 +104,7 @@ impl Probe {
             // Ctrl-C is not meant for it.
             own_group: true,
             tether: Some(Signal::KILL),
-            stdio: Some([null.as_raw_fd(), output.as_raw_fd(), output.as_raw_fd()]),
+            stdio: Some([input.as_raw_fd(), output.as_raw_fd(), output.as_raw_fd()]),
         };
         let spawned = spawn(order).map_err(failed)?;
         Ok(Self { spawned, answer, file: file.to_owned(), identity })
