@@ -49,7 +49,9 @@ pub struct Driver {
     /// The child, while it has not executed.
     unexecuted: Option<Spawned>,
     probe: Option<Probe>,
-    /// Children that are none of ours: those before us, and probes that were given up.
+    /// Probes that were given up and may not have executed: like `unexecuted` they borrow memory, until they are reaped.
+    given_up: Vec<Probe>,
+    /// Children that are none of ours: those before us, and probes that an earlier hupwrap gave up.
     strangers: Vec<Pid>,
     /// While the rest of a generation is looked for: who was asked to end.
     asked: Option<Vec<Seen>>,
@@ -108,6 +110,7 @@ impl Driver {
             child: None,
             unexecuted: None,
             probe: None,
+            given_up: Vec::new(),
             strangers: Vec::new(),
             asked: None,
             leader: if nohup { terminal::watch_session_leader() } else { None },
@@ -260,8 +263,8 @@ impl Driver {
                         events.push(Event::ChildEnded(outcome));
                     }
                 }
-                Change::Ended(outcome) if self.probe.as_ref().is_some_and(|probe| probe.pid() == pid) => {
-                    match self.probe.as_ref().map_or(Ok(()), |probe| probe.verdict(outcome)) {
+                Change::Ended(outcome) if self.probe.as_ref().is_some_and(|probe| probe.pid() == Some(pid)) => {
+                    match self.probe.as_mut().map_or(Ok(()), |probe| probe.verdict(outcome)) {
                         Ok(()) => events.push(Event::Proven),
                         Err(reason) => {
                             self.probe = None;
@@ -269,7 +272,10 @@ impl Driver {
                         }
                     }
                 }
-                Change::Ended(_) => self.strangers.retain(|stranger| *stranger != pid),
+                Change::Ended(_) => {
+                    self.strangers.retain(|stranger| *stranger != pid);
+                    self.given_up.retain(|probe| probe.pid() != Some(pid));
+                }
             }
         }
         if self.asked.is_some() {
@@ -346,7 +352,7 @@ impl Driver {
             Action::AbandonProbe => {
                 if let Some(probe) = self.probe.take() {
                     probe.kill();
-                    self.strangers.push(probe.pid());
+                    self.given_up.extend(probe.pid().map(|_| probe));
                 }
                 None
             }
@@ -425,9 +431,14 @@ impl Driver {
 
     /// Every process of the child's generation: the child, what descends from it, and the orphans hupwrap was given.
     fn generation(&self) -> Option<Vec<Seen>> {
-        let mut except = self.strangers.clone();
-        except.extend(self.probe.iter().map(Probe::pid));
+        let mut except = self.strangers();
+        except.extend(self.probe.iter().filter_map(Probe::pid));
         process::descendants(&except)
+    }
+
+    /// Every child that is none of ours.
+    fn strangers(&self) -> Vec<Pid> {
+        self.strangers.iter().copied().chain(self.given_up.iter().filter_map(Probe::pid)).collect()
     }
 
     fn ask_rest(&mut self, signal: Signal) {
@@ -471,7 +482,7 @@ impl Driver {
             had_terminal: self.had_terminal,
             mask: self.birth.mask,
             chld_ignored: self.birth.chld_ignored,
-            strangers: self.strangers.clone(),
+            strangers: self.strangers(),
         };
         let reason = match self.probe.take() {
             Some(probe) => probe.exec(&self.birth, &state),

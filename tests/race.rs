@@ -166,6 +166,42 @@ impl Drop for Init {
 }
 
 #[test]
+fn a_probe_that_was_reaped_is_not_killed() {
+    let Some(strace) = installed("strace") else {
+        return skipped("a_probe_that_was_reaped_is_not_killed", "strace(1)");
+    };
+    let dir = Dir::new();
+    let program = dir.hupwrap("hupwrap");
+    let (log, fifo) = (dir.path().join("log"), dir.path().join("fifo"));
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let script = format!("#!/bin/sh\nread x < {}\nexec {} \"$@\"\n", fifo.display(), hupwrap().display());
+    let slow = dir.program("slow", script);
+    let tracing = args([&"-qq", &"-e", &"signal=none", &"-e", &"trace=kill", &"-o", &log]);
+    let words = args([&program, &"--on-hup", &"upgrade", &"--", &puppet()]);
+    let mut run = Setup::of(strace, tracing.into_iter().chain(words)).start();
+    let (_, child) = run.ready();
+    let hupwrap = parent(child).unwrap();
+    std::fs::rename(slow, program).unwrap();
+    kill(hupwrap, "HUP");
+    let mut probe = 0;
+    wait_until("there is a probe", || {
+        probe = children(hupwrap).into_iter().find(|pid| *pid != child).unwrap_or(0);
+        probe != 0
+    });
+    // Its end and a TERM are read together.
+    kill(hupwrap, "STOP");
+    wait_until("hupwrap is stopped", || matches!(state(hupwrap), Some('T' | 't')));
+    std::fs::write(fifo, "\n").unwrap();
+    wait_until("the probe has ended", || state(probe) == Some('Z'));
+    kill(hupwrap, "TERM");
+    kill(hupwrap, "CONT");
+    assert_eq!(run.end().shell(), 0);
+    let log = std::fs::read_to_string(log).unwrap();
+    assert!(log.contains(&format!("kill({child}, SIGTERM)")), "{log}");
+    assert!(!log.contains(&format!("kill({probe}, ")) && !log.contains(&format!("kill(-{probe}, ")), "{log}");
+}
+
+#[test]
 fn as_pid_1_a_term_during_the_start_ends_it() {
     let programs: Vec<_> = [Some(hupwrap().to_owned()), static_build()].into_iter().flatten().collect();
     let permitted = Init::launch(hupwrap(), &["--", "true"], false).is_some();

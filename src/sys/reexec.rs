@@ -72,6 +72,7 @@ fn word(path: &CStr) -> &OsStr {
 /// A new hupwrap file that is asked, as a process, whether it runs and understands this hupwrap.
 pub struct Probe {
     spawned: Spawned,
+    ended: bool,
     answer: OwnedFd,
     file: CString,
     identity: FileStat,
@@ -107,25 +108,28 @@ impl Probe {
             stdio: Some([input.as_raw_fd(), output.as_raw_fd(), output.as_raw_fd()]),
         };
         let spawned = spawn(order).map_err(failed)?;
-        Ok(Self { spawned, answer, file: file.to_owned(), identity })
+        Ok(Self { spawned, ended: false, answer, file: file.to_owned(), identity })
     }
 
-    /// Its pid.
-    pub fn pid(&self) -> Pid {
-        self.spawned.pid
+    /// Its pid, until it is reaped.
+    pub fn pid(&self) -> Option<Pid> {
+        Some(self.spawned.pid).filter(|_| !self.ended)
     }
 
     /// Ends it, and what it may have started. It is reaped as any other child.
     pub fn kill(&self) {
-        let _ = signals::kill_group(self.pid(), Signal::KILL);
-        let _ = signals::kill(self.pid(), Signal::KILL);
+        if let Some(pid) = self.pid() {
+            let _ = signals::kill_group(pid, Signal::KILL);
+            let _ = signals::kill(pid, Signal::KILL);
+        }
     }
 
-    /// What its end means.
+    /// It was reaped. What does its end mean?
     ///
     /// # Errors
     /// Says what is wrong with it.
-    pub fn verdict(&self, outcome: Outcome) -> Result<(), String> {
+    pub fn verdict(&mut self, outcome: Outcome) -> Result<(), String> {
+        self.ended = true;
         let name = self.file.to_string_lossy();
         if let Some(Err(error)) = self.spawned.executed() {
             return Err(explain(word(&self.file), Some(&self.file), error).reason);
