@@ -548,6 +548,9 @@ impl Machine {
         }
         let delay =
             RETRY_DELAY.saturating_mul(1u32.checked_shl(self.failed_starts).unwrap_or(u32::MAX)).min(RETRY_MAX_DELAY);
+        // The last try of the first start is when its patience ends, and not later.
+        let left = self.first_start.map(|first| first.saturating_add(FIRST_START_PATIENCE).saturating_sub(now));
+        let delay = left.map_or(delay, |left| delay.min(left));
         self.failed_starts = self.failed_starts.saturating_add(1);
         out.push(Action::Say(Line::StartingLater(error, delay)));
         self.request = None;
