@@ -388,6 +388,27 @@ fn without_a_terminal_the_child_leads_a_group_unless_told_otherwise() {
 }
 
 #[test]
+fn its_terminal_is_known_without_dev_tty() {
+    let script = "mount -t tmpfs none /dev && exec \"$@\"";
+    let without = |words: &[&dyn AsRef<std::ffi::OsStr>]| {
+        let mut all = args([&"--mount", &"sh", &"-c", &script, &"sh"]);
+        all.extend(words.iter().map(|word| word.as_ref().to_owned()));
+        Setup::of("unshare", all)
+    };
+    if installed("unshare").is_none() || without(&[&"true"]).end().shell() != 0 {
+        return skipped("its_terminal_is_known_without_dev_tty", "unshare(1), or the right to mount over /dev");
+    }
+    let mut terminal = Terminal::new();
+    let script = "echo ready 1 $$; read line; echo got $line";
+    let mut run = terminal.lead(without(&[&hupwrap(), &"sh", &"-c", &script])).start();
+    let (_, child) = terminal.ready();
+    assert_eq!(group(child), group(run.pid));
+    terminal.enter("it");
+    terminal.line("got it");
+    assert_eq!(run.status().code(), Some(0));
+}
+
+#[test]
 fn it_takes_nothing_in_the_background() {
     shell_at!(terminal, shell);
     terminal.enter(r#""$H" -- sh -c 'echo ready 1 $$; exec cat' &"#);

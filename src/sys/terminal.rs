@@ -9,7 +9,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::Mode;
 use nix::unistd::{getpgrp, tcgetpgrp};
 
-use crate::sys::new_fd;
+use crate::sys::{Pid, new_fd};
 
 /// Where hupwrap stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -24,11 +24,24 @@ pub enum Place {
 
 /// Looks where hupwrap stands now. Nothing is kept open: an open terminal would keep a closed window alive.
 pub fn place() -> Place {
-    match terminal().map(tcgetpgrp) {
-        Err(_) => Place::NoTerminal,
-        Ok(Ok(group)) if group == getpgrp() => Place::Foreground,
-        Ok(_) => Place::Background,
+    let group = match terminal() {
+        Ok(tty) => tcgetpgrp(tty),
+        Err(Errno::ENXIO) => return Place::NoTerminal,
+        // A bare chroot has no /dev/tty. Of a terminal that is not the controlling one the kernel does not tell.
+        Err(_) => match standard_group() {
+            Some(group) => Ok(nix::unistd::Pid::from_raw(group)),
+            None => return Place::NoTerminal,
+        },
+    };
+    match group {
+        Ok(group) if group == getpgrp() => Place::Foreground,
+        _ => Place::Background,
     }
+}
+
+fn standard_group() -> Option<Pid> {
+    // SAFETY: has no preconditions; a descriptor that is none gives an error.
+    [0, 1, 2].into_iter().map(|fd| unsafe { libc::tcgetpgrp(fd) }).find(|group| *group >= 0)
 }
 
 fn terminal() -> nix::Result<OwnedFd> {
