@@ -392,7 +392,9 @@ fn a_child_that_ends_during_a_reexec_is_started_again() {
     assert!(run.lives());
     fs::remove_file(&program).unwrap();
     fs::rename(dir.path().join("good"), &program).unwrap();
-    fs::write(&fifo, "\n").unwrap();
+    // Opened so, a fifo blocks nobody, though a slow machine may have given the probe up by now.
+    let mut fifo = fs::OpenOptions::new().read(true).write(true).open(&fifo).unwrap();
+    std::io::Write::write_all(&mut fifo, b"\n").unwrap();
     // The file has changed since: refused. But someone asked for a child.
     run.said("refused");
     assert_eq!(run.ready().0, 2);
