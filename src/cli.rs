@@ -28,6 +28,10 @@ pub struct Args {
     #[arg(long, value_name = "ACTION")]
     pub on_hup: Vec<String>,
 
+    /// How many of `on` came before the last of `on_hup`.
+    #[arg(skip)]
+    pub on_before_on_hup: usize,
+
     /// The signal that asks the child to end; CONT follows it [default: TERM]
     #[arg(long, value_name = "SIG")]
     pub stop_signal: Option<String>,
@@ -86,6 +90,7 @@ Example: hupwrap --on-hup reexec -- php app.php";
 
 /// What a command line asks for.
 #[derive(Debug, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "there is one, and it is moved twice")]
 pub enum Said {
     /// Supervise a command.
     Supervise(Args),
@@ -117,8 +122,11 @@ pub fn read(argv: &[&OsStr]) -> Result<Said, String> {
 #[cold]
 #[inline(never)]
 fn parse(argv: &[&OsStr]) -> Result<Said, String> {
-    let matches = Args::command().try_get_matches_from(argv);
-    let args = matches.and_then(|matches| Args::from_arg_matches(&matches)).map_err(|error| one_line(&error))?;
+    let matches = Args::command().try_get_matches_from(argv).map_err(|error| one_line(&error))?;
+    let mut args = Args::from_arg_matches(&matches).map_err(|error| one_line(&error))?;
+    if let Some(on_hup) = matches.indices_of("on_hup").and_then(Iterator::last) {
+        args.on_before_on_hup = matches.indices_of("on").map_or(0, |on| on.filter(|at| *at < on_hup).count());
+    }
     if args.help {
         Ok(Said::Print(Args::command().render_long_help().to_string()))
     } else if args.version {

@@ -173,7 +173,10 @@ impl Config {
             return Err("no command given; usage: hupwrap [OPTIONS] [--] COMMAND [ARG]...".to_owned());
         }
         let mut on = Meanings::default();
-        for said in &args.on {
+        for (place, said) in args.on.iter().enumerate() {
+            if place == args.on_before_on_hup {
+                on_hup(&mut on, &args)?;
+            }
             let (signal, meaning) = each("--on", said, |said| {
                 let (signal, action) = said.split_once('=').ok_or("want SIGNAL=ACTION, such as USR1=restart")?;
                 let meaning = action.parse::<Meaning>().map_err(|error| format!("'{action}': {error}"))?;
@@ -184,8 +187,8 @@ impl Config {
             }
             on.set(signal, meaning);
         }
-        if let Some(said) = args.on_hup.last() {
-            on.set(Signal::HUP, each("--on-hup", said, str::parse)?);
+        if args.on.len() <= args.on_before_on_hup {
+            on_hup(&mut on, &args)?;
         }
         let optional = |option, said: &Option<String>| {
             said.as_deref().map(|said| each(option, said, str::parse::<Signal>)).transpose()
@@ -214,6 +217,14 @@ impl Config {
             command: args.command,
         })
     }
+}
+
+/// `--on-hup` is `--on HUP=`, at its place among the others.
+fn on_hup(on: &mut Meanings, args: &Args) -> Result<(), String> {
+    if let Some(said) = args.on_hup.last() {
+        on.set(Signal::HUP, each("--on-hup", said, str::parse)?);
+    }
+    Ok(())
 }
 
 /// Parses one option's value; the error names both.
@@ -320,6 +331,20 @@ mod tests {
         assert_eq!(of("SEGV"), Meaning::Forward(None));
         assert_eq!(of("RTMIN+3"), Meaning::Upgrade);
         assert_eq!(of("HUP"), Meaning::Reexec);
+    }
+
+    #[test]
+    fn on_hup_is_one_of_them() {
+        let hup = |line: &str| {
+            let words: Vec<_> = line.split(' ').map(std::ffi::OsStr::new).collect();
+            let Ok(crate::cli::Said::Supervise(args)) = crate::cli::read(&words) else { panic!("{line}") };
+            Config::new(args).unwrap().on.of(Signal::HUP)
+        };
+        assert_eq!(hup("hupwrap --on-hup ignore x"), Meaning::Ignore);
+        assert_eq!(hup("hupwrap --on-hup ignore --on HUP=upgrade x"), Meaning::Upgrade);
+        assert_eq!(hup("hupwrap --on HUP=upgrade --on-hup ignore x"), Meaning::Ignore);
+        assert_eq!(hup("hupwrap --on USR1=stop --on HUP=upgrade --on-hup ignore --on USR2=stop x"), Meaning::Ignore);
+        assert_eq!(hup("hupwrap --on-hup stop --on-hup ignore --on USR2=stop x"), Meaning::Ignore);
     }
 
     #[test]

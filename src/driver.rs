@@ -459,7 +459,12 @@ impl Driver {
 
     fn survey(&mut self) -> Option<Event> {
         let remains = match self.generation() {
-            Some(generation) => !generation.is_empty(),
+            // A look at /proc takes time, and one that moves meanwhile can be missed. Where every child is ours the kernel
+            // knows for sure.
+            Some(generation) => {
+                let ours_alone = self.strangers.is_empty() && self.probe.is_none();
+                !generation.is_empty() || (ours_alone && process::has_children())
+            }
             // Without /proc only pid 1 can reach them, and only it must.
             None => self.birth.pid == 1,
         };

@@ -70,7 +70,8 @@ impl std::fmt::Display for Shown {
 /// Writes one line to stderr, if it takes it at once.
 pub fn complain(text: &str) {
     let mut line = String::from("hupwrap: ");
-    for c in text.chars() {
+    // Up to a page: a pipe takes that whole, or not at all.
+    for c in text.chars().take(900) {
         // A name may hold anything, a line of ours is one line.
         if c.is_control() {
             let _ = write!(line, "{}", c.escape_default());

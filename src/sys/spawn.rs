@@ -347,6 +347,7 @@ pub fn explain(command: &OsStr, file: Option<&CStr>, error: Errno) -> StartError
                 Errno::ELOOP => "too many symbolic links",
                 Errno::ENOEXEC => "it is no program for this machine, and no script",
                 Errno::ETXTBSY => "it is open for writing",
+                Errno::EAGAIN => "no further process is allowed (ulimit -u, or the cgroup's limit)",
                 Errno::E2BIG => "arguments and environment are too long",
                 other => other.desc(),
             };
