@@ -20,7 +20,7 @@ use clap::{CommandFactory, FromArgMatches, Parser};
     disable_version_flag = true,
 )]
 pub struct Args {
-    /// What SIGNAL means to hupwrap (repeatable): restart, reexec, upgrade, `forward[:SIG]`, `stop[:SIG]` or ignore
+    /// What SIGNAL means: one of the actions below; repeatable
     #[arg(long, value_name = "SIGNAL=ACTION")]
     pub on: Vec<String>,
 
@@ -36,15 +36,15 @@ pub struct Args {
     #[arg(long, value_name = "SIG")]
     pub stop_signal: Option<String>,
 
-    /// KILL after T; 0 is KILL at once [default: 10s for a restart, never when hupwrap was told to stop]
+    /// KILL after T, 0 is at once [default: 10s for a restart, never for a stop]
     #[arg(long, value_name = "T")]
     pub stop_timeout: Option<String>,
 
-    /// Who is stopped: mixed (the child, then what remains of it), process or group [default: mixed]
+    /// Who is stopped: mixed (the child, then its rest), process or group [default: mixed]
     #[arg(long, value_name = "MODE")]
     pub kill_mode: Option<String>,
 
-    /// The child's process group: own or shared [default: shared in the foreground of a terminal, else own]
+    /// The child's process group: own or shared [default: shared in a terminal's foreground]
     #[arg(long, value_name = "WHICH")]
     pub group: Option<String>,
 
@@ -56,7 +56,7 @@ pub struct Args {
     #[arg(long, value_name = "SIG")]
     pub parent_death: Option<String>,
 
-    /// End with TO where the child ended with FROM, a status or a signal's name (repeatable): 143=0, TERM=0
+    /// End with TO where the child ended with FROM, as in 143=0 or TERM=0; repeatable
     #[arg(long, value_name = "FROM=TO")]
     pub map_status: Vec<String>,
 
@@ -128,7 +128,7 @@ fn parse(argv: &[&OsStr]) -> Result<Said, String> {
         args.on_before_on_hup = matches.indices_of("on").map_or(0, |on| on.filter(|at| *at < on_hup).count());
     }
     if args.help {
-        Ok(Said::Print(Args::command().render_long_help().to_string()))
+        Ok(Said::Print(Args::command().render_help().to_string()))
     } else if args.version {
         Ok(Said::Print(format!("{}\n", crate::NAME_AND_VERSION)))
     } else {
