@@ -46,6 +46,8 @@ pub struct Driver {
     /// Where hupwrap's own file is; looked up only where a signal can mean a re-exec.
     origin: Option<Origin>,
     child: Option<Pid>,
+    /// The process group the last child led.
+    group: Option<Pid>,
     /// The child, while it has not executed.
     unexecuted: Option<Spawned>,
     probe: Option<Probe>,
@@ -108,6 +110,7 @@ impl Driver {
             nohup,
             origin,
             child: None,
+            group: None,
             unexecuted: None,
             probe: None,
             given_up: Vec::new(),
@@ -122,6 +125,7 @@ impl Driver {
         match adopted {
             Some(state) => {
                 driver.child = state.child;
+                driver.group = state.child.filter(|_| !shared_group);
                 driver.strangers = state.strangers;
                 driver.before = Some(state.writer);
                 driver.machine = Machine::adopt(rules, state.machine);
@@ -318,6 +322,7 @@ impl Driver {
             Action::Start { generation } => Some(match self.start(generation) {
                 Ok(spawned) => {
                     self.child = Some(spawned.pid);
+                    self.group = self.child.filter(|_| !self.shared_group);
                     self.unexecuted = Some(spawned);
                     Event::Started
                 }
@@ -331,8 +336,10 @@ impl Driver {
                 self.ask_rest(signal);
                 None
             }
-            Action::Survey => {
-                self.asked = Some(Vec::new());
+            Action::Survey { group_asked } => {
+                let mut asked = if group_asked { self.generation().unwrap_or_default() } else { Vec::new() };
+                asked.retain(|seen| self.shared_group || Some(seen.group) == self.group);
+                self.asked = Some(asked);
                 self.survey()
             }
             Action::Check => Some(match spawn::check(self.command(), self.path()) {

@@ -261,3 +261,31 @@ fn a_child_that_ends_while_it_is_asked_to_is_no_error() {
         assert_eq!(ended.stderr, "");
     }
 }
+
+#[test]
+fn in_mode_group_a_member_that_outlives_the_child_is_asked_once() {
+    for group in ["own", "shared"] {
+        let puppet = puppet();
+        let script = format!("{0} ignore=TERM exit=USR2:0 & exec {0}", puppet.display());
+        let setup = Setup::new(["--kill-mode", "group", "--group", group, "--", "sh", "-c", &script]);
+        let setup = setup.with(|command| {
+            std::os::unix::process::CommandExt::process_group(command, 0);
+        });
+        let mut run = setup.start();
+        let pids = [run.ready().1, run.ready().1];
+        run.kill("TERM");
+        wait_until("the child is gone", || {
+            children(run.pid).len() == 1 && parent(children(run.pid)[0]) == Some(run.pid)
+        });
+        let worker = pids.into_iter().find(|pid| is_alive(*pid)).unwrap();
+        // What comes now comes after the worker would have been asked again.
+        run.kill("USR1");
+        run.said("USR1 not passed on");
+        wait_until("it has heard everything", || {
+            status(worker, "ShdPnd") == "0000000000000000" && state(worker) == Some('S')
+        });
+        kill(worker, "USR2");
+        let ended = run.end();
+        assert_eq!(ended.stdout.matches("got TERM").count(), 2, "{group}: {}", ended.stdout);
+    }
+}

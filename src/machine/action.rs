@@ -36,7 +36,10 @@ pub enum Action {
     AskRest(Signal),
     /// Look for what remains of the generation, now and after each death, until nothing does. Answered by `RestRemains`
     /// and, last, `RestGone`.
-    Survey,
+    Survey {
+        /// Whether the child's group was asked to end, the child among them: then its members are not asked again.
+        group_asked: bool,
+    },
     /// Do the free checks. Answered by `Checked` or `Refused`.
     Check,
     /// Prove that the hupwrap file that is there now runs. Answered by `Proven` or `Refused`.

@@ -483,8 +483,9 @@ impl Machine {
     }
 
     fn sweep(&mut self, deadline: Option<Time>, out: &mut Vec<Action>) {
+        let group_asked = self.rules.kill_mode == KillMode::Group && matches!(self.phase, Phase::Stopping { .. });
         self.phase = Phase::Sweeping { deadline, asked: false, killed: false };
-        out.push(Action::Survey);
+        out.push(Action::Survey { group_asked });
     }
 
     fn rest_remains(&mut self, now: Time, out: &mut Vec<Action>) {

@@ -116,7 +116,7 @@ fn the_rest_gets_the_deadline_of_the_child_or_one_of_its_own() {
     let mut bench = Bench::new();
     bench.kill("HUP");
     bench.pass(3 * SECOND);
-    assert_eq!(bench.tell(Event::ChildEnded(Outcome::Exited(0))), [Action::Survey]);
+    assert_eq!(bench.tell(Event::ChildEnded(Outcome::Exited(0))), [Action::Survey { group_asked: false }]);
     assert_eq!(bench.tell(Event::RestRemains), [Action::AskRest(Signal::TERM)]);
     assert_eq!(bench.left(), Some(7 * SECOND));
     // The child that was told to stop had none.
@@ -291,7 +291,10 @@ fn a_restart_behind_an_upgrade_outlives_the_child() {
     let ended = Event::ChildEnded(Outcome::Exited(3));
     // While it is proven.
     let mut bench = asked();
-    assert_eq!(bench.tell(ended.clone()), [Action::Say(Line::StartingAgain(Outcome::Exited(3))), Action::Survey]);
+    assert_eq!(
+        bench.tell(ended.clone()),
+        [Action::Say(Line::StartingAgain(Outcome::Exited(3))), Action::Survey { group_asked: false }]
+    );
     bench.tell(Event::RestGone);
     bench.tell(Event::Proven);
     let snapshot = bench.machine.snapshot().unwrap();
@@ -306,7 +309,7 @@ fn a_restart_behind_an_upgrade_outlives_the_child() {
     bench.tell(Event::Proven);
     let snapshot = bench.machine.snapshot().unwrap();
     bench.machine = Machine::adopt(bench.machine.rules.clone(), snapshot);
-    assert_eq!(bench.tell(ended).last(), Some(&Action::Survey));
+    assert_eq!(bench.tell(ended).last(), Some(&Action::Survey { group_asked: false }));
     bench.tell(Event::RestGone);
     assert_eq!(bench.tell(Event::Adopted { before: "old".to_owned() }).last(), Some(&Action::Start { generation: 2 }));
 }

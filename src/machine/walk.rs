@@ -191,7 +191,7 @@ impl State {
                 }
                 None
             }
-            Action::Survey => {
+            Action::Survey { .. } => {
                 world.surveyed = true;
                 self.survey()
             }

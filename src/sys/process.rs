@@ -61,6 +61,8 @@ pub fn has_children() -> bool {
 pub struct Seen {
     /// Its pid.
     pub pid: Pid,
+    /// Its process group.
+    pub group: Pid,
     parent: Pid,
     began: u64,
 }
@@ -75,9 +77,10 @@ impl Seen {
         let mut fields = rest.split(' ');
         let state = fields.next()?;
         let parent = fields.next()?.parse().ok()?;
-        // Field 22, of which 3 and 4 are read.
-        let began = fields.nth(17)?.parse().ok()?;
-        (!matches!(state, "Z" | "X")).then_some(Self { pid, parent, began })
+        let group = fields.next()?.parse().ok()?;
+        // Field 22, of which 3 to 5 are read.
+        let began = fields.nth(16)?.parse().ok()?;
+        (!matches!(state, "Z" | "X")).then_some(Self { pid, group, parent, began })
     }
 
     /// Whether it is the same process; its parent may be another by now.
