@@ -149,7 +149,7 @@ impl Driver {
             self.tell(Event::TerminalGone);
         }
         // What came before counts before.
-        let mut ending = self.turn();
+        let mut ending = self.turn(self.inbox.is_full());
         let first = match self.before.take() {
             Some(before) => Event::Adopted { before },
             None => Event::Began,
@@ -161,29 +161,34 @@ impl Driver {
                 std::mem::forget(self);
                 return ending;
             }
-            self.wait();
-            ending = self.turn();
+            let signalled = self.wait();
+            ending = self.turn(signalled);
         }
     }
 
-    /// Sleeps until something happens or a deadline is up.
-    fn wait(&self) {
-        let mut fds = vec![PollFd::new(self.inbox.as_fd(), PollFlags::POLLIN)];
+    /// Sleeps until something happens or a deadline is up, unless it is a signal alone that can happen: then reading it
+    /// is sleeping enough. Returns whether to read signals.
+    fn wait(&self) -> bool {
         // Unless somebody waits for the exec, it is early enough to learn of it with whatever comes next: at a start, one
         // wake-up less beside the child's own.
-        let awaited = self.unexecuted.iter().filter(|_| self.machine.awaits_execution());
-        fds.extend(awaited.map(|child| PollFd::new(child.as_fd(), PollFlags::POLLIN)));
-        fds.extend(self.leader.iter().map(|leader| PollFd::new(leader.as_fd(), PollFlags::POLLIN)));
+        let awaited = self.unexecuted.as_ref().filter(|_| self.machine.awaits_execution()).map(Spawned::as_fd);
+        let leader = self.leader.as_ref().map(OwnedFd::as_fd);
         let left = self.machine.deadline().map(|deadline| deadline.saturating_sub(clock::now()));
+        if left.is_none() && awaited.is_none() && leader.is_none() {
+            return true;
+        }
+        let all = [Some(self.inbox.as_fd()), awaited, leader].into_iter().flatten();
+        let mut fds: Vec<PollFd> = all.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
         // Anything that goes wrong here shows again at once, or is over.
         let _ = ppoll(&mut fds, left.map(TimeSpec::from_duration), None);
+        fds.first().and_then(PollFd::any).unwrap_or(false)
     }
 
     /// Tells the machine everything that has happened. Everything dead is reaped first, so that no signal goes to a pid
     /// that means another process by now. A stop is told before the deaths: nothing is started that it would have
     /// forbidden. Other requests come after them, unless it is the start to come that they ask for.
-    fn turn(&mut self) -> Option<Ending> {
-        let mut received = self.inbox.drain();
+    fn turn(&mut self, signalled: bool) -> Option<Ending> {
+        let mut received = if signalled { self.inbox.drain() } else { Vec::new() };
         // A child that ends has sent CHLD before it can be waited for. One that ended before a re-exec may have sent it
         // to the hupwrap before.
         let died = self.before.is_some() || received.iter().any(|received| received.signal == Signal::CHLD);

@@ -1,11 +1,12 @@
 //! Signals in and out. They stay blocked for ever and are read from a signalfd: no handler is installed, so the child
 //! inherits every disposition untouched, and what is pending crosses an exec.
 
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::ptr;
 
 use nix::errno::Errno;
 use nix::libc;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::machine::event::Sender;
 use crate::signal::{Signal, SignalSet};
@@ -81,13 +82,20 @@ impl Inbox {
     /// Those of `signalfd(2)`: no descriptor or no memory is left.
     pub fn new(signals: SignalSet, own_pid: Pid) -> nix::Result<Self> {
         let mask = signals.bits();
-        let flags = libc::SFD_CLOEXEC | libc::SFD_NONBLOCK;
         // SAFETY: the pointer is to a set of ours, of the size that is said.
-        let fd = new_fd(unsafe { libc::syscall(libc::SYS_signalfd4, -1, &raw const mask, SET_SIZE, flags) })?;
+        let fd =
+            new_fd(unsafe { libc::syscall(libc::SYS_signalfd4, -1, &raw const mask, SET_SIZE, libc::SFD_CLOEXEC) })?;
         Ok(Self { fd, own_pid })
     }
 
-    /// Every signal that waits, in numeric order; each once, for they are levels and not counts.
+    /// Whether a signal waits.
+    pub fn is_full(&self) -> bool {
+        let mut fds = [PollFd::new(self.fd.as_fd(), PollFlags::POLLIN)];
+        poll(&mut fds, PollTimeout::ZERO) == Ok(1)
+    }
+
+    /// Every signal that waits, in numeric order; each once, for they are levels and not counts. Sleeps until there is
+    /// one: a single call, where nothing else is waited for.
     pub fn drain(&self) -> Vec<Received> {
         let mut all: Vec<Received> = Vec::new();
         // SAFETY: the struct is plain data, for which zero is valid.
@@ -97,7 +105,7 @@ impl Inbox {
             let got = unsafe { libc::read(self.fd.as_raw_fd(), batch.as_mut_ptr().cast(), size_of_val(&batch)) };
             let count = usize::try_from(got).unwrap_or(0).div_euclid(size_of::<libc::signalfd_siginfo>());
             all.extend(batch.iter().take(count).filter_map(|info| received(info, self.own_pid)));
-            if count < batch.len() {
+            if count < batch.len() || !self.is_full() {
                 break;
             }
         }
