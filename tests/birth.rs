@@ -498,9 +498,12 @@ fn it_sleeps_while_nothing_happens() {
     let (asleep, switches) = (
         |pid: i32| {
             let call = fs::read_to_string(format!("/proc/{pid}/syscall")).unwrap_or_default();
-            let mut words = call.split(' ');
-            // In ppoll(fds, count, timeout, …), without a timeout.
-            words.next() == Some(&libc::SYS_ppoll.to_string()) && words.nth(2) == Some("0x0")
+            let words: Vec<&str> = call.split(' ').collect();
+            // In read(fd, …) of its signals, or in ppoll(fds, count, timeout, …) without a timeout.
+            let fd = words.get(1).and_then(|fd| i32::from_str_radix(fd.trim_start_matches("0x"), 16).ok());
+            let link = fs::read_link(format!("/proc/{pid}/fd/{}", fd.unwrap_or(-1))).unwrap_or_default();
+            let reads = words[0] == libc::SYS_read.to_string() && link.to_string_lossy().contains("signalfd");
+            reads || (words[0] == libc::SYS_ppoll.to_string() && words.get(3) == Some(&"0x0"))
         },
         |pid: i32| [status(pid, "voluntary_ctxt_switches"), status(pid, "nonvoluntary_ctxt_switches")],
     );

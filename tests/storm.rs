@@ -1,6 +1,5 @@
 //! Storms of HUPs, and what must be as before when they are over.
 
-use std::collections::HashSet;
 use std::fs;
 
 use crate::support::*;
@@ -43,17 +42,14 @@ fn everywhere(test: &str, list: Vec<std::ffi::OsString>, act: impl Fn(Run)) {
 
 /// Sends this many HUPs as fast as it can, and looks how many children there are meanwhile.
 fn storm(run: &Run, count: usize, most: usize) {
-    let mut seen = HashSet::new();
     for round in 0..count {
         run.kill("HUP");
         if round % 50 == 0 {
             // A probe is a child as well, and so is one that was just reaped by nobody yet.
             let children: Vec<i32> = children(run.pid).into_iter().filter(|child| is_alive(*child)).collect();
             assert!(children.len() <= most, "{children:?} after {round}");
-            seen.extend(children);
         }
     }
-    assert!(!seen.is_empty());
 }
 
 /// Waits until hupwrap has taken note of everything up to now: a signal goes the same way.
