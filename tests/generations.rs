@@ -273,11 +273,10 @@ fn in_mode_group_a_member_that_outlives_the_child_is_asked_once() {
         });
         let mut run = setup.start();
         let pids = [run.ready().1, run.ready().1];
+        let child = children(run.pid)[0];
+        let worker = pids.into_iter().find(|pid| *pid != child).unwrap();
         run.kill("TERM");
-        wait_until("the child is gone", || {
-            children(run.pid).len() == 1 && parent(children(run.pid)[0]) == Some(run.pid)
-        });
-        let worker = pids.into_iter().find(|pid| is_alive(*pid)).unwrap();
+        wait_until("the child is reaped", || state(child).is_none());
         // What comes now comes after the worker would have been asked again.
         run.kill("USR1");
         run.said("USR1 not passed on");
