@@ -209,7 +209,7 @@ fn as_pid_1_a_term_during_the_start_ends_it() {
         return skipped("as_pid_1_a_term_during_the_start_ends_it", "the right to make a pid namespace");
     }
     for program in programs {
-        at_every_moment(300, |_, moment| {
+        at_every_moment(1000, |_, moment| {
             let init = Init::launch(&program, &["--", "sleep", "1000"], false).expect("a pid namespace");
             spin(moment);
             // What comes before hupwrap's first instruction, while the kernel or ld.so is at work, is lost to any
