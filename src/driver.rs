@@ -51,9 +51,7 @@ pub struct Driver {
     /// The child, while it has not executed.
     unexecuted: Option<Spawned>,
     probe: Option<Probe>,
-    /// Probes that were given up and may not have executed: like `unexecuted` they borrow memory, until they are reaped.
-    given_up: Vec<Probe>,
-    /// Children that are none of ours: those before us, and probes that an earlier hupwrap gave up.
+    /// Children that are none of ours: those before us, and probes that were given up.
     strangers: Vec<Pid>,
     /// While the rest of a generation is looked for: who was asked to end.
     asked: Option<Vec<Seen>>,
@@ -113,7 +111,6 @@ impl Driver {
             group: None,
             unexecuted: None,
             probe: None,
-            given_up: Vec::new(),
             strangers: Vec::new(),
             asked: None,
             leader: if nohup { terminal::watch_session_leader() } else { None },
@@ -281,10 +278,7 @@ impl Driver {
                         }
                     }
                 }
-                Change::Ended(_) => {
-                    self.strangers.retain(|stranger| *stranger != pid);
-                    self.given_up.retain(|probe| probe.pid() != Some(pid));
-                }
+                Change::Ended(_) => self.strangers.retain(|stranger| *stranger != pid),
             }
         }
         if self.asked.is_some() {
@@ -364,7 +358,7 @@ impl Driver {
             Action::AbandonProbe => {
                 if let Some(probe) = self.probe.take() {
                     probe.kill();
-                    self.given_up.extend(probe.pid().map(|_| probe));
+                    self.strangers.extend(probe.pid());
                 }
                 None
             }
@@ -443,14 +437,9 @@ impl Driver {
 
     /// Every process of the child's generation: the child, what descends from it, and the orphans hupwrap was given.
     fn generation(&self) -> Option<Vec<Seen>> {
-        let mut except = self.strangers();
+        let mut except = self.strangers.clone();
         except.extend(self.probe.iter().filter_map(Probe::pid));
         process::descendants(&except)
-    }
-
-    /// Every child that is none of ours.
-    fn strangers(&self) -> Vec<Pid> {
-        self.strangers.iter().copied().chain(self.given_up.iter().filter_map(Probe::pid)).collect()
     }
 
     fn ask_rest(&mut self, signal: Signal) {
@@ -499,7 +488,7 @@ impl Driver {
             had_terminal: self.had_terminal,
             mask: self.birth.mask,
             chld_ignored: self.birth.chld_ignored,
-            strangers: self.strangers(),
+            strangers: self.strangers.clone(),
         };
         let reason = match self.probe.take() {
             Some(probe) => probe.exec(&self.birth, &state),
