@@ -9,6 +9,7 @@
 //! | [`signal`], [`status`] | names, numbers, exit codes | nothing |
 //! | [`machine`] | the decisions | nothing; time is an argument |
 //! | [`handover`] | the state that crosses a re-exec, as bytes | nothing |
+//! | [`notify`] | what is said on a NOTIFY_SOCKET, as bytes | nothing |
 //! | [`sys`] | system calls, the only `unsafe` | the kernel |
 //! | [`driver`] | carries out what the machine orders | machine and sys |
 //! | [`report`] | the lines for people | stderr |
@@ -18,6 +19,7 @@ pub mod config;
 pub mod driver;
 pub mod handover;
 pub mod machine;
+pub mod notify;
 pub mod report;
 pub mod signal;
 pub mod status;
