@@ -117,12 +117,15 @@ mod tests {
 
     use super::*;
 
+    /// A datagram, and what it says.
+    type Case = (&'static [u8], bool, Option<Duration>, Option<&'static [u8]>);
+
     const SECOND: Option<Duration> = Some(Duration::from_secs(1));
 
     #[test]
     fn what_a_child_may_say() {
         let none = None;
-        let cases: [(&[u8], bool, Option<Duration>, Option<&[u8]>); 36] = [
+        let cases: [Case; 36] = [
             (b"", false, none, None),
             (b"\n\r\n\0", false, none, None),
             (b"READY=1", true, none, None),

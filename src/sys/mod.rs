@@ -6,6 +6,7 @@
 pub mod birth;
 pub mod clock;
 pub mod finish;
+pub mod notify;
 pub mod process;
 pub mod reexec;
 pub mod signals;

@@ -1,0 +1,634 @@
+//! Sockets and pipes over which readiness is told: downward a NOTIFY_SOCKET for each generation, upward systemd's own.
+
+use std::ffi::OsStr;
+use std::fmt::Write as _;
+use std::fs::{self, DirBuilder, File, Permissions};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
+use nix::libc;
+
+use crate::sys::spawn::pipe;
+use crate::sys::{Pid, above_stdio};
+
+/// The most of a datagram that is read, in bytes. systemd itself takes 4096.
+const LONGEST_DATAGRAM: usize = 1 << 16;
+
+/// The NOTIFY_SOCKET of one generation. What is dropped, or removed, leaves no file.
+///
+/// The child may have dropped its privileges, so everybody may write to the socket; who may is decided by its name
+/// alone, which the child gets in its environment. `/proc/net/unix` shows everybody the name that a socket was bound
+/// by. So it is bound in a directory that can be entered but not listed, and then renamed: the name shown is not the
+/// one that works. The files of a hupwrap that was killed stay behind, a socket and a directory, until the next boot.
+#[derive(Debug)]
+pub struct Inner {
+    socket: OwnedFd,
+    /// The socket's directory, locked: what cleans up old files (tmpfiles.d(5)) leaves a locked directory alone, and
+    /// would not know the renamed socket for a living one. None where the socket is an abstract one.
+    directory: Option<OwnedFd>,
+    path: String,
+}
+
+/// An [`Inner`] as it crosses a re-exec.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct InnerFacts {
+    /// The socket's descriptor.
+    pub socket: RawFd,
+    /// The directory's descriptor, if there is a directory.
+    pub directory: Option<RawFd>,
+    /// The value for NOTIFY_SOCKET. One line.
+    pub path: String,
+}
+
+impl Inner {
+    /// Makes the socket, in the first of `/run`, `runtime_dir` (XDG_RUNTIME_DIR), `/tmp` and `/dev/shm` where that
+    /// works: the last is there in containers that are read-only otherwise. Where none does it is an abstract one,
+    /// whose name is as random, but shown to whoever shares the network namespace.
+    ///
+    /// # Errors
+    /// No descriptor or no memory is left.
+    pub fn new(own_pid: Pid, generation: u64, runtime_dir: Option<&[u8]>) -> nix::Result<Self> {
+        let runtime_dir = runtime_dir.and_then(|dir| std::str::from_utf8(dir).ok());
+        // It has to cross a re-exec as a line; and a relative one counts as unset (XDG Base Directory Specification).
+        let runtime_dir = runtime_dir.filter(|dir| dir.starts_with('/') && !dir.contains(char::is_control));
+        let places = [Some("/run"), runtime_dir, Some("/tmp"), Some("/dev/shm")];
+        Self::below(places.into_iter().flatten(), own_pid, generation)
+    }
+
+    fn below<'a>(places: impl Iterator<Item = &'a str>, own_pid: Pid, generation: u64) -> nix::Result<Self> {
+        for place in places {
+            // The pid is for people who find it left behind; it is random because /tmp is everybody's.
+            let directory = format!("{place}/hupwrap-{own_pid}-{generation}-{}", random::<8>()?);
+            match Self::within(&directory).map_err(errno) {
+                // That is no matter of the place.
+                Err(error @ (Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM | Errno::ENOBUFS)) => return Err(error),
+                Err(_) => {}
+                done => return done,
+            }
+        }
+        let name = format!("hupwrap-{}", random::<16>()?);
+        let address = SocketAddr::from_abstract_name(&name).map_err(errno)?;
+        let socket = above_stdio(UnixDatagram::bind_addr(&address).map_err(errno)?.into())?;
+        Ok(Self { socket, directory: None, path: format!("@{name}") })
+    }
+
+    /// Makes the socket in a new directory of this name.
+    fn within(directory: &str) -> io::Result<Self> {
+        let (bound, path) = (format!("{directory}/bound"), format!("{directory}/{}", random::<16>()?));
+        // Whoever is to send must be able to name it: it may be too long for that.
+        SocketAddr::from_pathname(&path)?;
+        DirBuilder::new().mode(0o700).create(directory)?;
+        let made = Self::make(directory, &bound, &path);
+        if made.is_err() {
+            let _ = fs::remove_file(bound).or_else(|_| fs::remove_file(path));
+            let _ = fs::remove_dir(directory);
+        }
+        made
+    }
+
+    fn make(directory: &str, bound: &str, path: &str) -> io::Result<Self> {
+        let opened = above_stdio(File::open(directory)?.into())?;
+        // SAFETY: has no preconditions. Not every file system can do it, and nothing hangs on it at once.
+        unsafe { libc::flock(opened.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) };
+        let socket = above_stdio(UnixDatagram::bind(bound)?.into())?;
+        fs::rename(bound, path)?;
+        // To send, writing is all it takes. The directory is opened last: nobody came in by the name that is shown.
+        fs::set_permissions(path, Permissions::from_mode(0o222))?;
+        fs::set_permissions(directory, Permissions::from_mode(0o711))?;
+        Ok(Self { socket, directory: Some(opened), path: path.to_owned() })
+    }
+
+    /// The value for NOTIFY_SOCKET: a path, or `@` and an abstract name.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// The next datagram, if one waits; cut at the end of a line after 64 KB.
+    ///
+    /// No descriptor comes in with it: where no buffer for them is offered, the kernel closes them (unix(7),
+    /// SCM_RIGHTS). For `BARRIER=1` that is the answer. The sender's credentials are not asked for: it may be gone.
+    pub fn receive(&self) -> Option<Vec<u8>> {
+        // Only what the kernel writes to is ever touched; and it is given back, not kept for the next.
+        let mut buffer: Vec<u8> = Vec::with_capacity(LONGEST_DATAGRAM);
+        let flags = libc::MSG_DONTWAIT | libc::MSG_TRUNC;
+        // SAFETY: the buffer is ours, and as long as is said.
+        let length =
+            unsafe { libc::recv(self.socket.as_raw_fd(), buffer.as_mut_ptr().cast(), LONGEST_DATAGRAM, flags) };
+        let length = usize::try_from(length).ok()?;
+        // SAFETY: so many bytes were written: with MSG_TRUNC the length is the datagram's own, which may be more.
+        unsafe { buffer.set_len(length.min(LONGEST_DATAGRAM)) };
+        if length > LONGEST_DATAGRAM {
+            buffer.truncate(buffer.iter().rposition(|byte| *byte == b'\n').unwrap_or(0));
+        }
+        buffer.shrink_to_fit();
+        Some(buffer)
+    }
+
+    /// Removes the files, if there are any: nobody finds the socket by its name any more.
+    pub fn remove(&self) {
+        if self.directory.is_some() {
+            // Both names are random, and in a directory of ours; one that is not empty stays.
+            let _ = fs::remove_file(&self.path);
+            let _ = Path::new(&self.path).parent().map(fs::remove_dir);
+        }
+    }
+
+    /// What a re-executed hupwrap must know to go on with it.
+    pub fn facts(&self) -> InnerFacts {
+        let directory = self.directory.as_ref().map(AsRawFd::as_raw_fd);
+        InnerFacts { socket: self.socket.as_raw_fd(), directory, path: self.path.clone() }
+    }
+
+    /// Lets the descriptors cross an exec, or not any more when it failed.
+    pub fn set_crossing(&self, crossing: bool) {
+        set_crossing(self.socket.as_fd(), crossing);
+        if let Some(directory) = &self.directory {
+            set_crossing(directory.as_fd(), crossing);
+        }
+    }
+
+    /// Goes on with what crossed a re-exec, which is to be done once. None where the socket is none.
+    pub fn from_facts(facts: InnerFacts) -> Option<Self> {
+        let socket = adopt(facts.socket)?;
+        let directory = facts.directory.and_then(adopt);
+        let inner = Self { socket, directory, path: facts.path };
+        let (mut kind, mut size): (libc::c_int, _) = (0, size_of::<libc::c_int>() as libc::socklen_t);
+        let (fd, kind_pointer) = (inner.socket.as_raw_fd(), (&raw mut kind).cast());
+        // SAFETY: the pointers are to numbers of ours, of the size that is said.
+        unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_TYPE, kind_pointer, &raw mut size) };
+        (kind == libc::SOCK_DGRAM).then_some(inner)
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.remove();
+    }
+}
+
+impl AsFd for Inner {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+/// systemd's NOTIFY_SOCKET, where hupwrap was given one.
+pub struct Outer(SocketAddr);
+
+impl Outer {
+    /// Reads the variable's value: a path, or `@` and an abstract name. None for anything else; `vsock:` is for virtual
+    /// machines as a whole.
+    pub fn new(value: &[u8]) -> Option<Self> {
+        match value {
+            [b'/', _, ..] => SocketAddr::from_pathname(OsStr::from_bytes(value)),
+            [b'@', name @ ..] if !name.is_empty() => SocketAddr::from_abstract_name(name),
+            _ => return None,
+        }
+        .ok()
+        .map(Self)
+    }
+
+    /// Sends a message, without waiting. Returns false where it may be worth another try: systemd has not yet read what
+    /// came before, or no descriptor or memory is left. Otherwise it is sent, or nobody is there.
+    ///
+    /// Each goes through a socket of its own: then nothing has to cross a re-exec or be kept from a child, and a
+    /// systemd that was itself re-executed is found again.
+    pub fn send(&self, message: &[u8]) -> bool {
+        let sent = UnixDatagram::unbound().and_then(|socket| {
+            socket.set_nonblocking(true)?;
+            socket.send_to_addr(message, &self.0)
+        });
+        !matches!(
+            sent.map_err(errno),
+            Err(Errno::EAGAIN | Errno::ENOBUFS | Errno::ENOMEM | Errno::EMFILE | Errno::ENFILE)
+        )
+    }
+}
+
+/// The reading end of a pipe that a child tells its readiness by, with a newline (s6, dinit).
+pub struct Pipe(OwnedFd);
+
+impl Pipe {
+    /// Makes it; the second is the child's end.
+    ///
+    /// # Errors
+    /// Those of `pipe2(2)`.
+    pub fn new() -> nix::Result<(Self, OwnedFd)> {
+        let (ours, theirs) = pipe(OFlag::O_CLOEXEC)?;
+        // Ours alone: the child may count on a pipe that it can wait at.
+        fcntl(&ours, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+        Ok((Self(ours), theirs))
+    }
+
+    /// Whether a newline came: true when one did, false when it was closed without one, none while that is open. Reads
+    /// a piece and no more: `poll(2)` tells when there is another.
+    pub fn newline_came(&self) -> Option<bool> {
+        let mut piece = [0; 512];
+        match nix::unistd::read(&self.0, &mut piece) {
+            Ok(0) => Some(false),
+            Ok(length) => piece.iter().take(length).any(|byte| *byte == b'\n').then_some(true),
+            Err(_) => None,
+        }
+    }
+
+    /// The descriptor's number, for a re-executed hupwrap.
+    pub fn fact(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+
+    /// Lets the descriptor cross an exec, or not any more when it failed. A child that writes to a pipe which nobody
+    /// reads would die of it.
+    pub fn set_crossing(&self, crossing: bool) {
+        set_crossing(self.0.as_fd(), crossing);
+    }
+
+    /// Goes on with what crossed a re-exec, which is to be done once. None where it is no descriptor.
+    pub fn from_fact(fd: RawFd) -> Option<Self> {
+        adopt(fd).map(Self)
+    }
+}
+
+impl AsFd for Pipe {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+fn set_crossing(fd: BorrowedFd, crossing: bool) {
+    let flags = if crossing { FdFlag::empty() } else { FdFlag::FD_CLOEXEC };
+    let _ = fcntl(fd, FcntlArg::F_SETFD(flags));
+}
+
+/// Takes a descriptor that crossed an exec: close-on-exec again, for it is not for the child.
+fn adopt(fd: RawFd) -> Option<OwnedFd> {
+    // SAFETY: has no preconditions; a descriptor that is none gives an error.
+    let known = fd > 2 && unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) } == 0;
+    // SAFETY: the hupwrap before this one opened it, and left it to this one alone.
+    known.then(|| unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// So many random bytes, in hexadecimal.
+fn random<const LENGTH: usize>() -> nix::Result<String> {
+    let mut bytes = [0_u8; LENGTH];
+    // SAFETY: the buffer is ours, and as long as is said. So few bytes come whole (getrandom(2)).
+    Errno::result(unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), LENGTH, 0) })?;
+    let mut text = String::new();
+    for byte in bytes {
+        let _ = write!(text, "{byte:02x}");
+    }
+    Ok(text)
+}
+
+fn errno(error: io::Error) -> Errno {
+    // What std itself finds wrong has none.
+    error.raw_os_error().map_or(Errno::EINVAL, Errno::from_raw)
+}
+
+#[cfg(test)]
+// The tests have threads, programs of others to run, and something to say.
+#[allow(clippy::disallowed_methods, clippy::print_stderr, clippy::arithmetic_side_effects)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::os::unix::fs::MetadataExt;
+    use std::os::unix::process::CommandExt;
+    use std::process::Command;
+    use std::thread;
+
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+    use super::*;
+
+    const NOBODY: u32 = 65534;
+    const END: &[u8] = b"the end";
+
+    /// A NOTIFY_SOCKET in /tmp, and one that found no directory.
+    fn both_kinds() -> [Inner; 2] {
+        [at("/tmp"), at("/nowhere")]
+    }
+
+    fn at(place: &str) -> Inner {
+        Inner::below([place].into_iter(), 1, 1).unwrap()
+    }
+
+    fn say(inner: &Inner, message: &[u8]) {
+        assert!(Outer::new(inner.path().as_bytes()).unwrap().send(message));
+    }
+
+    fn may_change_user(test: &str) -> bool {
+        let may = fs::metadata("/proc/self").unwrap().uid() == 0;
+        if !may {
+            eprintln!("skipped: {test}: the right to become nobody");
+        }
+        may
+    }
+
+    /// What a command says on the socket until it has ended, which must be well. None where it is not installed.
+    fn said_by(inner: &Inner, command: &mut Command) -> Option<Vec<Vec<u8>>> {
+        let program = command.env("NOTIFY_SOCKET", inner.path()).get_program().to_owned();
+        thread::scope(|scope| {
+            let ended = scope.spawn(|| {
+                let ended = command.output();
+                say(inner, END);
+                ended
+            });
+            let mut said = Vec::new();
+            while said.last().is_none_or(|last| last != END) {
+                poll(&mut [PollFd::new(inner.as_fd(), PollFlags::POLLIN)], PollTimeout::NONE).unwrap();
+                said.extend(inner.receive());
+            }
+            said.pop();
+            match ended.join().unwrap() {
+                Ok(output) if output.status.success() => Some(said),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    eprintln!("skipped: {program:?} is not installed");
+                    None
+                }
+                bad => panic!("{bad:?}"),
+            }
+        })
+    }
+
+    #[test]
+    fn the_name_that_everybody_sees_is_not_the_one_that_works() {
+        let inner = at("/tmp");
+        let directory = Path::new(inner.path()).parent().unwrap();
+        let bound = directory.join("bound");
+        let shown = fs::read_to_string("/proc/net/unix").unwrap();
+        assert!(shown.contains(bound.to_str().unwrap()) && !shown.contains(inner.path()));
+        assert!(UnixDatagram::unbound().unwrap().connect(&bound).is_err());
+        assert_eq!(fs::metadata(directory).unwrap().mode() & 0o7777, 0o711);
+        say(&inner, b"heard");
+        assert_eq!(inner.receive(), Some(b"heard".to_vec()));
+    }
+
+    #[test]
+    fn no_two_names_are_alike() {
+        let all: Vec<Inner> = (0..20).flat_map(|_| both_kinds()).collect();
+        let names: BTreeSet<&str> = all.iter().map(Inner::path).collect();
+        assert_eq!(names.len(), all.len());
+    }
+
+    #[test]
+    fn the_first_place_that_works_is_taken() {
+        let too_long = format!("/tmp/{}", "x".repeat(80));
+        fs::create_dir(&too_long).unwrap();
+        let places = ["/nowhere", "/proc", "/dev/null", too_long.as_str(), "/tmp", "/run"];
+        let inner = Inner::below(places.into_iter(), 4711, 12).unwrap();
+        assert!(inner.path().starts_with("/tmp/hupwrap-4711-12-"), "{}", inner.path());
+        // Nothing was left in it.
+        fs::remove_dir(too_long).unwrap();
+        for odd in [&b""[..], b"tmp", b"/tmp\n", b"/tmp\xff", b"/\0"] {
+            assert!(Inner::new(1, 1, Some(odd)).unwrap().path().len() > 32);
+        }
+    }
+
+    #[test]
+    fn datagrams_come_whole_and_one_by_one_when_their_sender_is_gone() {
+        for inner in both_kinds() {
+            assert_eq!(inner.receive(), None);
+            for message in [&b"READY=1"[..], b"", b"STATUS=\xff\0", &[b'x'; LONGEST_DATAGRAM]] {
+                say(&inner, message);
+            }
+            for message in [&b"READY=1"[..], b"", b"STATUS=\xff\0", &[b'x'; LONGEST_DATAGRAM]] {
+                assert_eq!(inner.receive().as_deref(), Some(message));
+            }
+            assert_eq!(inner.receive(), None);
+        }
+    }
+
+    #[test]
+    fn one_that_is_too_long_is_cut_at_a_line() {
+        let inner = at("/tmp");
+        let long = vec![b'x'; LONGEST_DATAGRAM];
+        say(&inner, &[b"READY=1\nX=", &long[..]].concat());
+        assert_eq!(inner.receive(), Some(b"READY=1".to_vec()));
+        say(&inner, &[&long[..], b"\nREADY=1"].concat());
+        assert_eq!(inner.receive(), Some(Vec::new()));
+        assert_eq!(inner.receive(), None);
+    }
+
+    #[test]
+    fn a_full_socket_makes_nobody_wait() {
+        for inner in both_kinds() {
+            let outer = Outer::new(inner.path().as_bytes()).unwrap();
+            let sent = (0_u32..100_000).take_while(|number| outer.send(&number.to_ne_bytes())).count();
+            assert!(sent < 100_000);
+            for number in (0_u32..).take(sent) {
+                assert_eq!(inner.receive(), Some(number.to_ne_bytes().to_vec()));
+            }
+            assert_eq!(inner.receive(), None);
+            assert!(outer.send(b"again"));
+        }
+    }
+
+    /// Sends a message, and descriptors in so many pieces of control data.
+    fn send_descriptors(inner: &Inner, message: &[u8], pieces: &[Vec<RawFd>]) {
+        let socket = UnixDatagram::unbound().unwrap();
+        let path = inner.path();
+        match path.strip_prefix('@') {
+            Some(name) => socket.connect_addr(&SocketAddr::from_abstract_name(name).unwrap()).unwrap(),
+            None => socket.connect(path).unwrap(),
+        }
+        let mut control = [0_u64; 256];
+        let mut part = libc::iovec { iov_base: message.as_ptr().cast_mut().cast(), iov_len: message.len() };
+        // SAFETY: the struct is plain data, for which zero is valid.
+        let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
+        header.msg_iov = &raw mut part;
+        header.msg_iovlen = 1;
+        header.msg_control = control.as_mut_ptr().cast();
+        header.msg_controllen = size_of_val(&control) as _;
+        let mut used = 0;
+        // SAFETY: (all that follow) the control data is in a buffer of ours that has room for it.
+        unsafe {
+            let mut next = libc::CMSG_FIRSTHDR(&raw const header);
+            for piece in pieces {
+                let size = size_of_val(piece.as_slice()) as u32;
+                (*next).cmsg_level = libc::SOL_SOCKET;
+                (*next).cmsg_type = libc::SCM_RIGHTS;
+                (*next).cmsg_len = libc::CMSG_LEN(size) as _;
+                std::ptr::copy_nonoverlapping(piece.as_ptr(), libc::CMSG_DATA(next).cast(), piece.len());
+                used += libc::CMSG_SPACE(size);
+                next = libc::CMSG_NXTHDR(&raw const header, next);
+            }
+            header.msg_controllen = used as _;
+            let sent = libc::sendmsg(socket.as_raw_fd(), &raw const header, 0);
+            assert_eq!(
+                Errno::result(sent).and_then(|sent| usize::try_from(sent).map_err(|_| Errno::EIO)),
+                Ok(message.len())
+            );
+        }
+    }
+
+    #[test]
+    fn descriptors_that_come_along_are_closed_at_once() {
+        for inner in both_kinds() {
+            let (ours, theirs) = Pipe::new().unwrap();
+            let pipe = fs::read_link(format!("/proc/self/fd/{}", theirs.as_raw_fd())).unwrap();
+            let open = || {
+                let all = fs::read_dir("/proc/self/fd").unwrap().flatten();
+                all.filter(|entry| fs::read_link(entry.path()).is_ok_and(|link| link == pipe)).count()
+            };
+            let copies = |count| vec![theirs.as_raw_fd(); count];
+            assert_eq!(open(), 2);
+            let fdstore = b"FDSTORE=1\nFDNAME=x";
+            send_descriptors(&inner, b"BARRIER=1", &[copies(1)]);
+            send_descriptors(&inner, fdstore, &[copies(100)]);
+            send_descriptors(&inner, fdstore, &[copies(253)]);
+            send_descriptors(&inner, b"", &[copies(1)]);
+            send_descriptors(&inner, fdstore, &[copies(3), copies(5)]);
+            drop(theirs);
+            assert_eq!((open(), ours.newline_came()), (1, None));
+            for expected in [&b"BARRIER=1"[..], fdstore, fdstore, b"", fdstore] {
+                assert_eq!(inner.receive().as_deref(), Some(expected));
+                assert_eq!(open(), 1);
+            }
+            // Nobody has one any more; nor, in a moment, has a child that another test is starting.
+            poll(&mut [PollFd::new(ours.as_fd(), PollFlags::POLLIN)], PollTimeout::NONE).unwrap();
+            assert_eq!(ours.newline_came(), Some(false));
+        }
+    }
+
+    #[test]
+    fn systemd_notify_is_answered() {
+        for inner in both_kinds() {
+            let Some(said) = said_by(&inner, Command::new("systemd-notify").args(["--ready", "--status=up"])) else {
+                return;
+            };
+            assert_eq!(said.first(), Some(&b"READY=1\nSTATUS=up".to_vec()));
+            // As a script does it, which ends at once.
+            let mut script = Command::new("sh");
+            let said = said_by(&inner, script.args(["-c", "systemd-notify --no-block --ready & wait"])).unwrap();
+            assert_eq!(said, [b"READY=1"]);
+        }
+    }
+
+    #[test]
+    fn a_child_without_privileges_is_heard_but_sees_nothing() {
+        if !may_change_user("a_child_without_privileges_is_heard_but_sees_nothing") {
+            return;
+        }
+        for inner in [at("/tmp"), at("/nowhere"), Inner::new(1, 1, None).unwrap()] {
+            let mut command = Command::new("systemd-notify");
+            if let Some(said) = said_by(&inner, command.arg("--ready").uid(NOBODY).gid(NOBODY)) {
+                assert_eq!(said.first(), Some(&b"READY=1".to_vec()));
+            }
+            if let Some(directory) = Path::new(inner.path()).parent().filter(|_| !inner.path().starts_with('@')) {
+                let listed = Command::new("ls").arg(directory).uid(NOBODY).gid(NOBODY).output().unwrap();
+                assert!(!listed.status.success() && listed.stdout.is_empty(), "{listed:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_removed_leaves_no_file_and_takes_none_of_others() {
+        let directory = |inner: &Inner| Path::new(inner.path()).parent().unwrap().to_owned();
+        let inner = at("/tmp");
+        let (outer, gone) = (Outer::new(inner.path().as_bytes()).unwrap(), directory(&inner));
+        assert!(gone.exists());
+        inner.remove();
+        assert!(!gone.exists());
+        // Nobody is there: that is no reason to try again.
+        assert!(outer.send(b"lost"));
+        inner.remove();
+
+        let inner = at("/tmp");
+        let full = directory(&inner);
+        let other = full.join("other");
+        fs::write(&other, "").unwrap();
+        drop(inner);
+        assert_eq!(fs::read_dir(&full).unwrap().count(), 1);
+        fs::remove_file(other).unwrap();
+        fs::remove_dir(full).unwrap();
+
+        let inner = at("/tmp");
+        let dropped = directory(&inner);
+        drop(inner);
+        assert!(!dropped.exists());
+    }
+
+    fn crosses(fd: RawFd) -> bool {
+        // SAFETY: has no preconditions.
+        let flags = unsafe { libc::fcntl(fd, libc::F_GETFD) };
+        assert!(flags >= 0);
+        flags & libc::FD_CLOEXEC == 0
+    }
+
+    #[test]
+    fn it_crosses_a_reexec() {
+        for inner in both_kinds() {
+            let facts = inner.facts();
+            let descriptors: Vec<RawFd> = [facts.socket].into_iter().chain(facts.directory).collect();
+            assert!(!descriptors.iter().any(|fd| *fd <= 2 || crosses(*fd)));
+            inner.set_crossing(true);
+            assert!(descriptors.iter().all(|fd| crosses(*fd)));
+            inner.set_crossing(false);
+            assert!(!descriptors.iter().any(|fd| crosses(*fd)));
+            inner.set_crossing(true);
+            say(&inner, b"before");
+            // As exec does it.
+            std::mem::forget(inner);
+            let inner = Inner::from_facts(facts.clone()).unwrap();
+            assert_eq!(inner.facts(), facts);
+            assert!(!descriptors.iter().any(|fd| crosses(*fd)));
+            assert_eq!(inner.receive(), Some(b"before".to_vec()));
+            say(&inner, b"after");
+            assert_eq!(inner.receive(), Some(b"after".to_vec()));
+            let path = inner.path().to_owned();
+            drop(inner);
+            assert!(!Path::new(&path).parent().unwrap().exists() || path.starts_with('@'));
+        }
+        let none = InnerFacts { socket: -1, directory: None, path: "/nowhere/x".to_owned() };
+        assert!(Inner::from_facts(none.clone()).is_none());
+        assert!(Inner::from_facts(InnerFacts { socket: RawFd::MAX, ..none.clone() }).is_none());
+        let (pipe, _theirs) = Pipe::new().unwrap();
+        let number = pipe.fact();
+        std::mem::forget(pipe);
+        assert!(Inner::from_facts(InnerFacts { socket: number, ..none }).is_none());
+    }
+
+    #[test]
+    fn what_names_systemds_socket() {
+        let long = [&b"/"[..], &[b'x'; 108]].concat();
+        for bad in [&b""[..], b"/", b"@", b"run/x", b"vsock:2:1234", b"vsock-stream:2:1", b"unix:/x", b"/\0", &long] {
+            assert!(Outer::new(bad).is_none(), "{}", bad.escape_ascii());
+        }
+        for good in [&b"/run/systemd/notify"[..], b"@x", b"/\xff", b"@\xff", &long[..107]] {
+            assert!(Outer::new(good).is_some(), "{}", good.escape_ascii());
+        }
+        // Nobody there, no socket, no right.
+        for nobody in [&b"/nowhere/at/all"[..], b"@nobody of that name", b"/dev/null", b"/tmp"] {
+            assert!(Outer::new(nobody).unwrap().send(b"READY=1"));
+        }
+    }
+
+    #[test]
+    fn a_newline_makes_ready() {
+        let write = |fd: &OwnedFd, bytes: &[u8]| assert_eq!(nix::unistd::write(fd, bytes), Ok(bytes.len()));
+        let (pipe, theirs) = Pipe::new().unwrap();
+        assert_eq!(pipe.newline_came(), None);
+        write(&theirs, b"not yet");
+        assert_eq!((pipe.newline_came(), pipe.newline_came()), (None, None));
+        write(&theirs, b"now\nand more");
+        assert_eq!(pipe.newline_came(), Some(true));
+
+        let (pipe, theirs) = Pipe::new().unwrap();
+        assert!(!crosses(pipe.fact()) && !crosses(theirs.as_raw_fd()));
+        pipe.set_crossing(true);
+        assert!(crosses(pipe.fact()));
+        let number = pipe.fact();
+        std::mem::forget(pipe);
+        let pipe = Pipe::from_fact(number).unwrap();
+        assert!(!crosses(number));
+        write(&theirs, &[b'x'; 600]);
+        drop(theirs);
+        assert_eq!((pipe.newline_came(), pipe.newline_came(), pipe.newline_came()), (None, None, Some(false)));
+        assert!(Pipe::from_fact(-1).is_none() && Pipe::from_fact(2).is_none());
+    }
+}
