@@ -8,6 +8,7 @@
 //! | [`config`] | what it means | nothing |
 //! | [`signal`], [`status`] | names, numbers, exit codes | nothing |
 //! | [`machine`] | the decisions | nothing; time is an argument |
+//! | [`env_file`] | the syntax of an env file | nothing |
 //! | [`handover`] | the state that crosses a re-exec, as bytes | nothing |
 //! | [`notify`] | what is said on a NOTIFY_SOCKET, as bytes | nothing |
 //! | [`sys`] | system calls, the only `unsafe` | the kernel |
@@ -17,6 +18,7 @@
 pub mod cli;
 pub mod config;
 pub mod driver;
+pub mod env_file;
 pub mod handover;
 pub mod machine;
 pub mod notify;
