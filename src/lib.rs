@@ -8,7 +8,7 @@
 //! | [`config`] | what it means | nothing |
 //! | [`signal`], [`status`] | names, numbers, exit codes | nothing |
 //! | [`machine`] | the decisions | nothing; time is an argument |
-//! | [`env_file`] | the syntax of an env file | nothing |
+//! | [`env_file`], [`words`] | two small syntaxes | nothing |
 //! | [`handover`] | the state that crosses a re-exec, as bytes | nothing |
 //! | [`notify`] | what is said on a NOTIFY_SOCKET, as bytes | nothing |
 //! | [`sys`] | system calls, the only `unsafe` | the kernel |
@@ -26,6 +26,7 @@ pub mod report;
 pub mod signal;
 pub mod status;
 pub mod sys;
+pub mod words;
 
 use std::ffi::{c_char, c_int};
 
