@@ -239,7 +239,7 @@ impl Driver {
     /// Whether the child that was started executes by now. `reaped`: it is dead, and known to be.
     fn execution(&mut self, reaped: bool) -> Option<Event> {
         let child = self.unexecuted.as_ref()?;
-        let event = match child.executed() {
+        let event = match child.executed(self.command()) {
             None if !reaped => return None,
             // A child that was killed before is told by its death.
             None | Some(Ok(())) => Event::Executed,
@@ -248,8 +248,7 @@ impl Driver {
                     process::reap_dying(child.pid);
                 }
                 self.child = None;
-                let file = spawn::find(self.command(), self.path()).ok();
-                Event::StartFailed(spawn::explain(self.command(), file.as_deref(), error))
+                Event::StartFailed(error)
             }
         };
         self.unexecuted = None;
@@ -341,7 +340,7 @@ impl Driver {
                 self.asked = Some(asked);
                 self.survey()
             }
-            Action::Check => Some(match spawn::check(self.command(), self.path()) {
+            Action::Check => Some(match spawn::check(self.command(), self.path(), None) {
                 Ok(()) => Event::Checked,
                 Err(error) => Event::Refused(error.reason),
             }),
@@ -385,8 +384,8 @@ impl Driver {
     }
 
     fn start(&self, generation: u64) -> Result<Spawned, StartError> {
-        let program = spawn::find(self.command(), self.path())?;
-        let failed = |error| spawn::explain(self.command(), Some(&program), error);
+        let program = spawn::find(self.command(), self.path(), None)?;
+        let failed = |error| spawn::explain(self.command(), Some(&program), None, error);
         let string = |bytes: &[u8]| CString::new(bytes).map_err(|_| failed(Errno::EINVAL));
         let own = [(PID_VARIABLE, u64::try_from(self.birth.pid).unwrap_or(0)), (GENERATION_VARIABLE, generation)];
         let is_own = |var: &CStr| {
@@ -407,7 +406,9 @@ impl Driver {
             chld_ignored: self.birth.chld_ignored,
             own_group: !self.shared_group,
             tether: self.config.tether.then_some(Signal::TERM),
-            stdio: None,
+            pid_vars: Vec::new(),
+            workdir: None,
+            fds: Vec::new(),
         };
         spawn::spawn(order).map_err(failed)
     }

@@ -5,6 +5,7 @@
 
 pub mod birth;
 pub mod clock;
+pub mod environment;
 pub mod finish;
 pub mod notify;
 pub mod process;

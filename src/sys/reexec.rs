@@ -56,7 +56,7 @@ impl Origin {
                 Err(new) => error = (new, place),
             }
         }
-        Err(explain(word(error.1), None, error.0).reason)
+        Err(explain(word(error.1), None, None, error.0).reason)
     }
 }
 
@@ -85,7 +85,7 @@ impl Probe {
     /// Says why it cannot be started.
     pub fn new(origin: &Origin, birth: &Birth) -> Result<Self, String> {
         let (file, identity) = origin.find()?;
-        let failed = |error: Errno| explain(word(file), Some(file), error).reason;
+        let failed = |error: Errno| explain(word(file), Some(file), None, error).reason;
         // There is nothing to read for it; and not everywhere is a /dev/null.
         let (input, writer) = pipe(OFlag::O_CLOEXEC).map_err(failed)?;
         drop(writer);
@@ -99,13 +99,15 @@ impl Probe {
             argv: [first, PROBE_FLAG].into_iter().chain(rest).map(CStr::to_owned).collect(),
             env: birth.env.clone(),
             own_env: Vec::new(),
+            pid_vars: Vec::new(),
+            workdir: None,
             parent: birth.pid,
             mask: birth.mask,
             chld_ignored: false,
             // Ctrl-C is not meant for it.
             own_group: true,
             tether: Some(Signal::KILL),
-            stdio: Some([input.as_raw_fd(), output.as_raw_fd(), output.as_raw_fd()]),
+            fds: vec![(input.as_raw_fd(), 0), (output.as_raw_fd(), 1), (output.as_raw_fd(), 2)],
         };
         let spawned = spawn(order).map_err(failed)?;
         Ok(Self { spawned, ended: false, answer, file: file.to_owned(), identity })
@@ -131,8 +133,8 @@ impl Probe {
     pub fn verdict(&mut self, outcome: Outcome) -> Result<(), String> {
         self.ended = true;
         let name = self.file.to_string_lossy();
-        if let Some(Err(error)) = self.spawned.executed() {
-            return Err(explain(word(&self.file), Some(&self.file), error).reason);
+        if let Some(Err(error)) = self.spawned.executed(word(&self.file)) {
+            return Err(error.reason);
         }
         let mut answer = [0; 4096];
         let read = nix::unistd::read(&self.answer, &mut answer).unwrap_or(0);
@@ -183,7 +185,7 @@ impl Probe {
         let _ = fcntl(&memory, FcntlArg::F_SETFD(FdFlag::empty()));
         // SAFETY: all three are as execve(2) wants them, and what they point to is alive.
         unsafe { libc::execve(self.file.as_ptr(), argv.as_ptr(), env.as_ptr()) };
-        explain(word(&self.file), Some(&self.file), Errno::last()).reason
+        explain(word(&self.file), Some(&self.file), None, Errno::last()).reason
     }
 }
 

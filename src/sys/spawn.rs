@@ -5,6 +5,7 @@
 //! Ctrl-Z, or that hangs on a dead file system, before it executes cannot make hupwrap deaf. For that the child must
 //! touch nothing of libc's that knows threads, errno above all: between clone and exec it makes bare system calls only.
 
+use std::borrow::Cow;
 use std::ffi::{CStr, CString, OsStr, c_char, c_int, c_void};
 use std::fs::File;
 use std::io::Read;
@@ -21,11 +22,12 @@ use nix::unistd::{AccessFlags, access, pipe2};
 use crate::machine::event::StartError;
 use crate::signal::{Signal, SignalSet};
 use crate::status::{CANNOT_EXECUTE, NOT_FOUND};
+use crate::sys::environment::workdir_error;
 use crate::sys::{Pid, above_stdio};
 
 /// What a child needs to know before it executes.
 pub struct Order {
-    /// The file.
+    /// The file, as the child finds it: from its working directory.
     pub program: CString,
     /// Its arguments, `argv[0]` included.
     pub argv: Vec<CString>,
@@ -33,6 +35,10 @@ pub struct Order {
     pub env: Vec<&'static CStr>,
     /// The part that hupwrap adds.
     pub own_env: Vec<CString>,
+    /// Variables of which the value is the child's own pid: `NAME=`.
+    pub pid_vars: Vec<CString>,
+    /// Its working directory, where it is not hupwrap's.
+    pub workdir: Option<CString>,
     /// hupwrap's own pid.
     pub parent: Pid,
     /// Its blocked signals.
@@ -43,8 +49,8 @@ pub struct Order {
     pub own_group: bool,
     /// What it gets when hupwrap is killed.
     pub tether: Option<Signal>,
-    /// What becomes its stdin, stdout and stderr, where those are not hupwrap's.
-    pub stdio: Option<[RawFd; 3]>,
+    /// Which descriptor of hupwrap's it gets under which number, those it inherits anyway aside. Each number once.
+    pub fds: Vec<(RawFd, RawFd)>,
 }
 
 /// A child between clone and exec. It borrows memory from here, so this is kept until [`Spawned::executed`] knows.
@@ -52,23 +58,25 @@ pub struct Spawned {
     /// The child.
     pub pid: Pid,
     report: OwnedFd,
-    lent: Option<Lent>,
+    /// What the child may still read, or write.
+    lent: Option<(Box<Loan>, Order)>,
 }
-
-/// What the child may still read, or write.
-type Lent = (Box<Loan>, CString, Vec<CString>, Vec<CString>);
 
 /// Everything the child touches.
 struct Loan {
     program: *const c_char,
+    /// Or null.
+    workdir: *const c_char,
     /// `/bin/sh`, then argv, then null: a script without `#!` is run by the shell, as execvp(3) does it.
     shell_argv: Vec<*const c_char>,
     envp: Vec<*const c_char>,
+    /// `NAME=`, and room for a pid and a NUL behind it.
+    pid_vars: Vec<Vec<u8>>,
     mask: u64,
     chld_ignored: bool,
     own_group: bool,
     tether: c_int,
-    stdio: Option<[RawFd; 3]>,
+    fds: Vec<(RawFd, RawFd)>,
     parent: Pid,
     report: RawFd,
     stack: Vec<u128>,
@@ -80,25 +88,37 @@ const STACK_WORDS: usize = 256;
 /// What the kernel answers where a file is neither a program nor a script with `#!`.
 const NO_PROGRAM: isize = (libc::ENOEXEC as isize).wrapping_neg();
 const SHELL: &CStr = c"/bin/sh";
+/// The digits of the longest pid, and a NUL.
+const PID_ROOM: [u8; 11] = [0; 11];
+
+/// What a child could not do: in its report behind the errno.
+type Step = c_int;
+const EXECUTE: Step = 0;
+const CHANGE_DIRECTORY: Step = 1;
+const PLACE_DESCRIPTORS: Step = 2;
 
 /// Makes a child that executes a program.
 ///
 /// # Errors
 /// Those of `pipe2(2)` and `clone(2)`.
-pub fn spawn(order: Order) -> nix::Result<Spawned> {
+pub fn spawn(mut order: Order) -> nix::Result<Spawned> {
     let (ours, theirs) = pipe(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
     let end = [ptr::null()];
     let shell_argv = [SHELL.as_ptr()].into_iter().chain(order.argv.iter().map(|arg| arg.as_ptr())).chain(end).collect();
     let own_env = order.own_env.iter().map(|var| var.as_ptr());
+    let pid_vars: Vec<_> = order.pid_vars.iter().map(|name| [name.as_bytes(), &PID_ROOM].concat()).collect();
+    let pid_env = pid_vars.iter().map(|var| var.as_ptr().cast());
     let mut loan = Box::new(Loan {
         program: order.program.as_ptr(),
+        workdir: order.workdir.as_ref().map_or(ptr::null(), |directory| directory.as_ptr()),
         shell_argv,
-        envp: order.env.iter().map(|var| var.as_ptr()).chain(own_env).chain(end).collect(),
+        envp: order.env.iter().map(|var| var.as_ptr()).chain(own_env).chain(pid_env).chain(end).collect(),
+        pid_vars,
         mask: order.mask.bits(),
         chld_ignored: order.chld_ignored,
         own_group: order.own_group,
         tether: order.tether.map_or(0, Signal::number),
-        stdio: order.stdio,
+        fds: std::mem::take(&mut order.fds),
         parent: order.parent,
         report: theirs.as_raw_fd(),
         stack: Vec::with_capacity(STACK_WORDS),
@@ -113,17 +133,42 @@ pub fn spawn(order: Order) -> nix::Result<Spawned> {
         // SAFETY: has no preconditions.
         unsafe { libc::setpgid(pid, pid) };
     }
-    Ok(Spawned { pid, report: ours, lent: Some((loan, order.program, order.argv, order.own_env)) })
+    Ok(Spawned { pid, report: ours, lent: Some((loan, order)) })
 }
 
 impl Spawned {
-    /// Whether the program is executed: none while that is open, else yes or the reason why not.
-    pub fn executed(&self) -> Option<Result<(), Errno>> {
-        let mut errno = [0_u8; size_of::<c_int>()];
-        match nix::unistd::read(&self.report, &mut errno) {
+    /// Whether the program is executed: none while that is open, else yes or the reason why not, in which the program is
+    /// called `command`.
+    pub fn executed(&self, command: &OsStr) -> Option<Result<(), StartError>> {
+        let (error, step) = match self.outcome()? {
+            Ok(()) => return Some(Ok(())),
+            Err(failure) => failure,
+        };
+        let (file, workdir) = match &self.lent {
+            Some((_, order)) => (Some(order.program.as_c_str()), order.workdir.as_deref()),
+            None => (None, None),
+        };
+        Some(Err(match (step, workdir) {
+            (CHANGE_DIRECTORY, Some(workdir)) => workdir_error(workdir, error),
+            (PLACE_DESCRIPTORS, _) => {
+                // The kernel calls a number that is beyond the limit invalid.
+                let error = if error == Errno::EINVAL { Errno::EMFILE } else { error };
+                cannot_execute(command, error, &format!("its descriptors cannot be put in place: {}", describe(error)))
+            }
+            _ => explain(command, file, workdir, error),
+        }))
+    }
+
+    fn outcome(&self) -> Option<Result<(), (Errno, Step)>> {
+        let mut report = [0_u8; size_of::<[c_int; 2]>()];
+        match nix::unistd::read(&self.report, &mut report) {
             // Closed by the exec, or by the child's death, which is told on its own.
             Ok(0) => Some(Ok(())),
-            Ok(_) => Some(Err(Errno::from_raw(c_int::from_ne_bytes(errno)))),
+            Ok(_) => {
+                let word = |bytes: &[u8]| bytes.try_into().map_or(0, c_int::from_ne_bytes);
+                let (errno, step) = report.split_at(size_of::<c_int>());
+                Some(Err((Errno::from_raw(word(errno)), word(step))))
+            }
             Err(_) => None,
         }
     }
@@ -132,7 +177,7 @@ impl Spawned {
 impl Drop for Spawned {
     fn drop(&mut self) {
         // One that was killed may run on for a moment: then its stack stays its own.
-        if self.executed().is_none() {
+        if self.outcome().is_none() {
             std::mem::forget(self.lent.take());
         }
     }
@@ -190,6 +235,21 @@ unsafe fn bare(number: libc::c_long, args: [usize; 4]) -> isize {
 extern "C" fn child(loan: *mut c_void) -> c_int {
     // SAFETY: `spawn` passes its loan, and leaves it alone from then on.
     let loan = unsafe { &mut *loan.cast::<Loan>() };
+    // SAFETY: the loan is that of `spawn`; the pointer is to memory of this stack, of the size that is said.
+    unsafe {
+        let (step, error) = become_program(loan);
+        let report = [error.unsigned_abs() as c_int, step];
+        bare(libc::SYS_write, [loan.report as usize, report.as_ptr() as usize, size_of_val(&report), 0]);
+        bare(libc::SYS_exit_group, [usize::from(NOT_FOUND), 0, 0, 0]);
+    }
+    0
+}
+
+/// Comes back only where that fails: with the step, and what the kernel answered.
+///
+/// # Safety
+/// This is a child that may become another program; the loan is as [`spawn`] makes it.
+unsafe fn become_program(loan: &mut Loan) -> (Step, isize) {
     // SAFETY: (all that follow) the pointers are to memory of the loan or of this stack, of the sizes that are said.
     unsafe {
         let null = 0_usize;
@@ -210,10 +270,21 @@ extern "C" fn child(loan: *mut c_void) -> c_int {
             let action = [libc::SIG_IGN, 0, 0, 0];
             bare(libc::SYS_rt_sigaction, [libc::SIGCHLD as usize, action.as_ptr() as usize, null, 8]);
         }
-        if let Some([stdin, stdout, stderr]) = loan.stdio {
-            bare(libc::SYS_dup3, [stdin as usize, 0, 0, 0]);
-            bare(libc::SYS_dup3, [stdout as usize, 1, 0, 0]);
-            bare(libc::SYS_dup3, [stderr as usize, 2, 0, 0]);
+        if !loan.workdir.is_null() {
+            let changed = bare(libc::SYS_chdir, [loan.workdir as usize, 0, 0, 0]);
+            if changed < 0 {
+                return (CHANGE_DIRECTORY, changed);
+            }
+        }
+        if !loan.fds.is_empty() {
+            let placed = place_descriptors(&mut loan.fds, &mut loan.report);
+            if placed < 0 {
+                return (PLACE_DESCRIPTORS, placed);
+            }
+        }
+        if !loan.pid_vars.is_empty() {
+            let pid = bare(libc::SYS_getpid, [0; 4]);
+            loan.pid_vars.iter_mut().for_each(|var| append_number(var, pid));
         }
         let mask = &raw const loan.mask;
         bare(libc::SYS_rt_sigprocmask, [libc::SIG_SETMASK as usize, mask as usize, null, 8]);
@@ -228,11 +299,51 @@ extern "C" fn child(loan: *mut c_void) -> c_int {
                 error = NO_PROGRAM;
             }
         }
-        let errno = error.unsigned_abs() as c_int;
-        bare(libc::SYS_write, [loan.report as usize, (&raw const errno) as usize, size_of::<c_int>(), 0]);
-        bare(libc::SYS_exit_group, [usize::from(NOT_FOUND), 0, 0, 0]);
+        (EXECUTE, error)
+    }
+}
+
+/// Gives descriptors the numbers they are to have after the exec. What stands in the way of one, and is none of them, is
+/// closed. Negative on an error.
+///
+/// # Safety
+/// As that of closing those. Makes bare system calls only.
+unsafe fn place_descriptors(fds: &mut [(RawFd, RawFd)], report: &mut RawFd) -> isize {
+    let above = fds.iter().fold(0, |above, (_, to)| above.max(to.saturating_add(1)));
+    // First out of each other's way: what one is to become another may be now. The copies end with the exec.
+    for fd in fds.iter_mut().map(|(from, _)| from).chain([report]) {
+        // SAFETY: there are no pointers.
+        let moved = unsafe { bare(libc::SYS_fcntl, [*fd as usize, libc::F_DUPFD_CLOEXEC as usize, above as usize, 0]) };
+        if moved < 0 {
+            return moved;
+        }
+        *fd = moved as RawFd;
+    }
+    for (from, to) in fds {
+        // SAFETY: there are no pointers, and the caller answers for what is closed.
+        let placed = unsafe { bare(libc::SYS_dup3, [*from as usize, *to as usize, 0, 0]) };
+        if placed < 0 {
+            return placed;
+        }
     }
     0
+}
+
+/// Writes a number over the NULs that end `text`, without leading zeros, for which `sd_listen_fds(3)` would take it as
+/// octal. At least one NUL stays.
+fn append_number(text: &mut [u8], mut number: isize) {
+    let mut digits = PID_ROOM;
+    for digit in digits.iter_mut().skip(1) {
+        *digit = b'0' | (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    let room = text.iter_mut().skip_while(|byte| **byte != 0);
+    for (byte, digit) in room.zip(digits.iter().rev().filter(|digit| **digit != 0)) {
+        *byte = *digit;
+    }
 }
 
 /// Whether a shell may be tried: the first line holds no NUL byte (POSIX, `sh`, 2.9.1.1; bash does the same).
@@ -265,14 +376,22 @@ unsafe fn looks_like_text(path: *const c_char) -> bool {
 /// The directories that are searched where PATH is not set: glibc's own default.
 const DEFAULT_PATH: &[u8] = b"/bin:/usr/bin";
 
-/// Finds the file of a command, as execvp(3): a word with a slash is a path, another is looked for in PATH.
+/// A path of a child's, as it is to be looked at from hupwrap's working directory.
+fn from_here<'a>(file: &'a CStr, workdir: Option<&CStr>) -> Cow<'a, CStr> {
+    let Some(workdir) = workdir.filter(|_| !file.to_bytes().starts_with(b"/")) else { return file.into() };
+    CString::new([workdir.to_bytes(), b"/", file.to_bytes()].concat()).map_or(file.into(), Cow::Owned)
+}
+
+/// Finds the file of a command, as execvp(3): a word with a slash is a path, another is looked for in PATH. `path` is the
+/// PATH of the child. What is relative is so to `workdir`, where the child gets one, and so is the path that is returned:
+/// a link in it that moves before the exec leads both to the same place.
 ///
 /// # Errors
 /// Not found, or found but not executable.
-pub fn find(command: &OsStr, path: Option<&[u8]>) -> Result<CString, StartError> {
+pub fn find(command: &OsStr, path: Option<&[u8]>, workdir: Option<&CStr>) -> Result<CString, StartError> {
     let name = command.as_bytes();
     if name.contains(&b'/') {
-        return CString::new(name).map_err(|_| explain(command, None, Errno::ENOENT));
+        return CString::new(name).map_err(|_| explain(command, None, workdir, Errno::ENOENT));
     }
     let mut denied = None;
     if !name.is_empty() {
@@ -280,18 +399,19 @@ pub fn find(command: &OsStr, path: Option<&[u8]>) -> Result<CString, StartError>
             // An empty entry is the working directory.
             let directory = if directory.is_empty() { &b"."[..] } else { directory };
             let Ok(file) = CString::new([directory, b"/", name].concat()) else { continue };
-            match is_executable(&file) {
+            let here = from_here(&file, workdir);
+            match is_executable(&here) {
                 Ok(()) => return Ok(file),
                 // What is in a directory that may not be searched was not found, whatever it is.
-                Err(Errno::EACCES) if stat(file.as_c_str()).is_err() => {}
+                Err(Errno::EACCES) if stat(&*here).is_err() => {}
                 Err(error @ (Errno::EACCES | Errno::EISDIR | Errno::ELOOP)) => denied = denied.or(Some((file, error))),
                 Err(_) => {}
             }
         }
     }
     Err(match denied {
-        Some((file, error)) => explain(command, Some(&file), error),
-        None => explain(command, None, Errno::ENOENT),
+        Some((file, error)) => explain(command, Some(&file), workdir, error),
+        None => explain(command, None, workdir, Errno::ENOENT),
     })
 }
 
@@ -303,58 +423,81 @@ fn is_executable(file: &CStr) -> nix::Result<()> {
     }
 }
 
-/// Checks for free, before a child is stopped, that a command can be executed.
+/// Checks for free, before a child is stopped, that a command can be executed. It is looked for as by [`find`].
 ///
 /// # Errors
 /// What starting it would have said.
-pub fn check(command: &OsStr, path: Option<&[u8]>) -> Result<(), StartError> {
-    let file = find(command, path)?;
-    is_executable(&file).map_err(|error| explain(command, Some(&file), error))?;
-    match interpreter(&file) {
-        Some(interpreter) if access(interpreter.as_c_str(), AccessFlags::F_OK) == Err(Errno::ENOENT) => {
-            Err(explain(command, Some(&file), Errno::ENOENT))
+pub fn check(command: &OsStr, path: Option<&[u8]>, workdir: Option<&CStr>) -> Result<(), StartError> {
+    let file = find(command, path, workdir)?;
+    let here = from_here(&file, workdir);
+    is_executable(&here).map_err(|error| explain(command, Some(&file), workdir, error))?;
+    match interpreter(&here) {
+        Some(interpreter) if access(&*from_here(&interpreter, workdir), AccessFlags::F_OK) == Err(Errno::ENOENT) => {
+            Err(explain(command, Some(&file), workdir, Errno::ENOENT))
         }
         _ => Ok(()),
     }
 }
 
+/// Whether another try may do, though nobody mends anything.
+pub(super) fn is_transient(error: Errno) -> bool {
+    matches!(error, Errno::EAGAIN | Errno::ENOMEM | Errno::EMFILE | Errno::ENFILE | Errno::EIO | Errno::ETXTBSY)
+}
+
+/// Says for people what is wrong with a file.
+pub(super) fn describe(error: Errno) -> &'static str {
+    match error {
+        Errno::ENOENT => "no such file or directory",
+        Errno::ENOTDIR => "a part of its path is no directory",
+        Errno::EACCES => "permission denied",
+        Errno::ELOOP => "too many symbolic links",
+        other => other.desc(),
+    }
+}
+
 /// Says for people why a command could not be started, and what that makes of the exit status. `file` is what was
-/// found, if anything was.
-pub fn explain(command: &OsStr, file: Option<&CStr>, error: Errno) -> StartError {
-    let name = if command.is_empty() { "''".into() } else { command.to_string_lossy() };
-    let transient =
-        matches!(error, Errno::EAGAIN | Errno::ENOMEM | Errno::EMFILE | Errno::ENFILE | Errno::EIO | Errno::ETXTBSY);
-    let (code, reason) = match error {
+/// found, if anything was, as by [`find`] with the same `workdir`.
+pub fn explain(command: &OsStr, file: Option<&CStr>, workdir: Option<&CStr>, error: Errno) -> StartError {
+    let here = file.map(|file| from_here(file, workdir));
+    let here = here.as_deref();
+    let not_found = |hint: &str| StartError {
+        code: NOT_FOUND,
+        transient: false,
+        reason: format!("{}: not found{hint}", shown(command)),
+    };
+    let why = match error {
         Errno::ENOENT => {
-            let exists = file.is_some_and(|file| access(file, AccessFlags::F_OK).is_ok());
-            let hint = match file.filter(|_| exists).map(interpreter) {
+            let there = here.filter(|file| access(*file, AccessFlags::F_OK).is_ok());
+            return not_found(&match there.map(interpreter) {
                 Some(Some(interpreter)) => format!(" (its interpreter {} is missing)", interpreter.to_string_lossy()),
                 Some(None) => {
                     " (it is there, but the loader it wants is missing: built for another system?)".to_owned()
                 }
                 None => String::new(),
-            };
-            (NOT_FOUND, format!("{name}: not found{hint}"))
+            });
         }
-        Errno::ENOTDIR => (NOT_FOUND, format!("{name}: not found (a part of its path is no directory)")),
-        _ => {
-            let why = match error {
-                Errno::EACCES if file.is_some_and(|file| is_executable(file) == Err(Errno::EISDIR)) => {
-                    "it is a directory"
-                }
-                Errno::EISDIR => "it is a directory",
-                Errno::EACCES => "permission denied",
-                Errno::ELOOP => "too many symbolic links",
-                Errno::ENOEXEC => "it is no program for this machine, and no script",
-                Errno::ETXTBSY => "it is open for writing",
-                Errno::EAGAIN => "no further process is allowed (ulimit -u, or the cgroup's limit)",
-                Errno::E2BIG => "arguments and environment are too long",
-                other => other.desc(),
-            };
-            (CANNOT_EXECUTE, format!("{name}: cannot be executed: {why}"))
-        }
+        Errno::ENOTDIR => return not_found(" (a part of its path is no directory)"),
+        Errno::EACCES if here.is_some_and(|file| is_executable(file) == Err(Errno::EISDIR)) => "it is a directory",
+        Errno::EISDIR => "it is a directory",
+        Errno::ENOEXEC => "it is no program for this machine, and no script",
+        Errno::ETXTBSY => "it is open for writing",
+        Errno::EAGAIN => "no further process is allowed (ulimit -u, or the cgroup's limit)",
+        Errno::E2BIG => "arguments and environment are too long",
+        other => describe(other),
     };
-    StartError { code, transient, reason }
+    cannot_execute(command, error, why)
+}
+
+fn cannot_execute(command: &OsStr, error: Errno, why: &str) -> StartError {
+    StartError {
+        code: CANNOT_EXECUTE,
+        transient: is_transient(error),
+        reason: format!("{}: cannot be executed: {why}", shown(command)),
+    }
+}
+
+fn shown(command: &OsStr) -> Cow<'_, str> {
+    if command.is_empty() { "''".into() } else { command.to_string_lossy() }
 }
 
 /// What a script's first line names.
@@ -373,4 +516,232 @@ fn interpreter(file: &CStr) -> Option<CString> {
 pub fn pipe(flags: OFlag) -> nix::Result<(OwnedFd, OwnedFd)> {
     let (read, write) = pipe2(flags)?;
     Ok((above_stdio(read)?, above_stdio(write)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::path::PathBuf;
+    use std::sync::Mutex;
+    use std::{env, fs, process};
+
+    use super::*;
+    use crate::sys::process::reap_dying;
+
+    /// A child holds, until it executes, what another test has open at that moment: a script that is being written could
+    /// not be executed.
+    static ALONE: Mutex<()> = Mutex::new(());
+
+    struct Dir(PathBuf);
+
+    impl Dir {
+        fn new(name: &str) -> Self {
+            let path = env::temp_dir().join(format!("hupwrap-spawn-{name}-{}", process::id()));
+            fs::create_dir_all(&path).unwrap();
+            Self(path)
+        }
+
+        fn dir(&self, name: &str) -> CString {
+            fs::create_dir_all(self.0.join(name)).unwrap();
+            self.path(name)
+        }
+
+        fn path(&self, name: &str) -> CString {
+            CString::new(self.0.join(name).as_os_str().as_bytes()).unwrap()
+        }
+
+        fn file(&self, name: &str, text: &str, mode: u32) {
+            let _alone = ALONE.lock().unwrap();
+            fs::write(self.0.join(name), text).unwrap();
+            fs::set_permissions(self.0.join(name), fs::Permissions::from_mode(mode)).unwrap();
+        }
+
+        /// Opens an empty file.
+        fn open(&self, name: &str) -> File {
+            File::create(self.0.join(name)).unwrap()
+        }
+
+        fn read(&self, name: &str) -> String {
+            fs::read_to_string(self.0.join(name)).unwrap()
+        }
+    }
+
+    impl Drop for Dir {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn order(argv: &[&str]) -> Order {
+        let argv: Vec<_> = argv.iter().map(|arg| CString::new(*arg).unwrap()).collect();
+        Order {
+            program: argv[0].clone(),
+            argv,
+            env: vec![c"PATH=/bin:/usr/bin"],
+            own_env: Vec::new(),
+            pid_vars: Vec::new(),
+            workdir: None,
+            parent: i32::try_from(process::id()).unwrap(),
+            mask: SignalSet::EMPTY,
+            chld_ignored: false,
+            own_group: false,
+            tether: None,
+            fds: Vec::new(),
+        }
+    }
+
+    fn shell(script: &str) -> Order {
+        order(&["/bin/sh", "-c", script])
+    }
+
+    /// Starts it, and waits for its end.
+    fn run(order: Order) -> Result<Pid, StartError> {
+        let _alone = ALONE.lock().unwrap();
+        let spawned = spawn(order).unwrap();
+        reap_dying(spawned.pid);
+        spawned.executed(OsStr::new("it")).expect("it has ended").map(|()| spawned.pid)
+    }
+
+    fn failure(order: Order) -> (u8, bool, String) {
+        let error = run(order).unwrap_err();
+        (error.code, error.transient, error.reason)
+    }
+
+    #[test]
+    fn numbers() {
+        for (number, want) in [(0, "0"), (1, "1"), (10, "10"), (4_194_304, "4194304"), (2_147_483_647, "2147483647")] {
+            let mut text = [b"A=", &PID_ROOM[..]].concat();
+            append_number(&mut text, number);
+            assert_eq!(CStr::from_bytes_until_nul(&text).unwrap().to_str().unwrap(), format!("A={want}"));
+        }
+    }
+
+    #[test]
+    fn the_childs_pid_is_told_to_it() {
+        let dir = Dir::new("pid");
+        let out = dir.open("out");
+        let pid = run(Order {
+            own_env: vec![c"OWN=1".to_owned()],
+            pid_vars: vec![c"LISTEN_PID=".to_owned(), c"WATCHDOG_PID=".to_owned()],
+            fds: vec![(out.as_raw_fd(), 1)],
+            ..shell("echo $LISTEN_PID $WATCHDOG_PID $$ $OWN")
+        });
+        let pid = pid.unwrap();
+        assert_eq!(dir.read("out"), format!("{pid} {pid} {pid} 1\n"));
+    }
+
+    #[test]
+    fn descriptors_trade_places() {
+        let dir = Dir::new("fds");
+        let [out, a, b, c] = ["out", "a", "b", "c"].map(|name| dir.open(name));
+        let [a, b, c] = [&a, &b, &c].map(AsRawFd::as_raw_fd);
+        // A cycle, one that stays where it is, and one more of the first.
+        let fds = vec![(a, b), (b, a), (c, c), (a, 199), (out.as_raw_fd(), 1)];
+        let script =
+            format!("for fd in {a} {b} {c} 199; do readlink /proc/self/fd/$fd; done; ls /proc/self/fd | wc -l");
+        run(Order { fds, ..shell(&script) }).unwrap();
+        let path = |name| dir.0.join(name).display().to_string();
+        let read = dir.read("out");
+        let lines: Vec<_> = read.lines().collect();
+        assert_eq!(lines[..4], [path("b"), path("a"), path("c"), path("a")]);
+        // 0, 1 and 2, the four, and the directory that ls reads; what else cargo may have handed down is no business of
+        // this test.
+        run(Order { fds: vec![(out.as_raw_fd(), 1)], ..shell("ls /proc/self/fd | wc -l") }).unwrap();
+        let read = dir.read("out");
+        let count = |line: Option<&str>| line.unwrap().parse::<usize>().unwrap();
+        assert_eq!(count(lines.last().copied()), count(read.lines().last()) + 4, "{read}");
+    }
+
+    #[test]
+    fn the_report_gets_out_of_the_way() {
+        let dir = Dir::new("report");
+        let file = dir.open("file");
+        // Wherever it is, it is among these.
+        let fds: Vec<_> = (3..300).map(|to| (file.as_raw_fd(), to)).collect();
+        let (code, _, reason) = failure(Order { fds: fds.clone(), ..order(&["/nowhere/x"]) });
+        assert_eq!((code, &*reason), (127, "it: not found"));
+        run(Order { fds, ..shell("ls /proc/self/fd >&3") }).unwrap();
+        let all = dir.read("file");
+        assert!((3..300).all(|fd| all.lines().any(|line| line == fd.to_string())), "{all}");
+    }
+
+    #[test]
+    fn numbers_beyond_the_limit() {
+        let dir = Dir::new("limit");
+        let file = dir.open("file");
+        let fds = vec![(file.as_raw_fd(), i32::MAX - 1)];
+        let reason = "it: cannot be executed: its descriptors cannot be put in place: Too many open files".to_owned();
+        assert_eq!(failure(Order { fds, ..shell("exit") }), (126, true, reason));
+    }
+
+    #[test]
+    fn the_working_directory_is_where_the_program_is_found() {
+        let dir = Dir::new("workdir");
+        for name in ["one", "two"] {
+            dir.dir(&format!("{name}/bin"));
+            dir.file(&format!("{name}/bin/say"), &format!("#!/bin/sh\npwd -P; echo {name} $0\n"), 0o755);
+            // Run by a shell, which must find it too.
+            dir.file(&format!("{name}/plain"), &format!("echo {name} plain\n"), 0o755);
+        }
+        dir.file("one/bin/odd", "#!./missing\n", 0o755);
+        dir.file("one/bin/ours", "#!bin/say\n", 0o755);
+        dir.file("one/locked", "", 0o644);
+        symlink("one", dir.0.join("link")).unwrap();
+        let link = dir.path("link");
+        let workdir = Some(&*link);
+        let found = |word: &str, path: &[u8]| find(OsStr::new(word), Some(path), workdir);
+        assert_eq!(found("bin/say", b""), Ok(c"bin/say".to_owned()));
+        assert_eq!(found("say", b"/bin:bin"), Ok(c"bin/say".to_owned()));
+        assert_eq!(found("plain", b"bin::/bin"), Ok(c"./plain".to_owned()));
+        assert_eq!(found("sh", b"bin:/bin"), Ok(c"/bin/sh".to_owned()));
+        let error = |word, path| found(word, path).unwrap_err();
+        assert_eq!(error("one", b":bin").reason, "one: not found");
+        assert_eq!(error("locked", b"").reason, "locked: cannot be executed: permission denied");
+        assert_eq!(error("bin", b"").reason, "bin: cannot be executed: it is a directory");
+        let checked = |word: &str| check(OsStr::new(word), Some(b"bin"), workdir).map_err(|error| error.reason);
+        assert_eq!((checked("say"), checked("bin/say"), checked("ours")), (Ok(()), Ok(()), Ok(())));
+        assert_eq!(checked("./bin"), Err("./bin: cannot be executed: it is a directory".to_owned()));
+        assert_eq!(checked("odd"), Err("odd: not found (its interpreter ./missing is missing)".to_owned()));
+        assert_eq!(checked("one/bin/say"), Err("one/bin/say: not found".to_owned()));
+
+        let out = dir.open("out");
+        let start = |program: &str| Order {
+            program: found(program, b"bin").unwrap(),
+            workdir: Some(link.clone()),
+            fds: vec![(out.as_raw_fd(), 1)],
+            ..order(&[program])
+        };
+        run(start("say")).unwrap();
+        run(start("./plain")).unwrap();
+        let odd = failure(start("odd"));
+        assert_eq!(odd, (127, false, "it: not found (its interpreter ./missing is missing)".to_owned()));
+        // What moves between the look and the exec takes both with it.
+        let moved = start("say");
+        fs::remove_file(dir.0.join("link")).unwrap();
+        symlink("two", dir.0.join("link")).unwrap();
+        run(moved).unwrap();
+        let place = |name| dir.0.join(name).canonicalize().unwrap().display().to_string();
+        let want = format!("{}\none bin/say\none plain\n{}\ntwo bin/say\n", place("one"), place("two"));
+        assert_eq!(dir.read("out"), want);
+    }
+
+    #[test]
+    fn a_working_directory_that_vanished() {
+        let dir = Dir::new("vanished");
+        dir.file("file", "", 0o644);
+        for (name, why) in
+            [("gone", "no such file or directory"), ("file", "it, or a part of its path, is no directory")]
+        {
+            let workdir = dir.path(name);
+            let reason = format!("--workdir '{}': {why}", workdir.to_str().unwrap());
+            assert_eq!(failure(Order { workdir: Some(workdir), ..shell("exit") }), (125, false, reason));
+        }
+    }
+
+    #[test]
+    fn too_much_to_carry() {
+        let long = CString::new(["A=", &"x".repeat(1 << 18)].concat()).unwrap();
+        let reason = "it: cannot be executed: arguments and environment are too long".to_owned();
+        assert_eq!(failure(Order { own_env: vec![long], ..shell("exit") }), (126, false, reason));
+    }
 }

@@ -1,0 +1,259 @@
+//! What a child will see: its environment and its working directory, read afresh at every start.
+
+use std::ffi::{CStr, CString, OsStr};
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::ffi::OsStrExt;
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
+use nix::libc;
+use nix::sys::stat::{Mode, fstat, stat};
+use nix::unistd::{AccessFlags, access};
+
+use crate::env_file;
+use crate::machine::event::StartError;
+use crate::status::OWN_FAILURE;
+use crate::sys::spawn::{describe, is_transient};
+
+/// An env file is no longer: more than an `execve(2)` takes by default is in no environment.
+const LONGEST_FILE: u64 = 1 << 20;
+
+/// What a start sees. Without `--env-file` and `--workdir` reading it costs no system call and copies no variable.
+/// It is not `Debug`: a file may hold secrets.
+pub struct World {
+    /// The variables that hupwrap was given itself, but for those that stand in `own`.
+    pub inherited: Vec<&'static CStr>,
+    /// Those of env files and of hupwrap: `NAME=VALUE`, each name once.
+    pub own: Vec<CString>,
+    /// The working directory, where it is not hupwrap's.
+    pub workdir: Option<CString>,
+}
+
+impl World {
+    /// Reads the env files, of which the last one counts, and looks whether the working directory is there. All are
+    /// relative to hupwrap's own working directory.
+    ///
+    /// # Errors
+    /// What is wrong, with the option; no part of a file's content. The code is 125.
+    pub fn read<F: AsRef<OsStr>>(
+        inherited: &[&'static CStr],
+        env_files: &[F],
+        workdir: Option<&OsStr>,
+    ) -> Result<Self, StartError> {
+        let mut world = Self { inherited: inherited.to_vec(), own: Vec::new(), workdir: None };
+        for file in env_files {
+            let file = file.as_ref();
+            let wrong = |transient, what: &str| StartError {
+                code: OWN_FAILURE,
+                transient,
+                reason: format!("--env-file '{}': {what}", file.to_string_lossy()),
+            };
+            let text = read_file(file).map_err(|error| match error {
+                Unread::Failed(error) => wrong(is_transient(error), &format!("cannot be read: {}", describe(error))),
+                Unread::Unfit(what) => wrong(false, what),
+            })?;
+            for (name, value) in env_file::parse(&text).map_err(|error| wrong(false, &error))? {
+                world.set(&name, &value);
+            }
+        }
+        if let Some(workdir) = workdir {
+            let directory = CString::new(workdir.as_bytes()).unwrap_or_default();
+            look_at(&directory).map_err(|error| workdir_error(&directory, error))?;
+            world.workdir = Some(directory);
+        }
+        Ok(world)
+    }
+
+    /// Sets a variable, whoever has set it before. A value that no variable can have sets nothing.
+    pub fn set(&mut self, name: &[u8], value: &[u8]) {
+        self.remove(name);
+        self.own.extend(CString::new([name, b"=", value].concat()));
+    }
+
+    /// Removes a variable.
+    pub fn remove(&mut self, name: &[u8]) {
+        self.inherited.retain(|variable| value(variable, name).is_none());
+        self.own.retain(|variable| value(variable, name).is_none());
+    }
+
+    /// The value of a variable, as bytes.
+    pub fn var(&self, name: &str) -> Option<&[u8]> {
+        let all = self.own.iter().map(CString::as_c_str).chain(self.inherited.iter().copied());
+        all.into_iter().find_map(|variable| value(variable, name.as_bytes()))
+    }
+}
+
+fn value<'a>(variable: &'a CStr, name: &[u8]) -> Option<&'a [u8]> {
+    variable.to_bytes().strip_prefix(name)?.strip_prefix(b"=")
+}
+
+/// Why an env file is not read.
+enum Unread {
+    Failed(Errno),
+    Unfit(&'static str),
+}
+
+/// Reads a file, if it is one: of a pipe nothing would be left for the next start, and a device may never end.
+fn read_file(file: &OsStr) -> Result<Vec<u8>, Unread> {
+    // A pipe without a writer, or a device that waits for a carrier, would hold hupwrap up.
+    let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+    let opened = open(file, flags, Mode::empty()).map_err(Unread::Failed)?;
+    match fstat(&opened).map_err(Unread::Failed)?.st_mode & libc::S_IFMT {
+        libc::S_IFREG => {}
+        libc::S_IFDIR => return Err(Unread::Unfit("it is a directory; want a file")),
+        libc::S_IFIFO => {
+            return Err(Unread::Unfit(
+                "it is a pipe, which cannot be read again at the next start; want a regular file",
+            ));
+        }
+        _ => return Err(Unread::Unfit("it is no regular file")),
+    }
+    let mut text = Vec::new();
+    let read = File::from(opened).take(LONGEST_FILE.saturating_add(1)).read_to_end(&mut text);
+    read.map_err(|error| Unread::Failed(error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)))?;
+    match u64::try_from(text.len()) {
+        Ok(..=LONGEST_FILE) => Ok(text),
+        _ => Err(Unread::Unfit("it is longer than 1 MiB, more than an environment can hold")),
+    }
+}
+
+fn look_at(directory: &CStr) -> nix::Result<()> {
+    match stat(directory)?.st_mode & libc::S_IFMT {
+        libc::S_IFDIR => access(directory, AccessFlags::X_OK),
+        _ => Err(Errno::ENOTDIR),
+    }
+}
+
+/// Says why a child cannot have a working directory.
+pub(super) fn workdir_error(directory: &CStr, error: Errno) -> StartError {
+    let why = match error {
+        Errno::ENOTDIR => "it, or a part of its path, is no directory",
+        error => describe(error),
+    };
+    StartError {
+        code: OWN_FAILURE,
+        transient: is_transient(error),
+        reason: format!("--workdir '{}': {why}", directory.to_string_lossy()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+    use std::path::Path;
+    use std::{env, fs, process};
+
+    use nix::unistd::mkfifo;
+
+    use super::*;
+
+    const BIRTH: &[&CStr] = &[c"A=birth", c"B=birth", c"A=twice", c"AB=birth", c"no sign", c"=odd"];
+
+    struct Dir(std::path::PathBuf);
+
+    impl Dir {
+        fn new(name: &str) -> Self {
+            let path = env::temp_dir().join(format!("hupwrap-{name}-{}", process::id()));
+            fs::create_dir_all(&path).unwrap();
+            Self(path)
+        }
+
+        fn file(&self, name: &str, text: impl AsRef<[u8]>) -> String {
+            let path = self.0.join(name);
+            fs::write(&path, text).unwrap();
+            path.to_str().unwrap().to_owned()
+        }
+    }
+
+    impl Drop for Dir {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn read(files: &[String], workdir: Option<&Path>) -> Result<World, StartError> {
+        World::read(BIRTH, files, workdir.map(Path::as_os_str))
+    }
+
+    /// What a file is refused for, without its name.
+    fn refusal(file: &str) -> String {
+        let error = read(&[file.to_owned()], None).err().unwrap();
+        assert_eq!((error.code, error.transient), (125, false));
+        error.reason.strip_prefix(&format!("--env-file '{file}': ")).expect(&error.reason).to_owned()
+    }
+
+    #[test]
+    fn without_options_nothing_is_copied() {
+        let world = read(&[], None).ok().unwrap();
+        let pointers = |all: &[&CStr]| all.iter().map(|var| var.as_ptr()).collect::<Vec<_>>();
+        assert_eq!(pointers(&world.inherited), pointers(BIRTH));
+        assert_eq!((world.own.len(), world.workdir), (0, None));
+    }
+
+    #[test]
+    fn a_file_wins_and_a_later_one_more() {
+        let dir = Dir::new("env-wins");
+        let files = [dir.file("one", "A=1\nC=1\nC=2\nD=1"), dir.file("two", "D='2'\n"), dir.file("none", "")];
+        let mut world = read(&files, None).ok().unwrap();
+        assert_eq!(world.inherited, [c"B=birth", c"AB=birth", c"no sign", c"=odd"]);
+        assert_eq!(world.own, [c"A=1", c"C=2", c"D=2"].map(CStr::to_owned));
+        assert_eq!(world.var("A"), Some(&b"1"[..]));
+        assert_eq!(world.var("B"), Some(&b"birth"[..]));
+        assert_eq!(world.var("no sign"), None);
+        world.set(b"B", b"set");
+        world.set(b"A", b"");
+        world.remove(b"C");
+        assert_eq!(world.inherited, [c"AB=birth", c"no sign", c"=odd"]);
+        assert_eq!(world.own, [c"D=2", c"B=set", c"A="].map(CStr::to_owned));
+    }
+
+    #[test]
+    fn it_is_read_afresh() {
+        let dir = Dir::new("env-afresh");
+        let file = [dir.file("x", "A=1")];
+        assert_eq!(read(&file, None).ok().unwrap().own, [c"A=1".to_owned()]);
+        dir.file("x", "A=2");
+        assert_eq!(read(&file, None).ok().unwrap().own, [c"A=2".to_owned()]);
+        dir.file("x", "s3cret");
+        assert_eq!(refusal(&file[0]), "line 1: it has no '='; want NAME=VALUE, or a comment that begins with '#'");
+    }
+
+    #[test]
+    fn files_that_are_none() {
+        let dir = Dir::new("env-none");
+        let path = |name: &str| dir.0.join(name).to_str().unwrap().to_owned();
+        assert_eq!(refusal(&path("missing")), "cannot be read: no such file or directory");
+        assert_eq!(refusal(""), "cannot be read: no such file or directory");
+        assert_eq!(refusal(&path("")), "it is a directory; want a file");
+        assert_eq!(refusal("/dev/zero"), "it is no regular file");
+        mkfifo(path("pipe").as_str(), Mode::S_IRWXU).unwrap();
+        let pipe = "it is a pipe, which cannot be read again at the next start; want a regular file";
+        assert_eq!(refusal(&path("pipe")), pipe);
+        symlink("loop", path("loop")).unwrap();
+        assert_eq!(refusal(&path("loop")), "cannot be read: too many symbolic links");
+        assert_eq!(
+            refusal(&dir.file("long", vec![b'#'; (1 << 20) + 1])),
+            "it is longer than 1 MiB, more than an environment can hold"
+        );
+        assert!(read(&[dir.file("full", vec![b'#'; 1 << 20])], None).is_ok());
+        File::create(path("sparse")).unwrap().set_len(1 << 40).unwrap();
+        assert!(refusal(&path("sparse")).starts_with("it is longer than 1 MiB"));
+    }
+
+    #[test]
+    fn a_working_directory_is_looked_at() {
+        let dir = Dir::new("workdir");
+        let file = dir.file("file", "");
+        let refusal = |path: &Path| {
+            let error = read(&[], Some(path)).err().unwrap();
+            assert_eq!((error.code, error.transient), (125, false));
+            error.reason.strip_prefix(&format!("--workdir '{}': ", path.display())).expect(&error.reason).to_owned()
+        };
+        assert_eq!(read(&[], Some(&dir.0)).ok().unwrap().workdir.unwrap().as_bytes(), dir.0.as_os_str().as_bytes());
+        assert_eq!(refusal(&dir.0.join("missing")), "no such file or directory");
+        assert_eq!(refusal(Path::new("")), "no such file or directory");
+        assert_eq!(refusal(Path::new(&file)), "it, or a part of its path, is no directory");
+        assert_eq!(refusal(&dir.0.join("file/sub")), "it, or a part of its path, is no directory");
+    }
+}
