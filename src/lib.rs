@@ -20,6 +20,7 @@ pub mod config;
 pub mod driver;
 pub mod env_file;
 pub mod handover;
+pub mod listen;
 pub mod machine;
 pub mod notify;
 pub mod report;

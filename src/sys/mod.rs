@@ -11,6 +11,7 @@ pub mod notify;
 pub mod process;
 pub mod reexec;
 pub mod signals;
+pub mod sockets;
 pub mod spawn;
 pub mod terminal;
 
@@ -26,10 +27,15 @@ pub type Pid = libc::pid_t;
 /// Moves a descriptor above 2, close-on-exec. Where hupwrap was started with a standard descriptor closed, the next one
 /// opened takes its number, and messages or the child's output would go there.
 fn above_stdio(fd: OwnedFd) -> nix::Result<OwnedFd> {
-    if fd.as_raw_fd() > 2 {
+    above(fd, 3)
+}
+
+/// Moves a descriptor to `lowest` or above, close-on-exec, where it is not there already.
+fn above(fd: OwnedFd, lowest: RawFd) -> nix::Result<OwnedFd> {
+    if fd.as_raw_fd() >= lowest {
         return Ok(fd);
     }
-    let moved = fcntl(&fd, FcntlArg::F_DUPFD_CLOEXEC(3))?;
+    let moved = fcntl(&fd, FcntlArg::F_DUPFD_CLOEXEC(lowest))?;
     // SAFETY: fcntl has just made it, and nothing else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(moved) })
 }

@@ -1,0 +1,542 @@
+//! What `--listen` says, and what the child is told of the sockets it gets (the contract, section 8). Pure.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::str::FromStr;
+
+/// The first descriptor that is passed (`sd_listen_fds(3)`).
+pub const FIRST_FD: i32 = 3;
+/// What is called so has no name (`sd_listen_fds(3)`).
+pub const UNKNOWN: &str = "unknown";
+/// What fits into `sockaddr_un.sun_path` with its NUL (`unix(7)`).
+const LONGEST_PATH: usize = 107;
+/// The longest name of a descriptor (`systemd.socket(5)`, FileDescriptorName=).
+const LONGEST_NAME: usize = 255;
+/// The mode of a unix socket's file where none is said.
+const USUAL_MODE: u32 = 0o660;
+
+const WANT: &str = "want [NAME=]tcp:HOST:PORT, [NAME=]udp:HOST:PORT or [NAME=]unix:PATH[,mode=0660]";
+const WANT_PORT: &str = "want HOST:PORT, such as 127.0.0.1:8080 or [::1]:8080, or *:8080 for every IPv4 address";
+
+/// One `--listen`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Listen {
+    /// The value of the option, for messages.
+    pub option: String,
+    /// What the child finds the socket by.
+    pub name: Option<String>,
+    /// Where.
+    pub address: Address,
+    /// `HOST:PORT` or the path as given: the key in `SERVER_STARTER_PORT`.
+    pub said: String,
+}
+
+/// Where a socket listens.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Address {
+    /// `tcp:HOST:PORT`.
+    Tcp(Endpoint),
+    /// `udp:HOST:PORT`.
+    Udp(Endpoint),
+    /// `unix:PATH[,mode=0660]`.
+    Unix {
+        /// The path; neither empty nor too long.
+        path: String,
+        /// The permissions of the file, at most 0777.
+        mode: u32,
+    },
+}
+
+impl FromStr for Listen {
+    type Err = String;
+
+    fn from_str(option: &str) -> Result<Self, String> {
+        if option.contains(char::is_control) {
+            return Err(format!("it holds a control character; {WANT}"));
+        }
+        // A name holds no colon, so an equals sign behind the first colon belongs to the address.
+        let (name, rest) = match option.split_once('=') {
+            Some((name, rest)) if !name.contains(':') => (Some(name), rest),
+            _ => (None, option),
+        };
+        if let Some(name) = name.filter(|name| name.is_empty() || !is_name(name)) {
+            return Err(format!("'{name}' is no name; want 1 to {LONGEST_NAME} ASCII characters and no colon"));
+        }
+        let (kind, said) = rest.split_once(':').ok_or(WANT)?;
+        let (address, said) = match kind {
+            "tcp" => (Address::Tcp(said.parse()?), said),
+            "udp" => (Address::Udp(said.parse()?), said),
+            "unix" => {
+                let (path, mode) = match said.rsplit_once(",mode=") {
+                    Some((path, mode)) => (path, permissions(mode)?),
+                    None => (said, USUAL_MODE),
+                };
+                check_path(path)?;
+                (Address::Unix { path: path.to_owned(), mode }, path)
+            }
+            _ => return Err(format!("'{kind}' is no kind of socket; {WANT}")),
+        };
+        Ok(Self { option: option.to_owned(), name: name.map(str::to_owned), address, said: said.to_owned() })
+    }
+}
+
+/// systemd's `fdname_is_valid`; an empty name is valid there.
+fn is_name(name: &str) -> bool {
+    name.len() <= LONGEST_NAME && name.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b':')
+}
+
+fn check_path(path: &str) -> Result<(), String> {
+    if path.is_empty() {
+        return Err("want a path, as in unix:/run/app.sock".to_owned());
+    }
+    if path.starts_with('@') {
+        return Err(format!("an abstract socket has no file; want a path, or './{path}' for a file of that name"));
+    }
+    if path.contains([';', '=']) {
+        return Err(format!(
+            "SERVER_STARTER_PORT cannot carry ';' or '='; want a path without, and no option but ',mode=0660': '{path}'"
+        ));
+    }
+    if path.len() > LONGEST_PATH {
+        return Err(format!("the path has {} bytes; the kernel takes {LONGEST_PATH} at most", path.len()));
+    }
+    Ok(())
+}
+
+fn permissions(mode: &str) -> Result<u32, String> {
+    // from_str_radix would take a sign.
+    let octal = !mode.is_empty() && mode.bytes().all(|byte| matches!(byte, b'0'..=b'7'));
+    let value = if octal { u32::from_str_radix(mode, 8).ok() } else { None };
+    value
+        .filter(|value| *value <= 0o777)
+        .ok_or_else(|| format!("'{mode}' is no mode; want an octal number up to 0777, such as ',mode=0660'"))
+}
+
+/// Checks that no address is said twice. Names that mean the same address are found out by the kernel.
+///
+/// # Errors
+/// One line that names both.
+pub fn check_distinct(all: &[Listen]) -> Result<(), String> {
+    let same = |one: &Address, other: &Address| match (one, other) {
+        (Address::Tcp(one), Address::Tcp(other)) | (Address::Udp(one), Address::Udp(other)) => {
+            // Port 0 is another one each time.
+            one == other && one.port != 0
+        }
+        (Address::Unix { path: one, .. }, Address::Unix { path: other, .. }) => one == other,
+        _ => false,
+    };
+    for (count, second) in all.iter().enumerate() {
+        if let Some(first) = all.iter().take(count).find(|first| same(&first.address, &second.address)) {
+            return Err(format!(
+                "--listen '{}': --listen '{}' has the same address; want each address once",
+                second.option, first.option
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// `HOST:PORT`, as `--listen` and `--ready` take it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Endpoint {
+    /// A name or an address; without brackets, and `0.0.0.0` where none or `*` was said.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+}
+
+impl FromStr for Endpoint {
+    type Err = String;
+
+    fn from_str(said: &str) -> Result<Self, String> {
+        let (host, port) = match said.strip_prefix('[') {
+            Some(rest) => {
+                let (host, port) = rest.split_once(']').ok_or(WANT_PORT)?;
+                let (address, zone) = host.split_once('%').unwrap_or((host, "-"));
+                if address.parse::<Ipv6Addr>().is_err() || !is_host(zone) {
+                    return Err(format!("'{host}' is no IPv6 address; {WANT_PORT}"));
+                }
+                (host, port.strip_prefix(':').ok_or(WANT_PORT)?)
+            }
+            None => match said.rsplit_once(':').ok_or(WANT_PORT)? {
+                ("" | "*", port) => ("0.0.0.0", port),
+                (host, _) if host.contains(':') => {
+                    return Err(format!("an IPv6 address stands in brackets; {WANT_PORT}"));
+                }
+                (host, _) if !is_host(host) => return Err(format!("'{host}' is no host; {WANT_PORT}")),
+                found => found,
+            },
+        };
+        // u16's own parser would take a sign.
+        let digits = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+        let port = if digits { port.parse().ok() } else { None }
+            .ok_or_else(|| format!("'{port}' is no port; want a number from 0 to 65535"))?;
+        Ok(Self { host: host.to_owned(), port })
+    }
+}
+
+/// Whether it can be the name of a host, or an IPv4 address.
+fn is_host(word: &str) -> bool {
+    !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_'))
+}
+
+/// Whether a socket that listens on `bound` accepts connections to `asked`.
+pub fn answers(bound: SocketAddr, asked: SocketAddr) -> bool {
+    // Connecting to the unspecified address reaches this machine.
+    let asked_ip = match asked.ip().to_canonical() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    let any = bound.ip().is_unspecified() && bound.is_ipv4() == asked_ip.is_ipv4();
+    bound.port() == asked.port() && (any || bound.ip() == asked_ip)
+}
+
+/// What a descriptor that is passed to the child is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// A TCP socket that listens.
+    Tcp,
+    /// A UDP socket.
+    Udp,
+    /// A unix stream socket that listens.
+    Unix,
+    /// Another one that hupwrap was given.
+    Other,
+}
+
+impl Kind {
+    const ALL: [Self; 4] = [Self::Tcp, Self::Udp, Self::Unix, Self::Other];
+
+    /// As addresses begin.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+            Self::Unix => "unix",
+            Self::Other => "other",
+        }
+    }
+}
+
+/// Which file a unix socket made: device and inode.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Identity {
+    /// The device.
+    pub device: u64,
+    /// The inode.
+    pub inode: u64,
+}
+
+/// What is known of a socket besides what the kernel tells; crosses a re-exec as one line of text.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Facts {
+    /// The descriptor in hupwrap.
+    pub fd: i32,
+    /// What it is.
+    pub kind: Kind,
+    /// What the child finds it by; holds no colon and no control character.
+    pub name: String,
+    /// The key in `SERVER_STARTER_PORT`, where it has one; holds no control character. The path of the file, if it made
+    /// one.
+    pub said: Option<String>,
+    /// The file that it made.
+    pub made: Option<Identity>,
+}
+
+impl fmt::Display for Facts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} ", self.fd, self.kind.name())?;
+        match self.made {
+            Some(Identity { device, inode }) => write!(f, "{device}.{inode} ")?,
+            None => write!(f, "- ")?,
+        }
+        write!(f, "{}", self.name)?;
+        self.said.as_ref().map_or(Ok(()), |said| write!(f, ":{said}"))
+    }
+}
+
+impl FromStr for Facts {
+    type Err = String;
+
+    fn from_str(line: &str) -> Result<Self, String> {
+        let read = || {
+            let mut words = line.splitn(4, ' ');
+            let fd = words.next()?.parse().ok()?;
+            let kind = words.next()?;
+            let made = match words.next()? {
+                "-" => None,
+                made => {
+                    let (device, inode) = made.split_once('.')?;
+                    Some(Identity { device: device.parse().ok()?, inode: inode.parse().ok()? })
+                }
+            };
+            let rest = words.next()?;
+            let (name, said) = rest.split_once(':').map_or((rest, None), |(name, said)| (name, Some(said.to_owned())));
+            let kind = Kind::ALL.into_iter().find(|known| known.name() == kind)?;
+            Some(Self { fd, kind, name: name.to_owned(), said, made })
+        };
+        read().ok_or_else(|| format!("'{line}' is no socket"))
+    }
+}
+
+/// What the child is told of the sockets that it gets from [`FIRST_FD`] on, in this order; nothing where there is none.
+/// `LISTEN_PID` and `SERVER_STARTER_GENERATION` differ with each child and are not among it, and `SERVER_STARTER_PORT`
+/// only where it would say something: it knows no UDP.
+pub fn environment<'a>(sockets: impl IntoIterator<Item = &'a Facts>) -> Vec<(&'static str, String)> {
+    let (mut names, mut ports) = (Vec::new(), Vec::new());
+    for (fd, socket) in (FIRST_FD..).zip(sockets) {
+        names.push(socket.name.as_str());
+        if let (Kind::Tcp | Kind::Unix, Some(said)) = (socket.kind, &socket.said) {
+            ports.push(format!("{said}={fd}"));
+        }
+    }
+    let mut environment = Vec::new();
+    if !names.is_empty() {
+        environment.push(("LISTEN_FDS", names.len().to_string()));
+        environment.push(("LISTEN_FDNAMES", names.join(":")));
+    }
+    if !ports.is_empty() {
+        environment.push(("SERVER_STARTER_PORT", ports.join(";")));
+    }
+    environment
+}
+
+/// The names in a `LISTEN_FDNAMES` for this many descriptors. A list of another length names none; a name that is empty
+/// or none at all is [`UNKNOWN`].
+pub fn names(said: Option<&[u8]>, count: usize) -> Vec<String> {
+    let said: Vec<&[u8]> = said.map_or_else(Vec::new, |said| said.split(|byte| *byte == b':').collect());
+    let name = |at: usize| {
+        let name = said.get(at).filter(|_| said.len() == count)?;
+        std::str::from_utf8(name).ok().filter(|name| !name.is_empty() && is_name(name))
+    };
+    (0..count).map(|at| name(at).unwrap_or(UNKNOWN).to_owned()).collect()
+}
+
+/// Whether a text can be a key in `SERVER_STARTER_PORT`, and can cross a re-exec.
+pub fn is_key(text: &str) -> bool {
+    !text.is_empty() && !text.contains([';', '=']) && !text.contains(char::is_control)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn listen(option: &str) -> Listen {
+        option.parse().unwrap_or_else(|error| panic!("{option}: {error}"))
+    }
+
+    fn endpoint(host: &str, port: u16) -> Endpoint {
+        Endpoint { host: host.to_owned(), port }
+    }
+
+    #[test]
+    fn addresses_of_the_internet() {
+        let cases = [
+            ("tcp:127.0.0.1:80", "127.0.0.1", 80, "127.0.0.1:80"),
+            ("tcp:localhost:0", "localhost", 0, "localhost:0"),
+            ("tcp:my-host_1.example.:65535", "my-host_1.example.", 65535, "my-host_1.example.:65535"),
+            ("tcp:[::1]:80", "::1", 80, "[::1]:80"),
+            ("tcp:[fe80::1%eth0]:80", "fe80::1%eth0", 80, "[fe80::1%eth0]:80"),
+            ("tcp:*:80", "0.0.0.0", 80, "*:80"),
+            ("tcp::80", "0.0.0.0", 80, ":80"),
+            ("tcp:0.0.0.0:080", "0.0.0.0", 80, "0.0.0.0:080"),
+        ];
+        for (option, host, port, said) in cases {
+            let found = listen(option);
+            assert_eq!((found.name, found.said.as_str()), (None, said), "{option}");
+            assert_eq!(found.address, Address::Tcp(endpoint(host, port)), "{option}");
+            assert_eq!(found.option, option);
+        }
+        assert_eq!(listen("udp:[::]:53").address, Address::Udp(endpoint("::", 53)));
+    }
+
+    #[test]
+    fn paths() {
+        let cases = [
+            ("unix:/run/a.sock", "/run/a.sock", 0o660),
+            ("unix:a", "a", 0o660),
+            ("unix:/a,mode=0600", "/a", 0o600),
+            ("unix:/a,mode=777", "/a", 0o777),
+            ("unix:/a,mode=0", "/a", 0),
+            ("unix:/a,b c:d,mode=00640", "/a,b c:d", 0o640),
+            ("unix:/a,mode", "/a,mode", 0o660),
+            ("unix:./@a", "./@a", 0o660),
+            ("unix:/ü", "/ü", 0o660),
+        ];
+        for (option, path, mode) in cases {
+            let found = listen(option);
+            assert_eq!((found.name, found.said.as_str()), (None, path), "{option}");
+            assert_eq!(found.address, Address::Unix { path: path.to_owned(), mode }, "{option}");
+        }
+        assert_eq!(listen(&format!("unix:/{}", "a".repeat(106))).said.len(), 107);
+    }
+
+    #[test]
+    fn a_name_stands_before_the_first_colon() {
+        let name = |option: &str| listen(option).name;
+        assert_eq!(name("web=tcp:*:80").as_deref(), Some("web"));
+        assert_eq!(name("a b;c.d=unix:/x,mode=0600").as_deref(), Some("a b;c.d"));
+        assert_eq!(name("unix:/x,mode=0600"), None);
+        assert_eq!(name(&format!("{}=tcp:*:80", "n".repeat(255))).map(|name| name.len()), Some(255));
+    }
+
+    #[test]
+    fn an_error_says_what_would_be_right() {
+        let long_name = format!("{}=tcp:*:80", "n".repeat(256));
+        let long_path = format!("unix:/{}", "a".repeat(107));
+        let cases = [
+            ("", WANT),
+            ("8080", WANT),
+            ("web=8080", WANT),
+            (":8080", "'' is no kind of socket; want [NAME=]tcp:HOST:PORT"),
+            ("127.0.0.1:80", "'127.0.0.1' is no kind of socket; want [NAME=]tcp:HOST:PORT"),
+            ("TCP:a:1", "'TCP' is no kind of socket"),
+            ("=tcp:*:80", "'' is no name; want 1 to 255 ASCII characters"),
+            ("ä=tcp:*:80", "'ä' is no name"),
+            (&long_name, "nnn' is no name"),
+            ("a\nb=tcp:*:80", "it holds a control character"),
+            ("unix:/a\tb", "it holds a control character"),
+            ("a=b=tcp:*:80", "'b=tcp' is no kind of socket"),
+            ("a:b=tcp:*:80", "'a' is no kind of socket"),
+            ("tcp:", WANT_PORT),
+            ("tcp:80", WANT_PORT),
+            ("tcp:host", WANT_PORT),
+            ("tcp:[::1]", WANT_PORT),
+            ("tcp:[::1]80", WANT_PORT),
+            ("tcp:[::1:80", WANT_PORT),
+            ("tcp:[]:80", "'' is no IPv6 address; want HOST:PORT"),
+            ("tcp:[1.2.3.4]:80", "'1.2.3.4' is no IPv6 address"),
+            ("tcp:[::1%]:80", "'::1%' is no IPv6 address"),
+            ("tcp:[::1%a;b]:80", "'::1%a;b' is no IPv6 address"),
+            ("tcp:::1:80", "an IPv6 address stands in brackets; want HOST:PORT"),
+            ("tcp:a;b:80", "'a;b' is no host; want HOST:PORT"),
+            ("tcp:a=b:80", "'a=b' is no host; want HOST:PORT"),
+            ("tcp:a b:80", "'a b' is no host"),
+            ("tcp:bücher:80", "'bücher' is no host"),
+            ("tcp:a:", "'' is no port; want a number from 0 to 65535"),
+            ("tcp:a:65536", "'65536' is no port"),
+            ("tcp:a:+80", "'+80' is no port"),
+            ("tcp:a:http", "'http' is no port"),
+            ("udp:*:53,mode=0600", "'53,mode=0600' is no port"),
+            ("unix:", "want a path"),
+            ("unix:,mode=0600", "want a path"),
+            ("unix:@a", "want a path, or './@a' for a file"),
+            ("unix:/a;b", "SERVER_STARTER_PORT cannot carry ';' or '='; want a path without"),
+            ("unix:/a=b", "SERVER_STARTER_PORT cannot carry"),
+            ("unix:/a,user=www", "no option but ',mode=0660': '/a,user=www'"),
+            ("unix:/a,mode=0600,mode=0600", "SERVER_STARTER_PORT cannot carry"),
+            ("unix:/a,mode=", "'' is no mode; want an octal number up to 0777"),
+            ("unix:/a,mode=+660", "'+660' is no mode"),
+            ("unix:/a,mode=0668", "'0668' is no mode"),
+            ("unix:/a,mode=1777", "'1777' is no mode"),
+            ("unix:/a,mode=77777777777777", "is no mode"),
+            (&long_path, "the path has 108 bytes; the kernel takes 107 at most"),
+        ];
+        for (option, want) in cases {
+            let error = option.parse::<Listen>().unwrap_err();
+            assert!(error.contains(want) && !error.contains('\n'), "{option}: {error}");
+        }
+    }
+
+    #[test]
+    fn each_address_once() {
+        let check = |options: &[&str]| check_distinct(&options.iter().map(|option| listen(option)).collect::<Vec<_>>());
+        assert_eq!(check(&[]), Ok(()));
+        assert_eq!(
+            check(&["tcp:*:80", "udp:*:80", "tcp:[::]:80", "tcp:*:81", "unix:/80", "tcp:a:0", "tcp:a:0"]),
+            Ok(())
+        );
+        assert_eq!(
+            check(&["unix:/x", "web=tcp:*:80", "tcp:0.0.0.0:80"]),
+            Err("--listen 'tcp:0.0.0.0:80': --listen 'web=tcp:*:80' has the same address; want each address once"
+                .to_owned())
+        );
+        assert!(check(&["udp:a:1", "udp:a:1"]).is_err());
+        assert!(check(&["unix:/x", "unix:/y", "b=unix:/x,mode=0600"]).is_err());
+    }
+
+    #[test]
+    fn who_answers() {
+        let cases = [
+            ("127.0.0.1:80", "127.0.0.1:80", true),
+            ("127.0.0.1:80", "127.0.0.1:81", false),
+            ("127.0.0.1:80", "127.0.0.2:80", false),
+            ("0.0.0.0:80", "127.0.0.2:80", true),
+            ("0.0.0.0:80", "[::1]:80", false),
+            ("127.0.0.1:80", "0.0.0.0:80", true),
+            ("127.0.0.1:80", "[::ffff:127.0.0.1]:80", true),
+            ("[::]:80", "[::1]:80", true),
+            ("[::]:80", "127.0.0.1:80", false),
+            ("[::1]:80", "[::]:80", true),
+        ];
+        for (bound, asked, want) in cases {
+            assert_eq!(answers(bound.parse().unwrap(), asked.parse().unwrap()), want, "{bound} {asked}");
+        }
+    }
+
+    fn facts(kind: Kind, name: &str, said: Option<&str>) -> Facts {
+        Facts { fd: 9, kind, name: name.to_owned(), said: said.map(str::to_owned), made: None }
+    }
+
+    #[test]
+    fn what_the_child_is_told() {
+        assert_eq!(environment(&[]), []);
+        let all = [
+            facts(Kind::Other, "fifo", None),
+            facts(Kind::Tcp, "web", Some("[::1]:80")),
+            facts(Kind::Udp, UNKNOWN, Some("*:53")),
+            facts(Kind::Unix, UNKNOWN, Some("/run/a:b.sock")),
+        ];
+        let want = [
+            ("LISTEN_FDS", "4"),
+            ("LISTEN_FDNAMES", "fifo:web:unknown:unknown"),
+            ("SERVER_STARTER_PORT", "[::1]:80=4;/run/a:b.sock=6"),
+        ];
+        assert_eq!(environment(&all), want.map(|(name, value)| (name, value.to_owned())));
+        let names: Vec<_> = environment([&all[2]]).into_iter().map(|(name, _)| name).collect();
+        assert_eq!(names, ["LISTEN_FDS", "LISTEN_FDNAMES"]);
+    }
+
+    #[test]
+    fn names_that_were_given() {
+        assert_eq!(names(Some(b"a:b c"), 2), ["a", "b c"]);
+        assert_eq!(names(Some(b"a:b"), 3), [UNKNOWN; 3]);
+        assert_eq!(names(Some(b"a:b"), 1), [UNKNOWN]);
+        assert_eq!(names(None, 2), [UNKNOWN; 2]);
+        assert_eq!(names(Some(b"a::\xff:x\ny"), 4), ["a", UNKNOWN, UNKNOWN, UNKNOWN]);
+        assert!(names(Some(b""), 0).is_empty());
+    }
+
+    #[test]
+    fn torn_facts_are_refused() {
+        for line in ["", "3", "3 tcp", "3 tcp -", "x tcp - a", "3 sctp - a", "3 unix 1 a", "3 unix 1.x a"] {
+            assert_eq!(line.parse::<Facts>(), Err(format!("'{line}' is no socket")));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_value_panics(option in ".*", kind in "(a=)?(tcp|udp|unix):[^a]*[:,=]?(mode=)?.{0,6}") {
+            for option in [option, kind] {
+                if let Ok(found) = option.parse::<Listen>() {
+                    prop_assert!(is_key(&found.said) && option.contains(&found.said));
+                }
+            }
+        }
+
+        #[test]
+        fn facts_are_read_back(fd: i32, kind in 0..4_usize, name in "[ -9;-~]{0,9}", said in "(\\P{Cc}{1,9})?", made: (u64, u64)) {
+            let said = (!said.is_empty()).then_some(said);
+            let (device, inode) = made;
+            for made in [None, Some(Identity { device, inode })] {
+                let facts = Facts { fd, kind: Kind::ALL[kind], name: name.clone(), said: said.clone(), made };
+                let line = facts.to_string();
+                prop_assert_eq!(line.lines().count(), 1);
+                prop_assert_eq!(line.parse(), Ok(facts));
+            }
+        }
+    }
+}
