@@ -20,7 +20,8 @@ _hupwrap()
     local last=$((${#typed[@]} - 1))
     for ((i = 1; i <= last; i++)); do
         case ${typed[i]} in
-            --on | --on-hup | --stop-signal | --stop-timeout | --kill-mode | --group | --parent-death | --map-status)
+            --on | --on-hup | --check | --check-timeout | --listen | --ready | --ready-timeout | --overlap | --env-file | \
+                --workdir | --stop-signal | --stop-timeout | --kill-mode | --group | --parent-death | --map-status)
                 if ((++i == last)); then
                     _hupwrap_value "${typed[i - 1]}" "${typed[i]}"
                     return
@@ -47,8 +48,9 @@ _hupwrap()
     case ${typed[last]} in
         --*=*) _hupwrap_value "${typed[last]%%=*}" "${typed[last]#*=}" ;;
         *)
-            COMPREPLY=($(compgen -W "--on --on-hup --stop-signal --stop-timeout --kill-mode --group --no-tether
-                --parent-death --map-status -h --help -V --version" -- "${typed[last]}"))
+            COMPREPLY=($(compgen -W "--on --on-hup --check --check-timeout --listen --ready --ready-timeout --overlap
+                --env-file --workdir --group --stop-signal --stop-timeout --kill-mode --no-tether --parent-death
+                --map-status -h --help -V --version" -- "${typed[last]}"))
             ;;
     esac
 }
@@ -68,11 +70,25 @@ _hupwrap_value()
             ;;
         --on=*=* | --on-hup=*)
             value=${value#*=}
-            offers="restart reexec upgrade forward forward: stop stop: ignore"
+            offers="restart reexec replace upgrade upgrade+replace forward forward: stop stop: ignore"
             ;;
         --on=*) offers=$(printf '%s= ' ${signals% KILL*}) ;;
         --stop-signal=* | --parent-death=*) offers=$signals ;;
-        --stop-timeout=*) offers="never 5s 10s 30s 1m" ;;
+        --stop-timeout=* | --check-timeout=* | --ready-timeout=*) offers="never 5s 10s 30s 1m" ;;
+        --overlap=*) offers="5s 10s 30s 1m" ;;
+        --listen=*)
+            value=${value#*=}
+            offers="tcp: udp: unix:"
+            ;;
+        --ready=*) offers="exec notify fd: delay: tcp: cmd:" ;;
+        --env-file=*)
+            _hupwrap_files -f "$value"
+            return
+            ;;
+        --workdir=*)
+            _hupwrap_files -d "$value"
+            return
+            ;;
         --kill-mode=*) offers="mixed process group" ;;
         --group=*) offers="own shared" ;;
     esac
@@ -82,6 +98,16 @@ _hupwrap_value()
     COMPREPLY=($(compgen -P "$head" -W "$offers" -- "$value"))
     [[ ${COMPREPLY[0]-} == *[=:] ]] && compopt -o nospace
     return 0
+}
+
+# TYPE VALUE: the files (-f) or directories (-d) that VALUE can become.
+_hupwrap_files()
+{
+    local head=${typed[last]%"$2"} breaks=${COMP_WORDBREAKS//[^=:]/} cut=
+    [[ $breaks && ${typed[last]} == *[$breaks]* ]] && cut=${typed[last]%"${typed[last]##*[$breaks]}"}
+    mapfile -t COMPREPLY < <(compgen "$1" -P "$head" -- "$2")
+    COMPREPLY=("${COMPREPLY[@]#"$cut"}")
+    compopt -o filenames
 }
 
 # INDEX CURRENT: completes as if the line began at COMP_WORDS[INDEX]; CURRENT is the word at the cursor.

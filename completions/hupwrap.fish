@@ -8,7 +8,8 @@ function __hupwrap_rest
     set -l begun 0
     while test $begun = 0; and set -q words[1]
         switch $words[1]
-            case --on --on-hup --stop-signal --stop-timeout --kill-mode --group --parent-death --map-status
+            case --on --on-hup --check --check-timeout --listen --ready --ready-timeout --overlap --env-file --workdir \
+                    --stop-signal --stop-timeout --kill-mode --group --parent-death --map-status
                 set -q words[2]; or return 1
                 set -e words[1..2]
             case --
@@ -65,7 +66,9 @@ function __hupwrap_actions
     printf '%s\t%s\n' \
         $argv[1]restart 'stop the child, start it again' \
         $argv[1]reexec 'the same, by the hupwrap file that is there now' \
+        $argv[1]replace 'start a new child; when it is ready, stop the old one' \
         $argv[1]upgrade 'the hupwrap file that is there now takes over, the child lives on' \
+        $argv[1]upgrade+replace 'both: the new hupwrap replaces the child' \
         $argv[1]forward 'pass the signal on' \
         $argv[1]forward: 'pass another signal on' \
         $argv[1]stop 'stop the child and end as it ends' \
@@ -83,6 +86,22 @@ function __hupwrap_on
     end
 end
 
+# NAME= may stand in front.
+function __hupwrap_listen
+    set -l name (__hupwrap_typed | string match -r '^[^=:]*='); or set name ''
+    printf '%s\n' $name{tcp,udp,unix}:
+end
+
+function __hupwrap_ready
+    printf '%s\t%s\n' \
+        exec 'the program was executed' \
+        notify 'it sends READY=1 to NOTIFY_SOCKET' \
+        fd: 'it writes a newline to this descriptor' \
+        delay: 'it has run for this long' \
+        tcp: 'a connection is accepted there' \
+        cmd: 'this command ends with 0'
+end
+
 # FROM=; TO is a number.
 function __hupwrap_map_status
     string match -q '*=*' -- (__hupwrap_typed); or __hupwrap_signals '' =
@@ -91,6 +110,16 @@ end
 complete -c hupwrap -f -a '(__hupwrap_command)'
 complete -c hupwrap -n __hupwrap_options -l on -x -a '(__hupwrap_on)' -d 'What a signal means to hupwrap'
 complete -c hupwrap -n __hupwrap_options -l on-hup -x -a '(__hupwrap_actions "")' -d 'What HUP means to hupwrap'
+complete -c hupwrap -n __hupwrap_options -l check -x -d 'What must end with 0 before a signal is acted upon'
+complete -c hupwrap -n __hupwrap_options -l check-timeout -x -a 'never 5s 10s 30s 1m' -d 'How long the check may take'
+complete -c hupwrap -n __hupwrap_options -l listen -x -a '(__hupwrap_listen)' -d 'A socket that outlives the child'
+complete -c hupwrap -n __hupwrap_options -l ready -x -a '(__hupwrap_ready)' -d 'When the child is ready'
+complete -c hupwrap -n __hupwrap_options -l ready-timeout -x -a 'never 5s 10s 30s 1m' \
+    -d 'How long it may take to be ready'
+complete -c hupwrap -n __hupwrap_options -l overlap -x -a '5s 10s 30s 1m' -d 'How long both run in a replace'
+complete -c hupwrap -n __hupwrap_options -l env-file -r -F -d 'More of the environment of the child'
+complete -c hupwrap -n __hupwrap_options -l workdir -x -a '(__fish_complete_directories (__hupwrap_typed))' \
+    -d 'The working directory of the child'
 complete -c hupwrap -n __hupwrap_options -l stop-signal -x -a '(__hupwrap_signals "" "")' \
     -d 'The signal that asks the child to end'
 complete -c hupwrap -n __hupwrap_options -l stop-timeout -x -a 'never 5s 10s 30s 1m' -d 'KILL after this time'

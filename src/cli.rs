@@ -21,51 +21,83 @@ use clap::{CommandFactory, FromArgMatches, Parser};
 )]
 pub struct Args {
     /// What SIGNAL means: one of the actions below; repeatable
-    #[arg(long, value_name = "SIGNAL=ACTION")]
+    #[arg(long, value_name = "SIGNAL=ACTION", help_heading = SIGNALS)]
     pub on: Vec<String>,
 
     /// The same as --on HUP=ACTION [default: restart]
-    #[arg(long, value_name = "ACTION")]
+    #[arg(long, value_name = "ACTION", help_heading = SIGNALS)]
     pub on_hup: Vec<String>,
 
     /// How many of `on` came before the last of `on_hup`.
     #[arg(skip)]
     pub on_before_on_hup: usize,
 
-    /// The signal that asks the child to end; CONT follows it [default: TERM]
-    #[arg(long, value_name = "SIG")]
-    pub stop_signal: Option<String>,
+    /// Run CMD first; unless it ends with 0 nothing is touched
+    #[arg(long, value_name = "CMD", help_heading = SIGNALS)]
+    pub check: Option<String>,
 
-    /// KILL after T, 0 is at once [default: 10s for a restart, never for a stop]
-    #[arg(long, value_name = "T")]
-    pub stop_timeout: Option<String>,
+    /// How long that may take [default: 30s]
+    #[arg(long, value_name = "T", help_heading = SIGNALS)]
+    pub check_timeout: Option<String>,
 
-    /// Who is stopped: mixed (the child, then its rest), process or group [default: mixed]
-    #[arg(long, value_name = "MODE")]
-    pub kill_mode: Option<String>,
+    /// Give it a socket that outlives it, from descriptor 3 up; repeatable
+    #[arg(long, value_name = "[NAME=]ADDRESS", help_heading = CHILD)]
+    pub listen: Vec<String>,
 
-    /// The child's process group: own or shared [default: shared in a terminal's foreground]
-    #[arg(long, value_name = "WHICH")]
+    /// When it is ready [default: exec; in a replace delay:1s]
+    #[arg(long, value_name = "HOW", help_heading = CHILD)]
+    pub ready: Option<String>,
+
+    /// How long it may take to be ready [default: 60s]
+    #[arg(long, value_name = "T", help_heading = CHILD)]
+    pub ready_timeout: Option<String>,
+
+    /// In a replace, how long both run after it is ready [default: 0]
+    #[arg(long, value_name = "T", help_heading = CHILD)]
+    pub overlap: Option<String>,
+
+    /// More of its environment, read afresh at every start; repeatable
+    #[arg(long, value_name = "FILE", help_heading = CHILD)]
+    pub env_file: Vec<OsString>,
+
+    /// Its working directory, looked up afresh at every start
+    #[arg(long, value_name = "DIR", help_heading = CHILD)]
+    pub workdir: Option<OsString>,
+
+    /// Its process group: own or shared [default: shared in a terminal's foreground]
+    #[arg(long, value_name = "WHICH", help_heading = CHILD)]
     pub group: Option<String>,
 
-    /// Let the child live on when hupwrap itself is killed [default: it gets TERM]
-    #[arg(long)]
+    /// The signal that asks it to end; CONT follows it [default: TERM]
+    #[arg(long, value_name = "SIG", help_heading = END)]
+    pub stop_signal: Option<String>,
+
+    /// KILL after T, 0 is at once [default: 10s for a new child, never for a stop]
+    #[arg(long, value_name = "T", help_heading = END)]
+    pub stop_timeout: Option<String>,
+
+    /// Who is stopped: mixed (it, then its rest), process or group [default: mixed]
+    #[arg(long, value_name = "MODE", help_heading = END)]
+    pub kill_mode: Option<String>,
+
+    /// Let it live on when hupwrap itself is killed [default: it gets TERM]
+    #[arg(long, help_heading = END)]
     pub no_tether: bool,
 
     /// Send hupwrap SIG when its own parent ends
-    #[arg(long, value_name = "SIG")]
+    #[arg(long, value_name = "SIG", help_heading = END)]
     pub parent_death: Option<String>,
 
     /// End with TO where the child ended with FROM, as in 143=0 or TERM=0; repeatable
-    #[arg(long, value_name = "FROM=TO")]
+    #[arg(long, value_name = "FROM=TO", help_heading = END)]
     pub map_status: Vec<String>,
 
     /// Print this help
-    #[arg(short, long)]
+    #[arg(short, long, help_heading = HELP)]
     pub help: bool,
 
     /// Print the version
-    #[arg(short = 'V', long)]
+    #[arg(short = 'V', long, help_heading = HELP)]
     pub version: bool,
 
     /// The program to supervise, and its arguments
@@ -73,20 +105,33 @@ pub struct Args {
     pub command: Vec<OsString>,
 }
 
+const SIGNALS: &str = "What a signal does";
+const CHILD: &str = "The child";
+const END: &str = "Its end";
+const HELP: &str = "Help";
+
 const AFTER_HELP: &str = "\
-Actions:
-  restart      stop the child, start it again
-  reexec       the same, by the hupwrap file that is there now, under the same pid
-  upgrade      the hupwrap file that is there now takes over, the child lives on
-  forward      pass the signal on (forward:SIG passes SIG on instead)
-  stop         stop the child and end as it ends (stop:SIG stops it by SIG)
-  ignore       nothing
+ACTION:
+  restart          stop the child, start it again
+  reexec           the same, by the hupwrap file that is there now, under the same pid
+  replace          start a new child; when it is ready, stop the old one
+  upgrade          the hupwrap file that is there now takes over, the child lives on
+  upgrade+replace  both: the new hupwrap replaces the child
+  forward          pass the signal on (forward:SIG passes SIG on instead)
+  stop             stop the child and end as it ends (stop:SIG stops it by SIG)
+  ignore           nothing
 HUP means restart; TERM, INT and QUIT mean stop; the others are forwarded.
 
-Exit status: the child's, or 128+N where signal N ended it; 125 hupwrap failed, 126 COMMAND cannot be
-executed, 127 COMMAND not found. T is 10s, 1m30s, 250ms, 1.5 (seconds) or never.
+ADDRESS: tcp:HOST:PORT, udp:HOST:PORT or unix:PATH[,mode=0660]
+HOW: exec, notify (READY=1), fd:N (a newline), delay:T, tcp:HOST:PORT or cmd:CMD
+T: 10s, 1m30s, 250ms, 1.5 (seconds), and never for a timeout
 
-Example: hupwrap --on-hup reexec -- php app.php";
+Exit status: the child's, or 128+N where signal N ended it; 124 it was not ready in time,
+125 hupwrap failed, 126 COMMAND cannot be executed, 127 COMMAND not found.
+
+Examples:
+  hupwrap --on-hup reexec -- php app.php
+  hupwrap --on-hup replace --listen tcp:*:8080 --ready notify -- ./server";
 
 /// What a command line asks for.
 #[derive(Debug, PartialEq)]

@@ -6,16 +6,22 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::cli::Args;
+use crate::listen::{self, Endpoint, FIRST_FD, Listen};
 use crate::signal::Signal;
 use crate::status::Outcome;
+use crate::words;
 
 /// What a signal sent to hupwrap means.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Meaning {
     /// The child is stopped, then started again.
     Restart,
+    /// A new child is started; when it is ready, the old one is stopped.
+    Replace,
     /// hupwrap re-executes itself; the new one stops the child and starts it again.
     Reexec,
+    /// hupwrap re-executes itself; the new one replaces the child.
+    UpgradeReplace,
     /// hupwrap re-executes itself; the child lives on.
     Upgrade,
     /// The child gets the signal, or another in its place.
@@ -29,7 +35,8 @@ pub enum Meaning {
 }
 
 /// The actions as `--on` takes them. The completions and the man page name the same.
-pub const ACTIONS: [&str; 6] = ["restart", "reexec", "upgrade", "forward", "stop", "ignore"];
+pub const ACTIONS: [&str; 8] =
+    ["restart", "reexec", "replace", "upgrade", "upgrade+replace", "forward", "stop", "ignore"];
 
 impl FromStr for Meaning {
     type Err = String;
@@ -45,6 +52,8 @@ impl FromStr for Meaning {
             ("restart", None) => Ok(Self::Restart),
             // The short name stands for the long one.
             ("reexec" | "upgrade+restart", None) => Ok(Self::Reexec),
+            ("replace", None) => Ok(Self::Replace),
+            ("upgrade+replace", None) => Ok(Self::UpgradeReplace),
             ("upgrade", None) => Ok(Self::Upgrade),
             ("forward", with) => Ok(Self::Forward(with)),
             ("stop", with) => Ok(Self::Stop(with)),
@@ -128,6 +137,23 @@ pub enum Group {
     Shared,
 }
 
+/// When a child is ready.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Ready {
+    /// When it executes.
+    Exec,
+    /// When it sends `READY=1` to its NOTIFY_SOCKET (sd_notify(3)).
+    Notify,
+    /// When it writes a newline to this descriptor (s6's notification-fd).
+    Fd(i32),
+    /// When it has lived for this long.
+    Delay(Duration),
+    /// When a connection is accepted there.
+    Tcp(Endpoint),
+    /// When this command, as words, ends with 0.
+    Cmd(Vec<OsString>),
+}
+
 /// What `--map-status` says: from how a child ended to a status.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct StatusMap(Vec<(Outcome, u8)>);
@@ -159,6 +185,24 @@ pub struct Config {
     pub parent_death: Option<Signal>,
     /// How statuses change on the way out.
     pub map_status: StatusMap,
+    /// The command that must end with 0 before a request is acted upon, as words; empty where there is none.
+    pub check: Vec<OsString>,
+    /// How long it may take.
+    pub check_timeout: Limit,
+    /// The sockets the child is given.
+    pub listen: Vec<Listen>,
+    /// When a child is ready.
+    pub ready: Ready,
+    /// When one is that was started beside another.
+    pub ready_beside: Ready,
+    /// How long it may take to be.
+    pub ready_timeout: Limit,
+    /// How long both run after the new one is ready.
+    pub overlap: Duration,
+    /// Files with more of the environment, read at every start.
+    pub env_files: Vec<OsString>,
+    /// The child's working directory, where it is not hupwrap's.
+    pub workdir: Option<OsString>,
     /// The program and its arguments; never empty.
     pub command: Vec<OsString>,
 }
@@ -193,7 +237,31 @@ impl Config {
         let optional = |option, said: &Option<String>| {
             said.as_deref().map(|said| each(option, said, str::parse::<Signal>)).transpose()
         };
+        let listen = args
+            .listen
+            .iter()
+            .map(|said| each("--listen", said, str::parse::<Listen>))
+            .collect::<Result<Vec<_>, _>>()?;
+        let ready = args.ready.as_deref().map(|said| each("--ready", said, |said| readiness(said))).transpose()?;
+        listen::check_distinct(&listen)?;
+        let limit_of = |option, said: &Option<String>, default| {
+            said.as_deref().map_or(Ok(Limit::After(default)), |said| each(option, said, limit))
+        };
         Ok(Self {
+            check: args
+                .check
+                .as_deref()
+                .map(|said| each("--check", said, words::split))
+                .transpose()?
+                .unwrap_or_default(),
+            check_timeout: limit_of("--check-timeout", &args.check_timeout, CHECK_TIMEOUT)?,
+            ready_timeout: limit_of("--ready-timeout", &args.ready_timeout, READY_TIMEOUT)?,
+            overlap: args.overlap.as_deref().map_or(Ok(Duration::ZERO), |said| each("--overlap", said, duration))?,
+            ready_beside: ready.clone().unwrap_or(Ready::Delay(READY_DELAY)),
+            ready: ready.unwrap_or(Ready::Exec),
+            listen,
+            env_files: args.env_file,
+            workdir: args.workdir,
             on,
             stop_signal: optional("--stop-signal", &args.stop_signal)?.unwrap_or(Signal::TERM),
             stop_timeout: args.stop_timeout.as_deref().map(|said| each("--stop-timeout", said, limit)).transpose()?,
@@ -219,6 +287,13 @@ impl Config {
     }
 }
 
+impl Config {
+    /// Whether a signal can have a new child started beside the old one.
+    pub fn replaces(&self) -> bool {
+        self.on.0.iter().any(|meaning| matches!(meaning, Meaning::Replace | Meaning::UpgradeReplace))
+    }
+}
+
 /// `--on-hup` is `--on HUP=`, at its place among the others.
 fn on_hup(on: &mut Meanings, args: &Args) -> Result<(), String> {
     if let Some(said) = args.on_hup.last() {
@@ -230,6 +305,33 @@ fn on_hup(on: &mut Meanings, args: &Args) -> Result<(), String> {
 /// Parses one option's value; the error names both.
 fn each<T, E: fmt::Display>(option: &str, said: &str, parse: impl FnOnce(&str) -> Result<T, E>) -> Result<T, String> {
     parse(said).map_err(|error| format!("{option} '{said}': {error}"))
+}
+
+/// How long a check may take, where nobody said otherwise.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a child may take to be ready, where nobody said otherwise.
+const READY_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a new child must live beside the old one, where nobody said how it shows that it is ready.
+const READY_DELAY: Duration = Duration::from_secs(1);
+
+fn readiness(said: &str) -> Result<Ready, String> {
+    const WANT: &str = "want exec, notify, fd:N, delay:T, tcp:HOST:PORT or cmd:CMD";
+    let (kind, with) = said.split_once(':').map_or((said, None), |(kind, with)| (kind, Some(with)));
+    match (kind, with) {
+        ("exec", None) => Ok(Ready::Exec),
+        ("notify", None) => Ok(Ready::Notify),
+        ("fd", Some(fd)) => match fd.parse::<i32>() {
+            Ok(fd) if fd >= FIRST_FD => Ok(Ready::Fd(fd)),
+            _ => Err("want a descriptor from 3 on, such as fd:3".to_owned()),
+        },
+        ("delay", Some(time)) => duration(time).map(Ready::Delay),
+        ("tcp", Some(address)) => match address.parse::<Endpoint>()? {
+            Endpoint { port: 0, .. } => Err("nobody accepts connections on port 0; want the child's port".to_owned()),
+            endpoint => Ok(Ready::Tcp(endpoint)),
+        },
+        ("cmd", Some(command)) => words::split(command).map(Ready::Cmd),
+        _ => Err(WANT.to_owned()),
+    }
 }
 
 fn mapping(said: &str) -> Result<(Outcome, u8), &'static str> {
@@ -290,6 +392,15 @@ fn duration(said: &str) -> Result<Duration, String> {
             Err("more than ten years; want a shorter time or, where it makes sense, 'never'".to_owned())
         }
         None => Err(WANT.to_owned()),
+    }
+}
+
+/// A duration for people.
+pub struct Shown(pub Duration);
+
+impl fmt::Display for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", humantime::format_duration(self.0))
     }
 }
 
@@ -361,7 +472,7 @@ mod tests {
             ("USR1", "--on 'USR1': want SIGNAL=ACTION, such as USR1=restart"),
             (
                 "USR1=reboot",
-                "--on 'USR1=reboot': 'reboot': no such action; the actions are restart, reexec, upgrade, forward, stop, ignore",
+                "--on 'USR1=reboot': 'reboot': no such action; the actions are restart, reexec, replace, upgrade, upgrade+replace, forward, stop, ignore",
             ),
             (
                 "USR1=restart:TERM",
@@ -370,7 +481,7 @@ mod tests {
         ] {
             assert_eq!(on(&[said]).unwrap_err(), error);
         }
-        for said in ["", "=", "USR1=", "=stop", "USR3=stop", "USR1=stop:", "USR1=stop:FOO", "USR1=replace"] {
+        for said in ["", "=", "USR1=", "=stop", "USR3=stop", "USR1=stop:", "USR1=stop:FOO", "USR1=replace:"] {
             let error = on(&[said]).unwrap_err();
             assert!(error.starts_with(&format!("--on '{said}': ")), "{error}");
         }

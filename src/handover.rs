@@ -5,13 +5,15 @@ use std::fmt::Write as _;
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::listen::Facts;
 use crate::machine::{Kind, Snapshot};
+use crate::notify::InnerFacts;
 use crate::signal::SignalSet;
 
 /// The format written here. It grows when an older reader would misunderstand.
-const FORMAT: u32 = 1;
-/// The formats understood here.
-const UNDERSTOOD: &[u32] = &[FORMAT];
+const FORMAT: u32 = 2;
+/// The formats understood here. The first knew one generation only, and no sockets.
+const UNDERSTOOD: &[u32] = &[1, FORMAT];
 /// What stands in front of the formats in an introduction.
 const UNDERSTANDS: &str = " understands handover";
 
@@ -34,6 +36,10 @@ pub struct Handover {
     pub chld_ignored: bool,
     /// Children that are not hupwrap's: they were there before.
     pub strangers: Vec<i32>,
+    /// The sockets that outlive the child.
+    pub sockets: Vec<Facts>,
+    /// The child's NOTIFY_SOCKET.
+    pub notify: Option<InnerFacts>,
 }
 
 /// What a hupwrap answers to a probe: name, version, and the formats it understands.
@@ -72,7 +78,6 @@ impl Handover {
         };
         let machine = &self.machine;
         fact("writer", &self.writer);
-        fact("child_runs", &machine.child_runs);
         fact("kind", &machine.kind.name());
         fact("generation", &machine.generation);
         fact("failed_starts", &machine.failed_starts);
@@ -82,6 +87,9 @@ impl Handover {
         fact("chld_ignored", &self.chld_ignored);
         if let Some(kind) = machine.again {
             fact("again", &kind.name());
+        }
+        if let Some(generation) = machine.child {
+            fact("child_generation", &generation);
         }
         if let Some(child) = self.child {
             fact("child", &child);
@@ -99,6 +107,16 @@ impl Handover {
         }
         for stranger in &self.strangers {
             fact("stranger", stranger);
+        }
+        for socket in &self.sockets {
+            fact("socket", socket);
+        }
+        if let Some(InnerFacts { socket, directory, path }) = &self.notify {
+            fact("notify_socket", socket);
+            fact("notify_path", path);
+            if let Some(directory) = directory {
+                fact("notify_directory", directory);
+            }
         }
         text.into_bytes()
     }
@@ -118,11 +136,16 @@ impl Handover {
         fn must<T: FromStr>(name: &str, value: Option<&str>) -> Result<T, String> {
             value.and_then(|value| value.parse().ok()).ok_or_else(|| format!("it has no '{name}'"))
         }
+        let number = |name| find(name).and_then(|value| value.parse().ok());
         let time = |name| find(name).and_then(|value| value.parse().ok()).map(Duration::from_nanos);
         Ok(Self {
             writer: must("writer", find("writer"))?,
             machine: Snapshot {
-                child_runs: must("child_runs", find("child_runs"))?,
+                child: match find("child_runs") {
+                    // Format 1: every start was of the one generation.
+                    Some("true") => Some(must("generation", find("generation"))?),
+                    _ => find("child_generation").and_then(|value| value.parse().ok()),
+                },
                 retry_at: time("retry_at"),
                 kind: find("kind").and_then(Kind::named).ok_or("it has no 'kind'")?,
                 again: find("again").and_then(Kind::named),
@@ -142,6 +165,15 @@ impl Handover {
                 .filter(|(name, _)| *name == "stranger")
                 .filter_map(|(_, pid)| pid.parse().ok())
                 .collect(),
+            sockets: facts
+                .iter()
+                .filter(|(name, _)| *name == "socket")
+                .map(|(_, socket)| socket.parse())
+                .collect::<Result<_, _>>()?,
+            notify: find("notify_path")
+                .map(str::to_owned)
+                .zip(number("notify_socket"))
+                .map(|(path, socket)| InnerFacts { socket, directory: number("notify_directory"), path }),
         })
     }
 }
@@ -149,12 +181,13 @@ impl Handover {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::listen::Kind as SocketKind;
 
     fn sample() -> Handover {
         Handover {
             writer: "hupwrap 9.9.9".to_owned(),
             machine: Snapshot {
-                child_runs: true,
+                child: Some(u64::MAX),
                 retry_at: Some(Duration::from_nanos(u64::MAX)),
                 kind: Kind::Reexec,
                 again: Some(Kind::Restart),
@@ -170,6 +203,17 @@ mod tests {
             mask: SignalSet::ALL,
             chld_ignored: true,
             strangers: vec![1, 2],
+            sockets: vec![
+                Facts {
+                    fd: 7,
+                    kind: SocketKind::Udp,
+                    name: "dns".to_owned(),
+                    said: Some("[::1]:53".to_owned()),
+                    made: None,
+                },
+                Facts { fd: 8, kind: SocketKind::Other, name: "unknown".to_owned(), said: None, made: None },
+            ],
+            notify: Some(InnerFacts { socket: 9, directory: Some(10), path: "/run/x y".to_owned() }),
         }
     }
 
@@ -178,6 +222,7 @@ mod tests {
         let full = sample();
         assert_eq!(Handover::decode(&full.encode()), Ok(full.clone()));
         let machine = Snapshot {
+            child: None,
             retry_at: None,
             again: None,
             first_start: None,
@@ -185,8 +230,16 @@ mod tests {
             terminal_gone: None,
             ..full.machine.clone()
         };
-        let bare = Handover { machine, child: None, strangers: vec![], ..full };
+        let bare = Handover { machine, child: None, strangers: vec![], sockets: vec![], notify: None, ..full };
         assert_eq!(Handover::decode(&bare.encode()), Ok(bare));
+    }
+
+    #[test]
+    fn the_first_format_is_read() {
+        let text = b"1\nwriter hupwrap 0.1.0\nchild_runs true\nkind reexec\ngeneration 4\nfailed_starts 0\n\
+            shared_group false\nhad_terminal false\nmask 0\nchld_ignored false\nchild 4711\n";
+        let read = Handover::decode(text).unwrap();
+        assert_eq!((read.machine.child, read.child, read.sockets.len()), (Some(4), Some(4711), 0));
     }
 
     #[test]
@@ -202,15 +255,15 @@ mod tests {
         for len in 0..60 {
             assert!(Handover::decode(bytes.get(..len).unwrap()).is_err());
         }
-        assert_eq!(Handover::decode(b"2\nwriter x\n"), Err("its format is '2'".to_owned()));
+        assert_eq!(Handover::decode(b"3\nwriter x\n"), Err("its format is '3'".to_owned()));
         assert!(Handover::decode(b"\xff").is_err());
     }
 
     #[test]
     fn introductions() {
         assert_eq!(check_introduction(introduction().as_bytes()), Ok(()));
-        assert_eq!(check_introduction(b"hupwrap 7.0.0 understands handover 5 1 3\nmore"), Ok(()));
-        for bad in [&b""[..], b"\n", b"garbage", b"\xff\x1b[31m\0", b"hupwrap 0.1.0\n", b"x understands handover 1"] {
+        assert_eq!(check_introduction(b"hupwrap 7.0.0 understands handover 5 2 3\nmore"), Ok(()));
+        for bad in [&b""[..], b"\n", b"garbage", b"\xff\x1b[31m\0", b"hupwrap 0.1.0\n", b"x understands handover 2"] {
             assert!(check_introduction(bad).unwrap_err().starts_with("it answers "));
         }
         let error = check_introduction(b"hupwrap 0.0.1 understands handover 0 11").unwrap_err();

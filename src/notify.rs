@@ -7,6 +7,17 @@ const MOST_TAKEN: usize = 4096;
 /// The longest status hupwrap makes, in bytes. It leaves room for what is said beside it.
 const LONGEST_STATUS: usize = 2048;
 
+/// A child's NOTIFY_SOCKET as it crosses a re-exec.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct InnerFacts {
+    /// The socket's descriptor.
+    pub socket: i32,
+    /// The directory's descriptor, if there is a directory.
+    pub directory: Option<i32>,
+    /// The value for NOTIFY_SOCKET. One line.
+    pub path: String,
+}
+
 /// What a child said in one datagram.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Notice {
@@ -74,14 +85,22 @@ fn microseconds(value: &[u8]) -> Option<Duration> {
 }
 
 /// Says that the service is ready, for the first time or after [`reloading`]. An empty status clears the one before.
-pub fn ready(status: &str) -> Vec<u8> {
-    format!("READY=1\nSTATUS={}", one_line(status)).into_bytes()
+pub fn ready(status: Option<&str>) -> Vec<u8> {
+    with_status("READY=1".to_owned(), status)
 }
 
 /// Says that a reload has begun, at this time by CLOCK_MONOTONIC; `Type=notify-reload` wants both in one datagram.
 /// [`ready`] ends it, whatever came of it.
-pub fn reloading(monotonic: Duration, status: &str) -> Vec<u8> {
-    format!("RELOADING=1\nMONOTONIC_USEC={}\nSTATUS={}", monotonic.as_micros(), one_line(status)).into_bytes()
+pub fn reloading(monotonic: Duration, status: Option<&str>) -> Vec<u8> {
+    with_status(format!("RELOADING=1\nMONOTONIC_USEC={}", monotonic.as_micros()), status)
+}
+
+fn with_status(mut message: String, status: Option<&str>) -> Vec<u8> {
+    if let Some(status) = status {
+        message.push_str("\nSTATUS=");
+        message.push_str(&one_line(status));
+    }
+    message.into_bytes()
 }
 
 /// Says that the service is about to end. There is no way back from it (systemd 259).
@@ -192,10 +211,11 @@ mod tests {
 
     #[test]
     fn what_hupwrap_says() {
-        assert_eq!(ready("generation 2"), b"READY=1\nSTATUS=generation 2");
-        assert_eq!(ready(""), b"READY=1\nSTATUS=");
+        assert_eq!(ready(Some("generation 2")), b"READY=1\nSTATUS=generation 2");
+        assert_eq!(ready(Some("")), b"READY=1\nSTATUS=");
+        assert_eq!(ready(None), b"READY=1");
         let time = Duration::from_nanos(1_234_567_890);
-        assert_eq!(reloading(time, "checking"), b"RELOADING=1\nMONOTONIC_USEC=1234567\nSTATUS=checking");
+        assert_eq!(reloading(time, Some("checking")), b"RELOADING=1\nMONOTONIC_USEC=1234567\nSTATUS=checking");
         assert_eq!(stopping(), b"STOPPING=1");
         assert_eq!(watchdog(), b"WATCHDOG=1");
         assert_eq!(status("a\nREADY=1\r\0\x1b\u{85}b"), "STATUS=a READY=1    b".as_bytes());
@@ -237,7 +257,7 @@ mod tests {
 
         #[test]
         fn no_status_becomes_an_assignment(text in any::<String>()) {
-            for message in [ready(&text), reloading(Duration::MAX, &text), status(&text)] {
+            for message in [ready(Some(&text)), reloading(Duration::MAX, Some(&text)), status(&text)] {
                 prop_assert!(message.len() <= MOST_TAKEN && !message.contains(&0));
                 let notice = read(&message);
                 prop_assert_eq!(notice.extend, None);

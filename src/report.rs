@@ -3,37 +3,62 @@
 
 use std::fmt::Write as _;
 use std::os::fd::AsFd;
-use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use crate::machine::action::Line;
+use crate::config::Shown;
+use crate::machine::action::{Failure, Line, Verdict};
+use crate::machine::event::Generation;
+use crate::status::Outcome;
 
-/// Writes the lines of one supervisor.
+/// Words the lines of one supervisor.
 pub struct Report {
     command: String,
+    /// Whether the child is given sockets.
+    listens: bool,
 }
 
 impl Report {
     /// Of a supervisor of this command, which is named without its directories.
-    pub fn new(command: &str) -> Self {
-        Self { command: command.rsplit('/').next().unwrap_or(command).to_owned() }
+    pub fn new(command: &str, listens: bool) -> Self {
+        Self { command: command.rsplit('/').next().unwrap_or(command).to_owned(), listens }
     }
 
-    /// Says what the machine has to say. `child` is the pid of the child it speaks of, 0 where there is none.
-    pub fn say(&self, line: &Line, child: i32) {
+    /// What the machine has to say, for people; nothing where it is not remarkable. `pid` knows the pid of a
+    /// generation's child, 0 where there is none any more.
+    pub fn text(&self, line: &Line, pid: impl Fn(Generation) -> i32) -> Option<String> {
         let command = &self.command;
-        let text = match line {
-            Line::Restarting => format!("restarting {command}[{child}]"),
+        let child = |generation: &Generation| format!("{command}[{}]", pid(*generation));
+        Some(match line {
+            Line::Began(_) | Line::Ready(_) | Line::Settled(_, Verdict::Done) | Line::Stopping(_) => return None,
+            Line::Restarting(generation) => format!("restarting {}", child(generation)),
+            Line::Replacing(generation) => {
+                format!("replacing {}, which serves until a new one is ready", child(generation))
+            }
+            Line::Replaced { old, new } => format!("{} is ready; stopping {}", child(new), child(old)),
             Line::StartingAgain(outcome) => {
                 format!("{command} ended by itself ({outcome}) before it was stopped; starting it again")
             }
-            Line::Refused { what, reason } => format!("{what} refused, nothing was touched: {reason}"),
+            Line::SuccessorRemains(outcome) => {
+                format!("{command} ended by itself ({outcome}) before it was replaced; waiting for the new one")
+            }
+            Line::Settled(kind, Verdict::Refused(reason)) => {
+                format!("{} refused, nothing was touched: {reason}", kind.name())
+            }
+            Line::Settled(kind, Verdict::Failed(failure)) => {
+                let serves = if kind.replaces() { ", the old one serves on" } else { "" };
+                format!("{} failed{serves}: {}", kind.name(), self.failure(failure))
+            }
+            Line::NotReady(generation, after) => {
+                format!("{} was not ready within {}; stopping it", child(generation), Shown(*after))
+            }
             Line::Reexecuted { before } => {
                 format!("{} took over from {before} as pid {}", crate::NAME_AND_VERSION, std::process::id())
             }
-            Line::Killing(after) => format!("{command}[{child}] did not end within {}; sending KILL", Shown(*after)),
+            Line::Killing(generation, after) => {
+                format!("{} did not end within {}; sending KILL", child(generation), Shown(*after))
+            }
             Line::KillingRest(after) => {
                 format!("what {command} left behind did not end within {}; sending KILL", Shown(*after))
             }
@@ -44,8 +69,25 @@ impl Report {
             Line::StartingLater(error, delay) => format!("{}; trying again in {}", error.reason, Shown(*delay)),
             Line::NotForwarded(signal) => format!("{signal} not passed on: no child runs"),
             Line::HangUpIgnored => "the terminal is gone; its HUP is ignored, as nohup asked".to_owned(),
-        };
-        complain(&text);
+        })
+    }
+
+    fn failure(&self, failure: &Failure) -> String {
+        match failure {
+            Failure::CannotStart(reason) => reason.clone(),
+            Failure::NotReady(after) => format!("the new {} was not ready within {}", self.command, Shown(*after)),
+            Failure::EndedInOverlap(outcome) => {
+                format!("the new {} ended ({outcome}) soon after it was ready", self.command)
+            }
+            Failure::Ended(outcome) => {
+                let hint = match outcome {
+                    Outcome::Exited(0) => "; does it go into the background? it must stay in the foreground",
+                    _ if !self.listens => "; did it want the port that the old one has? see --listen",
+                    _ => "",
+                };
+                format!("the new {} ended ({outcome}) before it was ready{hint}", self.command)
+            }
+        }
     }
 
     /// Says that a signal could not be sent.
@@ -56,14 +98,6 @@ impl Report {
     /// Says that something is wrong with hupwrap itself.
     pub fn internal(&self, what: &str) {
         complain(&format!("internal error: {what}; please report it"));
-    }
-}
-
-struct Shown(Duration);
-
-impl std::fmt::Display for Shown {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}", humantime::format_duration(self.0))
     }
 }
 

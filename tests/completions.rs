@@ -25,9 +25,17 @@ const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/completions");
 const LIMIT: Duration = Duration::from_secs(120);
 
 /// The long flags, and whether a value follows.
-const FLAGS: [(&str, bool); 11] = [
+const FLAGS: [(&str, bool); 19] = [
     ("--on", true),
     ("--on-hup", true),
+    ("--check", true),
+    ("--check-timeout", true),
+    ("--listen", true),
+    ("--ready", true),
+    ("--ready-timeout", true),
+    ("--overlap", true),
+    ("--env-file", true),
+    ("--workdir", true),
     ("--stop-signal", true),
     ("--stop-timeout", true),
     ("--kill-mode", true),
@@ -56,8 +64,9 @@ fn just(offers: &str) -> Want {
 /// given, and the last but one.
 fn cases() -> Vec<(String, Want)> {
     let flags = FLAGS.map(|(flag, _)| flag).join(" ");
-    let actions = "restart reexec upgrade forward forward: stop stop: ignore";
+    let actions = "restart reexec replace upgrade upgrade+replace forward forward: stop stop: ignore";
     let samples = "never 5s 10s 30s 1m";
+    let kinds = "exec notify fd: delay: tcp: cmd:";
     let toy = "su.2.toyexample";
     let mut cases = vec![
         // The flags before the command.
@@ -74,14 +83,29 @@ fn cases() -> Vec<(String, Want)> {
         ("hupwrap --group=s", just("shared")),
         ("hupwrap --stop-timeout ", just(samples)),
         ("hupwrap --stop-timeout=", just(samples)),
+        ("hupwrap --check-timeout ", just(samples)),
+        ("hupwrap --ready-timeout=", just(samples)),
+        ("hupwrap --overlap 1", just("10s 1m")),
+        ("hupwrap --check toyex", just("")),
+        ("hupwrap --ready ", just(kinds)),
+        ("hupwrap --ready=", just(kinds)),
+        ("hupwrap --ready=d", just("delay:")),
+        ("hupwrap --listen ", just("tcp: udp: unix:")),
+        ("hupwrap --listen=u", just("udp: unix:")),
+        ("hupwrap --listen web=", just("tcp: udp: unix:")),
+        ("hupwrap --listen=web=t", just("tcp:")),
+        ("hupwrap --env-file toy", just("toydirectory toyexample")),
+        ("hupwrap --env-file=toyex", just("toyexample")),
+        ("hupwrap --workdir toy", just("toydirectory")),
+        ("hupwrap --workdir=toy", just("toydirectory")),
         // Actions.
         ("hupwrap --on-hup ", just(actions)),
         ("hupwrap --on-hup=", just(actions)),
-        ("hupwrap --on-hup up", just("upgrade")),
+        ("hupwrap --on-hup up", just("upgrade upgrade+replace")),
         ("hupwrap --on USR1=", just(actions)),
         ("hupwrap --on=USR1=", just(actions)),
-        ("hupwrap --on USR1=re", just("restart reexec")),
-        ("hupwrap --on=USR1=re", just("restart reexec")),
+        ("hupwrap --on USR1=re", just("restart reexec replace")),
+        ("hupwrap --on=USR1=re", just("restart reexec replace")),
         ("hupwrap --on USR1=stop --on=USR2=ig", just("ignore")),
         // Signals.
         ("hupwrap --on US", just("USR1= USR2=")),
@@ -163,7 +187,7 @@ fn check(cases: &[(String, Want)], offered: &[BTreeSet<String>]) {
     assert!(wrong.is_empty(), "\n{wrong}");
 }
 
-/// A directory with a program `toyexample` in it, which is also the home of the shell; it goes with its value.
+/// A directory with a program `toyexample` and a directory `toydirectory` in it, which is also the home of the shell; it goes with its value.
 struct Room(PathBuf);
 
 impl Room {
@@ -171,7 +195,7 @@ impl Room {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let room = Self(std::env::temp_dir().join(format!("hupwrap-completions-{}-{count}", std::process::id())));
-        fs::create_dir(&room.0).unwrap();
+        fs::create_dir_all(room.0.join("toydirectory")).unwrap();
         let toy = room.write("toyexample", "#!/bin/sh\n");
         fs::set_permissions(toy, fs::Permissions::from_mode(0o755)).unwrap();
         room
@@ -262,7 +286,8 @@ fn records(text: &str) -> Vec<BTreeSet<String>> {
 }
 
 fn offers(text: &str) -> BTreeSet<String> {
-    text.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect()
+    // Some put the slash behind a directory, some leave that to the line editor.
+    text.lines().filter(|line| !line.is_empty()).map(|line| line.strip_suffix('/').unwrap_or(line).to_owned()).collect()
 }
 
 /// Cuts off what was typed, up to the last `=` or `:` or a `./`, where the shell repeats it.
@@ -364,7 +389,7 @@ fn in_bash_without_bash_completion() {
         "hupwrap --on US",
     ];
     let wanted = [
-        "restart\nreexec",
+        "restart\nreexec\nreplace",
         "compopt -o filenames\ntoyexample",
         "compopt -o bashdefault -o default",
         "compopt -o bashdefault -o default",

@@ -151,17 +151,23 @@ fn the_signal_table_is_that_of_the_code() {
 
 #[test]
 fn the_phases_and_steps_are_those_of_the_code() {
-    let machine = file("src/machine/mod.rs");
-    let variants = |name: &str| {
-        let (_, rest) = machine.split_once(&format!("\nenum {name} {{\n")).expect("such an enum");
+    let variants = |room: &str, name: &str| {
+        let machine = file(room);
+        let (_, rest) = machine.split_once(&format!("enum {name} {{\n")).expect("such an enum");
         let body = rest.split_once("\n}\n").expect("its end").0;
         let lines = body.lines().map(str::trim).filter(|line| line.starts_with(|c: char| c.is_ascii_uppercase()));
-        set(lines.filter_map(|line| line.split([',', ' ']).next()))
+        set(lines.filter_map(|line| line.split([',', ' ', '(']).next()))
     };
     let signals = file("docs/signals.md");
-    for (behind, name) in [("## The child's life", "Phase"), ("## Requests", "Step")] {
+    for (behind, room, name) in [
+        ("## The child's life", "src/machine/life.rs", "Phase"),
+        ("## Readiness", "src/machine/life.rs", "Trial"),
+        ("## Requests", "src/machine/request.rs", "Step"),
+        ("### How a request ends", "src/machine/action.rs", "Verdict"),
+        ("### Then", "src/machine/mod.rs", "Then"),
+    ] {
         let rows = table(&signals, behind);
-        assert_eq!(set(rows.iter().flat_map(|row| quoted(&row[0]))), variants(name), "{name}");
+        assert_eq!(set(rows.iter().flat_map(|row| quoted(&row[0]))), variants(room, name), "{name}");
     }
 }
 
@@ -173,7 +179,7 @@ fn links_lead_somewhere() {
         let kept = title.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
         Some(kept.map(|c| if c == ' ' { '-' } else { c }).collect())
     };
-    for name in ["README.md", "docs/signals.md", "docs/comparison.md", "CHANGELOG.md"] {
+    for name in ["README.md", "docs/signals.md", "docs/comparison.md", "docs/zero-downtime.md", "CHANGELOG.md"] {
         let text = file(name);
         for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
             let (path, anchor) = link.split_once('#').unwrap_or((link, ""));

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use crate::machine::event::StartError;
+use crate::machine::Kind;
+use crate::machine::event::{Generation, StartError};
 use crate::signal::Signal;
 use crate::status::{Ending, Outcome};
 
-/// Whom a signal goes to.
+/// Whom of a generation a signal goes to.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum To {
     /// The child alone.
@@ -21,31 +22,40 @@ pub enum To {
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Action {
     /// Start the child of this generation. Answered by `Started`, then `Executed`; or by `StartFailed`.
-    Start {
-        /// 1, 2, …
-        generation: u64,
-    },
+    Start(Generation),
+    /// Find out whether the child is ready. Answered by `Ready` or `TriedInVain`, at any time.
+    Try(Generation),
     /// Send a signal. A receiver that is gone is not an error.
     Signal {
+        /// Whose.
+        generation: Generation,
         /// The receiver.
         to: To,
         /// The signal.
         signal: Signal,
     },
     /// Send a signal, and CONT, to those of the rest that were not asked yet in this survey.
-    AskRest(Signal),
+    AskRest(Generation, Signal),
     /// Look for what remains of the generation, now and after each death, until nothing does. Answered by `RestRemains`
     /// and, last, `RestGone`.
     Survey {
+        /// Of which.
+        generation: Generation,
         /// Whether the child's group was asked to end, the child among them: then its members are not asked again.
         group_asked: bool,
     },
-    /// Do the free checks. Answered by `Checked` or `Refused`.
-    Check,
+    /// Do the checks: those of somebody's own, and where a new child is wanted the free ones. Answered by `Checked` or
+    /// `Refused`.
+    Check {
+        /// Whether a new child is wanted.
+        new_child: bool,
+    },
     /// Prove that the hupwrap file that is there now runs. Answered by `Proven` or `Refused`.
     Probe,
-    /// End the probe; no answer.
-    AbandonProbe,
+    /// End the check or the probe that is under way; no answer.
+    Abandon,
+    /// Tell the watchdog above that hupwrap lives, while no child can.
+    Feed,
     /// Stop hupwrap itself, as its terminal asks. Answered by `Resumed`.
     Suspend {
         /// The signal to stop by.
@@ -53,33 +63,71 @@ pub enum Action {
         /// Whether to stop even where the kernel discards that signal (an orphaned process group).
         insist: bool,
     },
-    /// Tell people.
+    /// Tell people, and whoever supervises hupwrap.
     Say(Line),
     /// End. Nothing follows.
     Finish(Ending),
 }
 
-/// A remarkable event, for people.
+/// Why a new child that was tried is not there.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Failure {
+    /// It could not be started.
+    CannotStart(String),
+    /// It ended before it was ready.
+    Ended(Outcome),
+    /// It was ready, and ended before its predecessor was stopped.
+    EndedInOverlap(Outcome),
+    /// It was not ready in time.
+    NotReady(Duration),
+}
+
+/// How a request ends.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Verdict {
+    /// What was asked for is there.
+    Done,
+    /// Nothing was touched; the reason.
+    Refused(String),
+    /// The new child was tried, and is not there.
+    Failed(Failure),
+}
+
+/// An event that people, or a supervisor above, may want to know of.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Line {
+    /// A request is taken up.
+    Began(Kind),
+    /// A request is over: the one verdict that it gets.
+    Settled(Kind, Verdict),
+    /// A child is ready.
+    Ready(Generation),
     /// The child is about to be stopped and started again.
-    Restarting,
+    Restarting(Generation),
+    /// A new child is about to be started beside this one.
+    Replacing(Generation),
+    /// The new child is ready; the old one is about to be stopped.
+    Replaced {
+        /// Which is going.
+        old: Generation,
+        /// Which serves now.
+        new: Generation,
+    },
+    /// hupwrap was told to stop by this signal.
+    Stopping(Signal),
     /// The child ended by itself while it was to be started again.
     StartingAgain(Outcome),
-    /// A request was refused, nothing was touched.
-    Refused {
-        /// What was asked.
-        what: &'static str,
-        /// Why it was refused.
-        reason: String,
-    },
+    /// The child ended by itself while its successor was being started.
+    SuccessorRemains(Outcome),
+    /// The child was not ready in time, and nothing replaces it.
+    NotReady(Generation, Duration),
     /// The new hupwrap has taken over.
     Reexecuted {
         /// Name and version of the one before.
         before: String,
     },
     /// The child did not end in time, and is killed.
-    Killing(Duration),
+    Killing(Generation, Duration),
     /// What remains of a generation did not end in time, and is killed.
     KillingRest(Duration),
     /// KILL did not help within this time.

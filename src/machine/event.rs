@@ -5,6 +5,9 @@ use std::time::Duration;
 use crate::signal::Signal;
 use crate::status::Outcome;
 
+/// The number of a start, 1, 2, …: it names the child of that start, and everything that descends from it.
+pub type Generation = u64;
+
 /// Who sent a signal.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Sender {
@@ -17,7 +20,7 @@ pub enum Sender {
 /// Why a program could not be started.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct StartError {
-    /// The exit status it makes: 126 or 127.
+    /// The exit status it makes: 125, 126 or 127.
     pub code: u8,
     /// Whether another try may do, though nobody mends anything: EAGAIN, ENOMEM and the like.
     pub transient: bool,
@@ -49,18 +52,24 @@ pub enum Event {
     /// The child that was ordered exists; it has not executed the program yet.
     Started,
     /// The child executes the program.
-    Executed,
+    Executed(Generation),
     /// There is no child after all.
-    StartFailed(StartError),
-    /// The child was stopped by this signal, and can go on.
+    StartFailed(Generation, StartError),
+    /// The child has said that it is ready, or was found to be.
+    Ready(Generation),
+    /// The child was tried, and is not ready yet.
+    TriedInVain(Generation),
+    /// The child needs at least this long from now, whatever it is doing (`EXTEND_TIMEOUT_USEC`, sd_notify(3)).
+    Extended(Generation, Duration),
+    /// A child was stopped by this signal, and can go on.
     ChildStopped(Signal),
     /// The child is no more, and was reaped.
-    ChildEnded(Outcome),
-    /// Processes of the child's generation remain.
-    RestRemains,
-    /// No process of the child's generation remains.
-    RestGone,
-    /// The free checks passed: the program can be executed.
+    ChildEnded(Generation, Outcome),
+    /// Processes of the generation remain, though its child has ended.
+    RestRemains(Generation),
+    /// No process of the generation remains.
+    RestGone(Generation),
+    /// The checks passed.
     Checked,
     /// Something was found wrong before anything was touched.
     Refused(String),

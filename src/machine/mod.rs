@@ -1,11 +1,13 @@
 //! The decisions. Pure: no clock, no environment, no pid; time is an argument.
 //!
 //! The machine is told facts ([`Event`]) and answers with orders ([`Action`]). Three things are kept apart, because each
-//! has a life of its own: the *phase* of the child, the *request* somebody made by a signal, and whether hupwrap was
-//! told to *stop*. docs/signals.md has the tables in words.
+//! has a life of its own: the *generations*, of which there are two only while one replaces the other; the *request*
+//! somebody made by a signal; and whether hupwrap was told to *stop*. docs/signals.md has the tables in words.
 
 pub mod action;
 pub mod event;
+mod life;
+mod request;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
@@ -13,11 +15,14 @@ mod walk;
 
 use std::time::Duration;
 
-use crate::config::{Config, KillMode, Limit, Meaning, Meanings, StatusMap};
+use crate::config::{Config, KillMode, Limit, Meaning, Meanings, Ready, Shown, StatusMap};
 use crate::signal::{Signal, SignalSet};
-use crate::status::{Ending, Outcome};
-use action::{Action, Line, To};
-use event::{Event, Sender, StartError};
+use crate::status::{Ending, Outcome, TIMED_OUT};
+use action::{Action, Failure, Line, To, Verdict};
+use event::{Event, Generation, Sender, StartError};
+use life::{Life, Phase, Trial, after, is_due};
+pub use request::Kind;
+use request::{Request, Step};
 
 /// A point in time: what CLOCK_MONOTONIC reads. A re-exec carries it over, which `std::time::Instant` cannot be.
 pub type Time = Duration;
@@ -27,8 +32,8 @@ pub type Time = Duration;
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the new hupwrap file may take to prove that it runs.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long KILL may take before it is called useless.
-const KILL_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long after a try in vain the child is tried again.
+const TRY_DELAY: Duration = Duration::from_millis(250);
 /// A child that ends this soon after Ctrl-C ended because of it.
 const INTERRUPT_WINDOW: Duration = Duration::from_secs(5);
 /// HUPs this soon after the terminal's end are echoes of it.
@@ -39,6 +44,23 @@ const RETRY_DELAY: Duration = Duration::from_millis(100);
 const RETRY_MAX_DELAY: Duration = Duration::from_secs(60);
 /// How long the very first start is tried again.
 const FIRST_START_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Where hupwrap stands: what the configuration does not say.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub struct Place {
+    /// Whether child and hupwrap share a process group, so that the child hears what the terminal sends.
+    pub shared_group: bool,
+    /// Whether hupwrap has a controlling terminal.
+    pub has_terminal: bool,
+    /// Whether hupwrap is pid 1.
+    pub is_init: bool,
+    /// Whether hupwrap was started with HUP ignored, by nohup(1).
+    pub nohup: bool,
+    /// Whether somebody above wants to know at once when the child is ready.
+    pub is_watched: bool,
+    /// How often a watchdog above wants to be fed.
+    pub watchdog: Option<Duration>,
+}
 
 /// What never changes while hupwrap runs: configuration, and where it stands.
 #[derive(Clone, PartialEq, Debug)]
@@ -53,133 +75,93 @@ pub struct Rules {
     pub kill_mode: KillMode,
     /// How statuses change on the way out.
     pub map_status: StatusMap,
-    /// Whether child and hupwrap share a process group, so that the child hears what the terminal sends.
-    pub shared_group: bool,
+    /// When a child is ready.
+    pub ready: Trust,
+    /// When one is that was started beside another.
+    pub ready_beside: Trust,
+    /// How long it may take to be.
+    pub ready_timeout: Limit,
+    /// How long a new child is watched beside the old one after it is ready.
+    pub overlap: Duration,
+    /// How long somebody's own check may take, where there is one.
+    pub check: Option<Limit>,
+    /// Where hupwrap stands.
+    pub place: Place,
     /// Whether hupwrap stops when its child was stopped: it shares the child's terminal.
     pub follows_stops: bool,
-    /// Whether hupwrap is pid 1.
-    pub is_init: bool,
-    /// Whether hupwrap was started with HUP ignored, by nohup(1).
-    pub nohup: bool,
+}
+
+/// When a child is taken for ready, as the machine sees it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Trust {
+    /// When it executes.
+    Executed,
+    /// When it says so.
+    Told,
+    /// When it has executed for this long.
+    After(Duration),
+    /// When a try says so.
+    Tried,
+}
+
+impl From<&Ready> for Trust {
+    fn from(ready: &Ready) -> Self {
+        match ready {
+            Ready::Exec => Self::Executed,
+            Ready::Notify | Ready::Fd(_) => Self::Told,
+            Ready::Delay(time) => Self::After(*time),
+            Ready::Tcp(_) | Ready::Cmd(_) => Self::Tried,
+        }
+    }
 }
 
 impl Rules {
     /// The rules of a configuration, with what is known of hupwrap's place.
-    pub fn new(config: &Config, shared_group: bool, has_terminal: bool, is_init: bool, nohup: bool) -> Self {
+    pub fn new(config: &Config, place: Place) -> Self {
         Self {
             on: config.on.clone(),
             stop_signal: config.stop_signal,
             stop_timeout: config.stop_timeout,
             kill_mode: config.kill_mode,
             map_status: config.map_status.clone(),
-            shared_group,
-            follows_stops: shared_group && has_terminal && !is_init,
-            is_init,
-            nohup,
-        }
-    }
-}
-
-/// Where the child is.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-enum Phase {
-    /// Nothing was started yet.
-    Unborn,
-    /// The child exists, or is about to; the program is not executed yet.
-    Starting,
-    /// The child executes the program.
-    Running,
-    /// The child was asked to end, and at `deadline` gets KILL, or got it.
-    Stopping { deadline: Option<Time>, killed: bool },
-    /// The child has ended; what remains of its generation is asked to end.
-    Sweeping { deadline: Option<Time>, asked: bool, killed: bool },
-    /// No process. A start is due at `until`, or follows a request that is being proven.
-    Down { until: Option<Time> },
-    /// hupwrap ends.
-    Finished,
-}
-
-impl Phase {
-    fn has_child(self) -> bool {
-        match self {
-            Self::Starting | Self::Running | Self::Stopping { .. } => true,
-            Self::Unborn | Self::Sweeping { .. } | Self::Down { .. } | Self::Finished => false,
-        }
-    }
-}
-
-/// What a signal can ask for and somebody may wait for.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Kind {
-    /// A new child.
-    Restart,
-    /// A new hupwrap, the same child.
-    Upgrade,
-    /// Both.
-    Reexec,
-}
-
-impl Kind {
-    const ALL: [Self; 3] = [Self::Restart, Self::Upgrade, Self::Reexec];
-
-    /// The action that asks for it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Restart => "restart",
-            Self::Upgrade => "upgrade",
-            Self::Reexec => "reexec",
+            ready: Trust::from(&config.ready),
+            ready_beside: Trust::from(&config.ready_beside),
+            ready_timeout: config.ready_timeout,
+            overlap: config.overlap,
+            check: (!config.check.is_empty()).then_some(config.check_timeout),
+            place,
+            follows_stops: place.shared_group && place.has_terminal && !place.is_init,
         }
     }
 
-    /// The kind of that name.
-    pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.name() == name)
-    }
-
-    fn wants_new_child(self) -> bool {
-        self != Self::Upgrade
-    }
-
-    fn wants_new_hupwrap(self) -> bool {
-        self != Self::Restart
-    }
-
-    /// One request that does what both would.
-    fn and(self, other: Option<Self>) -> Self {
-        match other {
-            Some(other) if other != self => Self::Reexec,
-            _ => self,
+    /// The time that has run out when KILL is due.
+    fn patience(&self) -> Duration {
+        match self.stop_timeout {
+            Some(Limit::After(limit)) => limit,
+            Some(Limit::Never) | None => STOP_TIMEOUT,
         }
     }
+
+    /// How long a child may take to end that makes place for another.
+    fn stop_limit(&self) -> Limit {
+        self.stop_timeout.unwrap_or(Limit::After(STOP_TIMEOUT))
+    }
 }
 
-/// How far a request is.
+/// What follows as soon as the second generation is gone.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-enum Step {
-    /// The free checks are under way.
-    Checking,
-    /// The new hupwrap file has until then to answer.
-    Probing { deadline: Time },
-    /// It has answered; re-executed as soon as the child's phase allows.
-    Proven,
-    /// This is the new hupwrap, and has not begun to act.
-    Crossed,
-    /// Nothing can be refused any more: the child is stopped and started again.
-    Renewing,
+enum Then {
+    /// A start: there are never three.
+    Start,
+    /// hupwrap's end.
+    End(Ending),
 }
 
-/// What was asked, and is not settled.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-struct Request {
-    kind: Kind,
-    step: Step,
-}
-
-/// The part of the machine that crosses a re-exec. Its phase is one of two: a child runs, or none does.
+/// The part of the machine that crosses a re-exec. A child runs and is trusted, or none does; there is no other.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Snapshot {
-    /// Whether a child runs.
-    pub child_runs: bool,
+    /// The number of the child that runs, if one does.
+    pub child: Option<Generation>,
     /// When a failed start is tried again.
     pub retry_at: Option<Time>,
     /// What the re-exec is for.
@@ -187,7 +169,7 @@ pub struct Snapshot {
     /// What was asked meanwhile.
     pub again: Option<Kind>,
     /// The number of the last start.
-    pub generation: u64,
+    pub generation: Generation,
     /// Starts that failed in a row.
     pub failed_starts: u32,
     /// When the very first start was ordered, while none has succeeded.
@@ -204,7 +186,12 @@ pub struct Snapshot {
 #[derive(Clone, PartialEq, Debug)]
 pub struct Machine {
     rules: Rules,
-    phase: Phase,
+    /// The one that serves, or is to.
+    child: Life,
+    /// The second one: with a greater number the child's successor, which is not trusted yet or has failed; with a
+    /// smaller one its predecessor, which is on its way out.
+    other: Option<Life>,
+    then: Option<Then>,
     request: Option<Request>,
     /// A request that came during another: one, not a queue.
     again: Option<Kind>,
@@ -212,13 +199,18 @@ pub struct Machine {
     stop: Option<Signal>,
     /// How the last child ended, unless a stop came too late for it to be the answer.
     ended: Option<Outcome>,
-    /// Signals to forward that came before the first child.
+    /// Whether the child is stopped because it was not ready in time.
+    was_late: bool,
+    /// Signals to forward that came before the first child, or while a new one was not ready to hear them.
     early: SignalSet,
-    generation: u64,
+    /// The number of the last start.
+    generation: Generation,
     failed_starts: u32,
     first_start: Option<Time>,
     interrupted: Option<Time>,
     terminal_gone: Option<Time>,
+    /// When the watchdog is fed next, if no child can.
+    feed_at: Time,
 }
 
 impl Machine {
@@ -226,24 +218,33 @@ impl Machine {
     pub fn new(rules: Rules) -> Self {
         Self {
             rules,
-            phase: Phase::Unborn,
+            child: Life { generation: 0, phase: Phase::Unborn, trial: None },
+            other: None,
+            then: None,
             request: None,
             again: None,
             stop: None,
             ended: None,
+            was_late: false,
             early: SignalSet::EMPTY,
             generation: 0,
             failed_starts: 0,
             first_start: None,
             interrupted: None,
             terminal_gone: None,
+            feed_at: Time::ZERO,
         }
     }
 
     /// A machine that goes on where another left off, and waits for [`Event::Adopted`].
     pub fn adopt(rules: Rules, snapshot: Snapshot) -> Self {
+        let phase = match snapshot.child {
+            Some(_) => Phase::Running,
+            None => Phase::Down { until: snapshot.retry_at },
+        };
+        let generation = snapshot.child.unwrap_or(snapshot.generation);
         Self {
-            phase: if snapshot.child_runs { Phase::Running } else { Phase::Down { until: snapshot.retry_at } },
+            child: Life { generation, phase, trial: None },
             request: Some(Request { kind: snapshot.kind, step: Step::Crossed }),
             again: snapshot.again,
             generation: snapshot.generation,
@@ -258,17 +259,16 @@ impl Machine {
     /// What must cross a re-exec, when it is time for one: the driver then executes the new hupwrap, once everything
     /// that it knows was told. Answered by [`Event::Adopted`] in the new one, or by [`Event::Refused`].
     pub fn snapshot(&self) -> Option<Snapshot> {
-        let (child_runs, retry_at) = match self.phase {
-            Phase::Running => (true, None),
-            Phase::Down { until } => (false, until),
+        let (child, retry_at) = match self.child.phase {
+            Phase::Running if self.child.trial.is_none() => (Some(self.child.generation), None),
+            Phase::Down { until } => (None, until),
             _ => return None,
         };
         let Request { kind, .. } = self.request.filter(|request| request.step == Step::Proven)?;
         // What came until now is served by the hupwrap that is about to begin, and by its start if it makes one.
-        let again =
-            self.again.filter(|again| again.wants_new_child() && !kind.wants_new_child()).map(|_| Kind::Restart);
+        let again = self.again.and_then(Kind::without_hupwrap).filter(|_| !kind.wants_new_child());
         Some(Snapshot {
-            child_runs,
+            child,
             retry_at,
             kind,
             again,
@@ -282,40 +282,62 @@ impl Machine {
 
     /// When [`Event::Tick`] is due. Told early, late or twice it changes nothing.
     pub fn deadline(&self) -> Option<Time> {
-        let of_phase = match self.phase {
-            Phase::Stopping { deadline, .. } | Phase::Sweeping { deadline, .. } => deadline,
-            Phase::Down { until } => until,
-            Phase::Unborn | Phase::Starting | Phase::Running | Phase::Finished => None,
-        };
-        let of_request = match self.request {
-            Some(Request { step: Step::Probing { deadline }, .. }) => Some(deadline),
-            _ => None,
-        };
-        of_phase.into_iter().chain(of_request).min()
+        let of_request = self.request.and_then(|request| request.step.deadline());
+        let of_other = self.other.and_then(|other| other.deadline());
+        let hungry = self.rules.place.watchdog.filter(|_| !self.child.serves() && self.child.phase != Phase::Finished);
+        let of_watchdog = hungry.map(|_| self.feed_at);
+        self.child.deadline().into_iter().chain(of_other).chain(of_request).chain(of_watchdog).min()
     }
 
     /// Whether a start follows as soon as the last child and its generation are gone: requests that came before share it.
     pub fn is_about_to_start(&self) -> bool {
         let renews = self.request.is_some_and(|request| request.step == Step::Renewing);
-        renews && matches!(self.phase, Phase::Stopping { .. } | Phase::Sweeping { .. })
+        renews && matches!(self.child.phase, Phase::Stopping { .. } | Phase::Sweeping { .. } | Phase::Down { .. })
     }
 
     /// Whether something is to be done as soon as [`Event::Executed`] comes. Otherwise it may be told late, though before
     /// anything else that happened after it.
     pub fn awaits_execution(&self) -> bool {
-        self.phase == Phase::Starting && self.again.is_some()
+        let beside = self.other.is_some_and(|other| other.phase == Phase::Starting);
+        let awaited = self.again.is_some() || self.rules.place.is_watched || self.rules.ready != Trust::Executed;
+        beside || (self.child.phase == Phase::Starting && awaited)
+    }
+
+    /// Whether a generation is there: its child, or what remains of it.
+    pub fn knows(&self, generation: Generation) -> bool {
+        let is_there = |life: &Life| !matches!(life.phase, Phase::Unborn | Phase::Down { .. } | Phase::Finished);
+        [Some(self.child), self.other]
+            .into_iter()
+            .flatten()
+            .any(|life| life.generation == generation && is_there(&life))
+    }
+
+    /// Whether it is of interest that a generation's child is ready.
+    pub fn awaits_readiness(&self, generation: Generation) -> bool {
+        let awaited = |life: Life| matches!(life.trial, Some(Trial::Readiness { .. }));
+        [Some(self.child), self.other].into_iter().flatten().any(|life| life.generation == generation && awaited(life))
+    }
+
+    /// Whether a generation is one that was replaced, and on its way out.
+    pub fn is_outdated(&self, generation: Generation) -> bool {
+        generation < self.child.generation
+    }
+
+    /// Whether there is a child that runs and is ready.
+    pub fn serves(&self) -> bool {
+        self.child.serves()
     }
 
     /// Takes a fact, and adds the orders that follow from it.
     pub fn handle(&mut self, now: Time, event: Event, out: &mut Vec<Action>) {
-        if self.phase == Phase::Finished {
+        if self.child.phase == Phase::Finished {
             return;
         }
         match event {
             Event::Began => {
-                if self.phase == Phase::Unborn {
+                if self.child.phase == Phase::Unborn {
                     self.first_start = Some(now);
-                    self.start(out);
+                    self.start(now, out);
                 }
             }
             Event::Adopted { before } => self.adopted(now, before, out),
@@ -323,27 +345,41 @@ impl Machine {
             Event::Signal { signal, sender, .. } => self.signal(now, signal, sender, out),
             Event::TerminalGone => self.terminal_gone = self.terminal_gone.or(Some(now)),
             Event::Started => {
-                for signal in std::mem::take(&mut self.early).iter() {
-                    self.send(signal, out);
+                if self.other.is_none() {
+                    self.send_early(out);
                 }
             }
-            Event::Executed => self.executed(now, out),
-            Event::StartFailed(error) => self.start_failed(now, error, out),
+            Event::Executed(generation) => self.executed(now, generation, out),
+            Event::StartFailed(generation, error) => self.start_failed(now, generation, error, out),
+            Event::Ready(generation) => self.ready(now, generation, out),
+            Event::TriedInVain(generation) => {
+                if let Some(Life { trial: Some(Trial::Readiness { next, .. }), .. }) = self.life(generation) {
+                    *next = Some(now.saturating_add(TRY_DELAY));
+                }
+            }
+            Event::Extended(generation, by) => {
+                if let Some(life) = self.life(generation) {
+                    life.extend(now.saturating_add(by));
+                }
+            }
             Event::ChildStopped(signal) => {
-                if self.rules.follows_stops && self.phase.has_child() {
+                if self.rules.follows_stops && self.child.has_child() {
                     out.push(Action::Suspend { signal, insist: false });
                 }
             }
-            Event::ChildEnded(outcome) => self.child_ended(now, outcome, out),
-            Event::RestRemains => self.rest_remains(now, out),
-            Event::RestGone => {
-                if let Phase::Sweeping { .. } = self.phase {
-                    self.swept(out);
-                }
+            Event::ChildEnded(generation, outcome) => self.some_child_ended(now, generation, outcome, out),
+            Event::RestRemains(generation) => {
+                let Self { rules, child, other, .. } = self;
+                let life = [Some(child), other.as_mut()].into_iter().flatten();
+                life.filter(|life| life.generation == generation).for_each(|life| life.rest_remains(now, rules, out));
             }
+            Event::RestGone(generation) => match self.life(generation) {
+                Some(Life { phase: Phase::Sweeping { .. }, .. }) => self.gone(now, generation, out),
+                _ => {}
+            },
             Event::Checked => self.checked(now, out),
             Event::Refused(reason) => {
-                if self.request.is_some_and(|request| request.step != Step::Renewing) {
+                if self.request.is_some_and(|request| request.step.can_be_refused()) {
                     self.refuse(now, reason, out);
                 }
             }
@@ -357,6 +393,16 @@ impl Machine {
         }
     }
 
+    /// The generation of that number, if it is one of those that are there.
+    fn life(&mut self, generation: Generation) -> Option<&mut Life> {
+        [Some(&mut self.child), self.other.as_mut()].into_iter().flatten().find(|life| life.generation == generation)
+    }
+
+    /// The new child of a replace, while it may still take over.
+    fn successor(&self) -> Option<Life> {
+        self.other.filter(|other| other.generation > self.child.generation && other.is_up())
+    }
+
     // Signals.
 
     /// A hang-up is not a reload: where the terminal is gone, HUP means stop.
@@ -365,7 +411,7 @@ impl Machine {
         if by_kernel || hung_up {
             let gone = *self.terminal_gone.get_or_insert(now);
             let echo = now.saturating_sub(gone) < HANG_UP_WINDOW;
-            if self.rules.nohup {
+            if self.rules.place.nohup {
                 if by_kernel || echo {
                     out.push(Action::Say(Line::HangUpIgnored));
                     return;
@@ -381,14 +427,16 @@ impl Machine {
         let from_terminal = sender == Sender::Kernel
             && (signal.is_job_control() || matches!(signal, Signal::INT | Signal::QUIT | Signal::WINCH));
         // What the terminal sends goes to the whole foreground group.
-        let heard = from_terminal && self.rules.shared_group && self.phase.has_child();
+        let heard = from_terminal && self.rules.place.shared_group && self.child.has_child();
         if heard && matches!(signal, Signal::INT | Signal::QUIT) {
             self.interrupted = Some(now);
         }
         match self.rules.on.of(signal) {
             Meaning::Restart => self.ask(now, Kind::Restart, out),
+            Meaning::Replace => self.ask(now, Kind::Replace, out),
             Meaning::Upgrade => self.ask(now, Kind::Upgrade, out),
             Meaning::Reexec => self.ask(now, Kind::Reexec, out),
+            Meaning::UpgradeReplace => self.ask(now, Kind::UpgradeReplace, out),
             // A child that lives through Ctrl-C, a shell or a REPL, lives on.
             Meaning::Stop(None) | Meaning::Forward(None) if heard => {}
             Meaning::Stop(by) => {
@@ -397,13 +445,13 @@ impl Machine {
             }
             // Ctrl-C with no child to hear it.
             Meaning::Forward(_)
-                if from_terminal && matches!(signal, Signal::INT | Signal::QUIT) && !self.phase.has_child() =>
+                if from_terminal && matches!(signal, Signal::INT | Signal::QUIT) && !self.child.has_child() =>
             {
                 self.told_to_stop(now, signal, signal, out);
             }
             Meaning::Forward(by) => {
                 self.forward(by.unwrap_or(signal), out);
-                if signal.is_job_control() && !self.rules.is_init && !heard {
+                if signal.is_job_control() && !self.rules.place.is_init && !heard {
                     out.push(Action::Suspend { signal, insist: true });
                 }
             }
@@ -412,22 +460,28 @@ impl Machine {
     }
 
     fn forward(&mut self, signal: Signal, out: &mut Vec<Action>) {
-        match self.phase {
+        // These tell of a state that the next child finds anyhow.
+        let passes = signal.is_job_control() || matches!(signal, Signal::CONT | Signal::WINCH);
+        match self.child.phase {
             Phase::Unborn => self.early.insert(signal),
-            _ if self.phase.has_child() => self.send(signal, out),
-            // These tell of a state that the next child finds anyhow.
-            _ if signal.is_job_control() || matches!(signal, Signal::CONT | Signal::WINCH) => {}
+            _ if self.child.has_child() => {
+                self.child.send(&self.rules, signal, out);
+                match self.successor() {
+                    Some(successor) if passes => successor.send(&self.rules, signal, out),
+                    // It may not be ready to hear it, and die of it.
+                    Some(_) => self.early.insert(signal),
+                    None => {}
+                }
+            }
+            _ if passes => {}
             _ => out.push(Action::Say(Line::NotForwarded(signal))),
         }
     }
 
-    /// A signal for the child, and in `group` mode for its group.
-    fn send(&self, signal: Signal, out: &mut Vec<Action>) {
-        let to = match self.rules.kill_mode {
-            KillMode::Mixed | KillMode::Process => To::Child,
-            KillMode::Group => To::Group,
-        };
-        out.push(Action::Signal { to, signal });
+    fn send_early(&mut self, out: &mut Vec<Action>) {
+        for signal in std::mem::take(&mut self.early).iter() {
+            self.child.send(&self.rules, signal, out);
+        }
     }
 
     // Stopping.
@@ -435,106 +489,115 @@ impl Machine {
     /// A stop beats everything: requests are forgotten, whichever came first.
     fn told_to_stop(&mut self, now: Time, told: Signal, by: Signal, out: &mut Vec<Action>) {
         let first = self.stop.is_none();
+        if first {
+            out.push(Action::Say(Line::Stopping(told)));
+        }
         self.stop = self.stop.or(Some(told));
         let restarts = self.request.is_some();
         self.drop_request(out);
         self.again = None;
-        match self.phase {
-            Phase::Starting | Phase::Running => {
-                let limit = self.rules.stop_timeout.unwrap_or(Limit::Never);
-                self.stop_child(now, by, limit, out);
-            }
-            // A restart was under way, or this is a second TERM. A deadline that runs goes on running.
-            Phase::Stopping { .. } => {
-                self.send(by, out);
-                out.push(self.cont());
-            }
-            Phase::Sweeping { .. } => {
-                // The last child's end was a step of a restart, and is not hupwrap's.
-                if first && restarts {
-                    self.ended = None;
+        self.was_late = false;
+        if let Some(other) = &mut self.other {
+            other.stop_for_good(now, &self.rules, by, out);
+        }
+        // The last child's end was a step of a restart, and is not hupwrap's.
+        if first && restarts && matches!(self.child.phase, Phase::Sweeping { .. }) {
+            self.ended = None;
+        }
+        match self.child.phase {
+            Phase::Unborn => self.finish(Ending::Told(told), out),
+            Phase::Down { .. } => {
+                if !matches!(self.then, Some(Then::End(_))) {
+                    self.finish(Ending::Told(told), out);
                 }
-                out.push(Action::Signal { to: To::Rest, signal: by });
             }
-            Phase::Unborn | Phase::Down { .. } => self.finish(Ending::Told(told), out),
-            Phase::Finished => {}
+            _ => self.child.stop_for_good(now, &self.rules, by, out),
         }
-    }
-
-    fn stop_child(&mut self, now: Time, by: Signal, limit: Limit, out: &mut Vec<Action>) {
-        if limit == Limit::After(Duration::ZERO) {
-            self.kill_child(now, out);
-            return;
-        }
-        self.send(by, out);
-        out.push(self.cont());
-        self.phase = Phase::Stopping { deadline: after(now, limit), killed: false };
-    }
-
-    /// A stopped child can only react when it continues.
-    fn cont(&self) -> Action {
-        let to = if self.rules.kill_mode == KillMode::Group { To::Group } else { To::Child };
-        Action::Signal { to, signal: Signal::CONT }
-    }
-
-    fn kill_child(&mut self, now: Time, out: &mut Vec<Action>) {
-        self.send(Signal::KILL, out);
-        self.phase = Phase::Stopping { deadline: Some(now.saturating_add(KILL_TIMEOUT)), killed: true };
-    }
-
-    fn sweep(&mut self, deadline: Option<Time>, out: &mut Vec<Action>) {
-        let group_asked = self.rules.kill_mode == KillMode::Group && matches!(self.phase, Phase::Stopping { .. });
-        self.phase = Phase::Sweeping { deadline, asked: false, killed: false };
-        out.push(Action::Survey { group_asked });
-    }
-
-    fn rest_remains(&mut self, now: Time, out: &mut Vec<Action>) {
-        let Phase::Sweeping { deadline, asked, killed } = self.phase else { return };
-        if killed {
-            out.push(Action::Signal { to: To::Rest, signal: Signal::KILL });
-            return;
-        }
-        let limit = self.rules.stop_timeout.unwrap_or(Limit::After(STOP_TIMEOUT));
-        if limit == Limit::After(Duration::ZERO) {
-            self.kill_rest(now, out);
-            return;
-        }
-        out.push(Action::AskRest(self.rules.stop_signal));
-        if !asked {
-            // Where the child's own end had no deadline, its rest has one from now.
-            let deadline = deadline.or_else(|| after(now, Limit::After(self.limit())));
-            self.phase = Phase::Sweeping { deadline, asked: true, killed };
-        }
-    }
-
-    fn kill_rest(&mut self, now: Time, out: &mut Vec<Action>) {
-        self.phase = Phase::Sweeping { deadline: Some(now.saturating_add(KILL_TIMEOUT)), asked: true, killed: true };
-        out.push(Action::Signal { to: To::Rest, signal: Signal::KILL });
     }
 
     // The child's life.
 
-    fn start(&mut self, out: &mut Vec<Action>) {
-        self.generation = self.generation.saturating_add(1);
-        self.phase = Phase::Starting;
-        out.push(Action::Start { generation: self.generation });
-    }
-
-    fn executed(&mut self, now: Time, out: &mut Vec<Action>) {
-        if self.phase != Phase::Starting {
+    /// Starts the child; once a second generation is gone, if there is one.
+    fn start(&mut self, now: Time, out: &mut Vec<Action>) {
+        self.ended = None;
+        self.was_late = false;
+        if self.other.is_some() {
+            self.then = Some(Then::Start);
+            self.child.phase = Phase::Down { until: None };
             return;
         }
-        self.phase = Phase::Running;
+        self.child = self.order(now, self.rules.ready, out);
+    }
+
+    fn order(&mut self, now: Time, trust: Trust, out: &mut Vec<Action>) -> Life {
+        self.generation = self.generation.saturating_add(1);
+        out.push(Action::Start(self.generation));
+        let deadline = after(now, self.rules.ready_timeout).filter(|_| trust != Trust::Executed);
+        let trial = Some(Trial::Readiness { deadline, next: None });
+        Life { generation: self.generation, phase: Phase::Starting, trial }
+    }
+
+    fn executed(&mut self, now: Time, generation: Generation, out: &mut Vec<Action>) {
+        let beside = generation != self.child.generation;
+        let trust = if beside { self.rules.ready_beside } else { self.rules.ready };
+        let Some(life) = self.life(generation) else { return };
+        if life.phase != Phase::Starting {
+            return;
+        }
+        life.phase = Phase::Running;
+        if let (Trust::After(time), Some(Trial::Readiness { deadline, next })) = (trust, &mut life.trial) {
+            // It has nothing to say, so that it cannot be late.
+            (*deadline, *next) = (None, Some(now.saturating_add(time)));
+        }
         self.failed_starts = 0;
         self.first_start = None;
-        self.request = None;
-        self.take_up_again(now, out);
+        match trust {
+            Trust::Executed => self.ready(now, generation, out),
+            Trust::Tried => out.push(Action::Try(generation)),
+            Trust::Told | Trust::After(_) => {}
+        }
     }
 
-    fn start_failed(&mut self, now: Time, error: StartError, out: &mut Vec<Action>) {
-        if !self.phase.has_child() {
+    fn ready(&mut self, now: Time, generation: Generation, out: &mut Vec<Action>) {
+        let overlap = self.rules.overlap;
+        let beside = self.successor().is_some_and(|successor| successor.generation == generation);
+        let Some(life) = self.life(generation) else { return };
+        if !matches!(life, Life { phase: Phase::Running, trial: Some(Trial::Readiness { .. }), .. }) {
             return;
         }
+        life.trial = None;
+        out.push(Action::Say(Line::Ready(generation)));
+        if !beside {
+            self.settle(Verdict::Done, out);
+            self.take_up_again(now, out);
+        } else if overlap > Duration::ZERO {
+            life.trial = Some(Trial::Overlap { until: now.saturating_add(overlap) });
+        } else {
+            self.hand_over(now, out);
+        }
+    }
+
+    /// The successor serves from now on, its predecessor is stopped.
+    fn hand_over(&mut self, now: Time, out: &mut Vec<Action>) {
+        let Some(successor) = self.successor() else { return };
+        let mut old = std::mem::replace(&mut self.child, successor);
+        self.child.trial = None;
+        out.push(Action::Say(Line::Replaced { old: old.generation, new: self.child.generation }));
+        old.stop(now, &self.rules, self.rules.stop_signal, self.rules.stop_limit(), out);
+        self.other = Some(old);
+        self.settle(Verdict::Done, out);
+        self.send_early(out);
+    }
+
+    fn start_failed(&mut self, now: Time, generation: Generation, error: StartError, out: &mut Vec<Action>) {
+        if self.other.is_some_and(|other| other.generation == generation) {
+            self.other_failed(Failure::CannotStart(error.reason), out);
+            return self.gone(now, generation, out);
+        }
+        if self.child.generation != generation || !self.child.has_child() {
+            return;
+        }
+        self.child.trial = None;
         if let Some(told) = self.stop {
             return self.finish(Ending::Told(told), out);
         }
@@ -553,13 +616,51 @@ impl Machine {
         let left = self.first_start.map(|first| first.saturating_add(FIRST_START_PATIENCE).saturating_sub(now));
         let delay = left.map_or(delay, |left| delay.min(left));
         self.failed_starts = self.failed_starts.saturating_add(1);
+        let reason = error.reason.clone();
         out.push(Action::Say(Line::StartingLater(error, delay)));
-        self.request = None;
-        self.phase = Phase::Down { until: Some(now.saturating_add(delay)) };
+        self.settle(Verdict::Failed(Failure::CannotStart(reason)), out);
+        self.child.phase = Phase::Down { until: Some(now.saturating_add(delay)) };
         // The start to come is one that a restart asked for meanwhile can share; a new hupwrap it is not.
         match self.again.take() {
-            Some(kind) if kind.wants_new_hupwrap() => self.begin(now, kind, out),
+            Some(kind) if kind.wants_new_hupwrap() => self.ask(now, kind, out),
             _ => {}
+        }
+    }
+
+    fn some_child_ended(&mut self, now: Time, generation: Generation, outcome: Outcome, out: &mut Vec<Action>) {
+        if generation == self.child.generation {
+            return self.child_ended(now, outcome, out);
+        }
+        let Some(mut other) = self.other.filter(|other| other.generation == generation) else { return };
+        let deadline = match other.phase {
+            Phase::Starting | Phase::Running => {
+                self.other_failed(
+                    match other.trial {
+                        Some(Trial::Overlap { .. }) => Failure::EndedInOverlap(outcome),
+                        _ => Failure::Ended(outcome),
+                    },
+                    out,
+                );
+                None
+            }
+            Phase::Stopping { killed: true, .. } => Some(now),
+            Phase::Stopping { deadline, .. } => deadline,
+            Phase::Unborn | Phase::Sweeping { .. } | Phase::Down { .. } | Phase::Finished => return,
+        };
+        match self.rules.kill_mode {
+            KillMode::Process => self.gone(now, generation, out),
+            KillMode::Mixed | KillMode::Group => {
+                other.sweep(deadline, &self.rules, out);
+                self.other = Some(other);
+            }
+        }
+    }
+
+    /// The successor is not what it should be; the old child serves on.
+    fn other_failed(&mut self, failure: Failure, out: &mut Vec<Action>) {
+        if self.successor().is_some() {
+            self.early = SignalSet::EMPTY;
+            self.settle(Verdict::Failed(failure), out);
         }
     }
 
@@ -567,10 +668,13 @@ impl Machine {
         let outcome = self.rules.map_status.map(outcome);
         // The child's end after Ctrl-C is what the person at the terminal asked for.
         let interrupted = self.interrupted.take().is_some_and(|at| now.saturating_sub(at) < INTERRUPT_WINDOW);
-        match self.phase {
+        match self.child.phase {
             Phase::Starting | Phase::Running => {
                 self.ended = Some(outcome);
-                self.ended_by_itself(outcome, interrupted, out);
+                match self.successor() {
+                    Some(successor) if !interrupted => self.succeed(now, successor, outcome, out),
+                    _ => self.ended_by_itself(now, outcome, interrupted, out),
+                }
             }
             Phase::Stopping { deadline, killed } => {
                 self.ended = Some(outcome);
@@ -579,19 +683,46 @@ impl Machine {
                     self.again = None;
                 }
                 match self.rules.kill_mode {
-                    KillMode::Process => self.swept(out),
+                    KillMode::Process => self.swept(now, out),
                     // Where KILL was needed, its time is over for the rest too.
-                    KillMode::Mixed | KillMode::Group => self.sweep(if killed { Some(now) } else { deadline }, out),
+                    KillMode::Mixed | KillMode::Group => {
+                        self.child.sweep(if killed { Some(now) } else { deadline }, &self.rules, out);
+                    }
                 }
             }
             Phase::Unborn | Phase::Sweeping { .. } | Phase::Down { .. } | Phase::Finished => {}
         }
     }
 
-    fn ended_by_itself(&mut self, outcome: Outcome, interrupted: bool, out: &mut Vec<Action>) {
-        // A restart that came while the program was being started waits in `again`.
+    /// The old child ended by itself before its successor was trusted: that one is all there is, and waited for.
+    fn succeed(&mut self, now: Time, successor: Life, outcome: Outcome, out: &mut Vec<Action>) {
+        out.push(Action::Say(Line::SuccessorRemains(outcome)));
+        let mut old = std::mem::replace(&mut self.child, successor);
+        self.ended = None;
+        self.other = None;
+        if self.rules.kill_mode != KillMode::Process {
+            old.sweep(None, &self.rules, out);
+            self.other = Some(old);
+        }
+        self.send_early(out);
+        if let Some(request) = &mut self.request {
+            request.step = Step::Renewing;
+        }
+        if let Some(Trial::Overlap { .. }) = self.child.trial {
+            self.child.trial = None;
+            self.settle(Verdict::Done, out);
+            self.take_up_again(now, out);
+        }
+    }
+
+    fn ended_by_itself(&mut self, now: Time, outcome: Outcome, interrupted: bool, out: &mut Vec<Action>) {
+        self.child.trial = None;
+        // A new child that was asked for ended before it was ready. A request that came meanwhile waits in `again`.
         if self.request.is_none_or(|request| request.step == Step::Renewing) {
-            self.request = self.again.take().map(|kind| Request { kind, step: Step::Renewing });
+            self.settle(Verdict::Failed(Failure::Ended(outcome)), out);
+            if let Some(kind) = self.again.take().filter(|kind| kind.wants_new_child()) {
+                self.owe_restart(kind, out);
+            }
         }
         // One that came behind an upgrade is owed as well: now they are one.
         if let Some(request @ Request { kind: Kind::Upgrade, .. }) = &mut self.request
@@ -603,12 +734,16 @@ impl Machine {
         if interrupted || !self.request.is_some_and(|request| request.kind.wants_new_child()) {
             self.drop_request(out);
             self.again = None;
+            if let Some(mut successor) = self.successor() {
+                successor.stop(now, &self.rules, self.rules.stop_signal, self.rules.stop_limit(), out);
+                self.other = Some(successor);
+            }
             return self.end_with_child(outcome, out);
         }
         out.push(Action::Say(Line::StartingAgain(outcome)));
         match self.rules.kill_mode {
-            KillMode::Process => self.after_sweep_with_request(out),
-            KillMode::Mixed | KillMode::Group => self.sweep(None, out),
+            KillMode::Process => self.after_sweep_with_request(now, out),
+            KillMode::Mixed | KillMode::Group => self.child.sweep(None, &self.rules, out),
         }
     }
 
@@ -616,22 +751,36 @@ impl Machine {
     fn end_with_child(&mut self, outcome: Outcome, out: &mut Vec<Action>) {
         match self.rules.kill_mode {
             // Pid 1 takes everything with it: they shall hear of it before.
-            KillMode::Mixed | KillMode::Group if self.rules.is_init => self.sweep(None, out),
+            KillMode::Mixed | KillMode::Group if self.rules.place.is_init => self.child.sweep(None, &self.rules, out),
             KillMode::Group => {
-                out.push(Action::Signal { to: To::Rest, signal: self.rules.stop_signal });
-                out.push(Action::Signal { to: To::Rest, signal: Signal::CONT });
+                self.child.signal(To::Rest, self.rules.stop_signal, out);
+                self.child.signal(To::Rest, Signal::CONT, out);
                 self.finish(Ending::Child(outcome), out);
             }
             KillMode::Mixed | KillMode::Process => self.finish(Ending::Child(outcome), out),
         }
     }
 
-    /// Nothing remains of the generation: what comes next?
-    fn swept(&mut self, out: &mut Vec<Action>) {
+    /// Nothing remains of a generation.
+    fn gone(&mut self, now: Time, generation: Generation, out: &mut Vec<Action>) {
+        if generation == self.child.generation {
+            return self.swept(now, out);
+        }
+        self.other = None;
+        match self.then.take() {
+            Some(Then::Start) => self.start(now, out),
+            Some(Then::End(ending)) => self.finish(ending, out),
+            None => self.take_up_again(now, out),
+        }
+    }
+
+    /// Nothing remains of the child's generation: what comes next?
+    fn swept(&mut self, now: Time, out: &mut Vec<Action>) {
         if self.stop.is_none() && self.request.is_some() {
-            return self.after_sweep_with_request(out);
+            return self.after_sweep_with_request(now, out);
         }
         let ending = match (self.ended, self.stop) {
+            _ if self.was_late => Ending::Own(TIMED_OUT),
             (Some(outcome), _) => Ending::Child(outcome),
             (None, Some(told)) => Ending::Told(told),
             (None, None) => Ending::Own(crate::status::OWN_FAILURE),
@@ -639,18 +788,24 @@ impl Machine {
         self.finish(ending, out);
     }
 
-    fn after_sweep_with_request(&mut self, out: &mut Vec<Action>) {
+    fn after_sweep_with_request(&mut self, now: Time, out: &mut Vec<Action>) {
         match self.request {
-            Some(Request { step: Step::Renewing, .. }) | None => self.start(out),
+            Some(Request { step: Step::Renewing, .. }) | None => self.start(now, out),
             Some(_) => {
-                self.phase = Phase::Down { until: None };
+                self.child.phase = Phase::Down { until: None };
             }
         }
     }
 
+    /// hupwrap's end; once a second generation is gone, if there is one.
     fn finish(&mut self, ending: Ending, out: &mut Vec<Action>) {
         self.drop_request(out);
-        self.phase = Phase::Finished;
+        if self.other.is_some() {
+            self.then = Some(Then::End(ending));
+            self.child.phase = Phase::Down { until: None };
+            return;
+        }
+        self.child.phase = Phase::Finished;
         out.push(Action::Finish(ending));
     }
 
@@ -663,31 +818,52 @@ impl Machine {
             return;
         }
         self.interrupted = None;
-        match self.phase {
+        match (self.child.phase, self.request, self.then) {
             // The first start, by the hupwrap that was just started, is all that could be asked for.
-            Phase::Unborn | Phase::Finished => {}
-            Phase::Starting => self.again = Some(kind.and(self.again)),
-            Phase::Running | Phase::Down { .. } if self.request.is_none() => self.begin(now, kind, out),
-            Phase::Running | Phase::Down { .. } => self.again = Some(kind.and(self.again)),
-            Phase::Stopping { .. } | Phase::Sweeping { .. } => match self.request {
-                Some(Request { step: Step::Renewing, .. }) if !kind.wants_new_hupwrap() => {}
-                Some(_) => self.again = Some(kind.and(self.again)),
-                // The child ended by itself, and hupwrap was about to follow.
-                None if kind.wants_new_child() => {
-                    self.request = Some(Request { kind: Kind::Restart, step: Step::Renewing });
-                    self.again = kind.wants_new_hupwrap().then_some(Kind::Upgrade);
+            (Phase::Unborn | Phase::Finished, ..) => {}
+            // The start to come answers it.
+            (
+                Phase::Stopping { .. } | Phase::Sweeping { .. } | Phase::Down { .. },
+                Some(Request { step: Step::Renewing, .. }),
+                _,
+            ) if !kind.wants_new_hupwrap() => {}
+            // The child ended by itself, or is about to be given up, and hupwrap was about to follow.
+            (Phase::Stopping { .. } | Phase::Sweeping { .. }, None, _)
+            | (Phase::Down { .. }, None, Some(Then::End(_))) => {
+                if kind.wants_new_child() {
+                    self.then = self.then.map(|_| Then::Start);
+                    self.owe_restart(kind, out);
                 }
-                None => {}
-            },
+            }
+            (Phase::Down { .. }, None, Some(Then::Start)) if !kind.wants_new_hupwrap() => {
+                self.set_request(kind, Step::Renewing, out);
+            }
+            (Phase::Running | Phase::Down { .. }, None, None) if self.other.is_none() && self.child.trial.is_none() => {
+                self.begin(now, kind, out);
+            }
+            _ => self.again = Some(kind.and(self.again)),
         }
     }
 
+    fn set_request(&mut self, kind: Kind, step: Step, out: &mut Vec<Action>) {
+        self.request = Some(Request { kind, step });
+        out.push(Action::Say(Line::Began(kind)));
+    }
+
+    /// The child is gone, or going, and is to be started again because of this request; a new hupwrap can wait.
+    fn owe_restart(&mut self, kind: Kind, out: &mut Vec<Action>) {
+        self.set_request(Kind::Restart, Step::Renewing, out);
+        self.again = kind.wants_new_hupwrap().then_some(Kind::Upgrade);
+    }
+
     fn begin(&mut self, now: Time, kind: Kind, out: &mut Vec<Action>) {
-        if kind.wants_new_child() {
-            self.request = Some(Request { kind, step: Step::Checking });
-            out.push(Action::Check);
+        let new_child = kind.wants_new_child();
+        let deadline = self.rules.check.and_then(|limit| after(now, limit));
+        self.set_request(kind, Step::Checking { deadline }, out);
+        // An upgrade does not touch the child: that the program could be started again does not matter.
+        if new_child || self.rules.check.is_some() {
+            out.push(Action::Check { new_child });
         } else {
-            // The child is not touched: that the program could be started again does not matter.
             self.probe(now, kind, out);
         }
     }
@@ -699,37 +875,43 @@ impl Machine {
     }
 
     fn checked(&mut self, now: Time, out: &mut Vec<Action>) {
-        let Some(request) = self.request.filter(|request| request.step == Step::Checking) else { return };
-        if request.kind.wants_new_hupwrap() {
-            self.probe(now, request.kind, out);
+        let Some(Request { kind, step: Step::Checking { .. } }) = self.request else { return };
+        if kind.wants_new_hupwrap() {
+            self.probe(now, kind, out);
         } else {
             self.renew(now, out);
         }
     }
 
     fn adopted(&mut self, now: Time, before: String, out: &mut Vec<Action>) {
+        if self.rules.place.watchdog.is_some() {
+            out.push(Action::Feed);
+        }
         out.push(Action::Say(Line::Reexecuted { before }));
         let Some(request) = self.request.filter(|request| request.step == Step::Crossed) else { return };
         if request.kind.wants_new_child() {
             self.renew(now, out);
         } else {
-            self.request = None;
+            self.settle(Verdict::Done, out);
             self.take_up_again(now, out);
         }
     }
 
-    /// Stops the child, if there is one, and starts it again.
+    /// Stops the child, if there is one, and starts it again; or starts another beside it.
     fn renew(&mut self, now: Time, out: &mut Vec<Action>) {
-        if let Some(request) = &mut self.request {
-            request.step = Step::Renewing;
-        }
+        let Some(request) = &mut self.request else { return };
+        let beside = request.kind.replaces() && self.child.phase == Phase::Running;
+        request.step = if beside { Step::Replacing } else { Step::Renewing };
         self.failed_starts = 0;
-        match self.phase {
-            Phase::Down { .. } => self.start(out),
+        match self.child.phase {
+            Phase::Down { .. } => self.start(now, out),
+            _ if beside => {
+                out.push(Action::Say(Line::Replacing(self.child.generation)));
+                self.other = Some(self.order(now, self.rules.ready_beside, out));
+            }
             Phase::Starting | Phase::Running => {
-                out.push(Action::Say(Line::Restarting));
-                let limit = self.rules.stop_timeout.unwrap_or(Limit::After(STOP_TIMEOUT));
-                self.stop_child(now, self.rules.stop_signal, limit, out);
+                out.push(Action::Say(Line::Restarting(self.child.generation)));
+                self.child.stop(now, &self.rules, self.rules.stop_signal, self.rules.stop_limit(), out);
             }
             // On its way down already; the start follows.
             Phase::Unborn | Phase::Stopping { .. } | Phase::Sweeping { .. } | Phase::Finished => {}
@@ -737,94 +919,126 @@ impl Machine {
     }
 
     fn refuse(&mut self, now: Time, reason: String, out: &mut Vec<Action>) {
-        let Some(request) = self.request.take() else { return };
-        out.push(Action::Say(Line::Refused { what: request.kind.name(), reason }));
-        match self.phase {
+        self.settle(Verdict::Refused(reason), out);
+        match self.child.phase {
             // The child ended by itself meanwhile. Someone asked for it, so it is started again.
             Phase::Sweeping { .. } => {
-                self.request = Some(Request { kind: Kind::Restart, step: Step::Renewing });
+                self.set_request(Kind::Restart, Step::Renewing, out);
                 self.again = self.again.filter(|kind| kind.wants_new_hupwrap());
             }
             Phase::Down { until: None } => {
                 self.again = self.again.filter(|kind| kind.wants_new_hupwrap());
-                self.start(out);
+                self.start(now, out);
             }
             _ => self.take_up_again(now, out),
         }
     }
 
+    /// The request under way is over.
+    fn settle(&mut self, verdict: Verdict, out: &mut Vec<Action>) {
+        if let Some(Request { kind, .. }) = self.request.take() {
+            out.push(Action::Say(Line::Settled(kind, verdict)));
+        }
+    }
+
+    /// What was asked during another request begins when that is over, the end of the old child included.
     fn take_up_again(&mut self, now: Time, out: &mut Vec<Action>) {
         if let Some(kind) = self.again.take() {
-            self.begin(now, kind, out);
+            self.ask(now, kind, out);
         }
     }
 
     fn drop_request(&mut self, out: &mut Vec<Action>) {
-        if let Some(Request { step: Step::Probing { .. }, .. }) = self.request.take() {
-            out.push(Action::AbandonProbe);
+        if let Some(Request { step: Step::Checking { .. } | Step::Probing { .. }, .. }) = self.request.take() {
+            out.push(Action::Abandon);
         }
     }
 
     // Time.
 
     fn tick(&mut self, now: Time, out: &mut Vec<Action>) {
-        let due = |deadline: Option<Time>| deadline.is_some_and(|deadline| deadline <= now);
-        if let Some(Request { step: Step::Probing { deadline }, .. }) = self.request
-            && due(Some(deadline))
+        if let Some(interval) = self.rules.place.watchdog
+            && !self.child.serves()
+            && self.feed_at <= now
         {
-            out.push(Action::AbandonProbe);
-            self.refuse(now, format!("the new hupwrap did not answer within {}s", PROBE_TIMEOUT.as_secs()), out);
+            self.feed_at = now.saturating_add(interval);
+            out.push(Action::Feed);
         }
-        match self.phase {
-            Phase::Stopping { deadline, killed } if due(deadline) => {
-                if killed {
-                    out.push(Action::Say(Line::Unkillable(KILL_TIMEOUT)));
-                    self.phase = Phase::Stopping { deadline: None, killed };
-                } else {
-                    out.push(Action::Say(Line::Killing(self.limit())));
-                    self.kill_child(now, out);
+        if let Some(Request { step, .. }) = self.request
+            && is_due(step.deadline(), now)
+        {
+            out.push(Action::Abandon);
+            let reason = match (step, self.rules.check) {
+                (Step::Checking { .. }, Some(Limit::After(limit))) => {
+                    format!("the check did not end within {}", Shown(limit))
+                }
+                _ => format!("the new hupwrap did not answer within {}s", PROBE_TIMEOUT.as_secs()),
+            };
+            self.refuse(now, reason, out);
+        }
+        for generation in [Some(self.child.generation), self.other.map(|other| other.generation)].into_iter().flatten()
+        {
+            self.tick_life(now, generation, out);
+        }
+    }
+
+    fn tick_life(&mut self, now: Time, generation: Generation, out: &mut Vec<Action>) {
+        let Self { rules, child, other, .. } = self;
+        let life = [Some(child), other.as_mut()].into_iter().flatten().find(|life| life.generation == generation);
+        let Some(life) = life else { return };
+        if life.overdue(now, rules, out) {
+            return self.gone(now, generation, out);
+        }
+        match (life.phase, &mut life.trial) {
+            (Phase::Down { until }, _) if is_due(until, now) && self.request.is_none() => self.start(now, out),
+            (Phase::Starting | Phase::Running, Some(Trial::Readiness { deadline, .. })) if is_due(*deadline, now) => {
+                self.is_late(now, generation, out);
+            }
+            (Phase::Running, Some(Trial::Readiness { next, .. })) if is_due(*next, now) => {
+                *next = None;
+                let beside = generation != self.child.generation;
+                match if beside { self.rules.ready_beside } else { self.rules.ready } {
+                    Trust::Tried => out.push(Action::Try(generation)),
+                    Trust::Executed | Trust::Told | Trust::After(_) => self.ready(now, generation, out),
                 }
             }
-            Phase::Sweeping { deadline, killed, .. } if due(deadline) => {
-                if killed {
-                    out.push(Action::Say(Line::Unkillable(KILL_TIMEOUT)));
-                    self.swept(out);
-                } else {
-                    out.push(Action::Say(Line::KillingRest(self.limit())));
-                    self.kill_rest(now, out);
-                }
-            }
-            Phase::Down { until } if due(until) && self.request.is_none() => self.start(out),
+            (Phase::Running, Some(Trial::Overlap { until })) if *until <= now => self.hand_over(now, out),
             _ => {}
         }
     }
 
-    /// The time that has run out when KILL is due.
-    fn limit(&self) -> Duration {
-        match self.rules.stop_timeout {
-            Some(Limit::After(limit)) => limit,
-            Some(Limit::Never) | None => STOP_TIMEOUT,
+    /// A child was not ready in time, and is stopped.
+    fn is_late(&mut self, now: Time, generation: Generation, out: &mut Vec<Action>) {
+        let waited = match self.rules.ready_timeout {
+            Limit::After(limit) => limit,
+            Limit::Never => Duration::ZERO,
+        };
+        if let Some(mut other) = self.successor().filter(|other| other.generation == generation) {
+            self.other_failed(Failure::NotReady(waited), out);
+            other.stop(now, &self.rules, self.rules.stop_signal, self.rules.stop_limit(), out);
+            self.other = Some(other);
+            return;
         }
+        self.settle(Verdict::Failed(Failure::NotReady(waited)), out);
+        match self.again.take().filter(|kind| kind.wants_new_child()) {
+            // Somebody has asked for another one meanwhile.
+            Some(kind) => self.owe_restart(kind, out),
+            None => {
+                self.was_late = true;
+                out.push(Action::Say(Line::NotReady(generation, waited)));
+            }
+        }
+        self.child.stop(now, &self.rules, self.rules.stop_signal, self.rules.stop_limit(), out);
     }
 
     /// No deadline runs out while hupwrap itself is stopped.
     fn shift(&mut self, pause: Duration) {
-        let later = |deadline: &mut Time| *deadline = deadline.saturating_add(pause);
-        match &mut self.phase {
-            Phase::Stopping { deadline, .. } | Phase::Sweeping { deadline, .. } => deadline.iter_mut().for_each(later),
-            Phase::Down { until } => until.iter_mut().for_each(later),
-            Phase::Unborn | Phase::Starting | Phase::Running | Phase::Finished => {}
+        self.child.shift(pause);
+        if let Some(other) = &mut self.other {
+            other.shift(pause);
         }
-        if let Some(Request { step: Step::Probing { deadline }, .. }) = &mut self.request {
-            later(deadline);
+        if let Some(deadline) = self.request.as_mut().and_then(|request| request.step.deadline_mut()) {
+            *deadline = deadline.saturating_add(pause);
         }
-    }
-}
-
-/// When a limit that begins now is up.
-fn after(now: Time, limit: Limit) -> Option<Time> {
-    match limit {
-        Limit::Never => None,
-        Limit::After(limit) => Some(now.saturating_add(limit)),
     }
 }

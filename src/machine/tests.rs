@@ -15,25 +15,35 @@ struct Bench {
 }
 
 impl Bench {
-    fn with(change: impl FnOnce(&mut Args), place: impl FnOnce(&mut Rules)) -> Self {
-        let mut args = Args { command: vec!["x".into()], ..Args::default() };
-        change(&mut args);
-        let mut rules = Rules::new(&Config::new(args).unwrap(), false, false, false, false);
-        place(&mut rules);
-        let mut bench = Self { machine: Machine::new(rules), now: Duration::from_secs(100), out: Vec::new() };
+    fn with(change: impl FnOnce(&mut Args), place: impl FnOnce(&mut Place)) -> Self {
+        let mut bench = Self::unborn(change, place);
         bench.tell(Event::Began);
         bench.tell(Event::Started);
-        bench.tell(Event::Executed);
+        bench.tell(Event::Executed(1));
         bench
+    }
+
+    fn unborn(change: impl FnOnce(&mut Args), place: impl FnOnce(&mut Place)) -> Self {
+        let mut args = Args { command: vec!["x".into()], ..Args::default() };
+        change(&mut args);
+        let mut whereabouts = Place::default();
+        place(&mut whereabouts);
+        let rules = Rules::new(&Config::new(args).unwrap(), whereabouts);
+        Self { machine: Machine::new(rules), now: Duration::from_secs(100), out: Vec::new() }
     }
 
     fn new() -> Self {
         Self::with(|_| (), |_| ())
     }
 
+    /// What follows, without what nobody needs to act upon.
     fn tell(&mut self, event: Event) -> &[Action] {
         self.out.clear();
         self.machine.handle(self.now, event, &mut self.out);
+        self.out.retain(|action| {
+            use Line::{Began, Ready, Settled, Stopping};
+            !matches!(action, Action::Say(Began(_) | Ready(_) | Stopping(_) | Settled(_, Verdict::Done)))
+        });
         &self.out
     }
 
@@ -41,7 +51,7 @@ impl Bench {
         let signal = name.parse().unwrap();
         self.tell(Event::Signal { signal, sender, hung_up: false });
         // The checks that cost nothing are answered at once.
-        while self.out.last() == Some(&Action::Check) {
+        while let Some(Action::Check { .. }) = self.out.last() {
             let before = std::mem::take(&mut self.out);
             self.tell(Event::Checked);
             self.out.splice(0..0, before);
@@ -65,7 +75,17 @@ impl Bench {
 }
 
 fn sent(to: To, name: &str) -> Action {
-    Action::Signal { to, signal: name.parse().unwrap() }
+    sent_to(1, to, name)
+}
+
+fn sent_to(generation: Generation, to: To, name: &str) -> Action {
+    Action::Signal { generation, to, signal: name.parse().unwrap() }
+}
+
+const CHECK: Action = Action::Check { new_child: true };
+
+fn survey(generation: Generation) -> Action {
+    Action::Survey { generation, group_asked: false }
 }
 
 #[test]
@@ -96,9 +116,9 @@ fn a_term_during_a_restart_keeps_its_deadline_and_is_passed_on() {
     assert_eq!(bench.kill("TERM"), [sent(To::Child, "TERM"), sent(To::Child, "CONT")]);
     assert_eq!(bench.left(), Some(6 * SECOND));
     let killed = bench.pass(6 * SECOND).to_vec();
-    assert_eq!(killed, [Action::Say(Line::Killing(10 * SECOND)), sent(To::Child, "KILL")]);
-    bench.tell(Event::ChildEnded(Outcome::Killed(Signal::KILL)));
-    assert_eq!(bench.tell(Event::RestGone), [Action::Finish(Ending::Child(Outcome::Killed(Signal::KILL)))]);
+    assert_eq!(killed, [Action::Say(Line::Killing(1, 10 * SECOND)), sent(To::Child, "KILL")]);
+    bench.tell(Event::ChildEnded(1, Outcome::Killed(Signal::KILL)));
+    assert_eq!(bench.tell(Event::RestGone(1)), [Action::Finish(Ending::Child(Outcome::Killed(Signal::KILL)))]);
 }
 
 #[test]
@@ -106,7 +126,7 @@ fn what_does_not_end_by_kill_is_said_once() {
     let mut bench = Bench::new();
     bench.kill("HUP");
     bench.pass(10 * SECOND);
-    assert_eq!(bench.pass(10 * SECOND), [Action::Say(Line::Unkillable(KILL_TIMEOUT))]);
+    assert_eq!(bench.pass(10 * SECOND), [Action::Say(Line::Unkillable(life::KILL_TIMEOUT))]);
     assert_eq!(bench.left(), None);
     assert_eq!(bench.kill("USR1"), [sent(To::Child, "USR1")]);
 }
@@ -116,19 +136,19 @@ fn the_rest_gets_the_deadline_of_the_child_or_one_of_its_own() {
     let mut bench = Bench::new();
     bench.kill("HUP");
     bench.pass(3 * SECOND);
-    assert_eq!(bench.tell(Event::ChildEnded(Outcome::Exited(0))), [Action::Survey { group_asked: false }]);
-    assert_eq!(bench.tell(Event::RestRemains), [Action::AskRest(Signal::TERM)]);
+    assert_eq!(bench.tell(Event::ChildEnded(1, Outcome::Exited(0))), [survey(1)]);
+    assert_eq!(bench.tell(Event::RestRemains(1)), [Action::AskRest(1, Signal::TERM)]);
     assert_eq!(bench.left(), Some(7 * SECOND));
     // The child that was told to stop had none.
     let mut bench = Bench::new();
     bench.kill("TERM");
-    bench.tell(Event::ChildEnded(Outcome::Exited(0)));
-    bench.tell(Event::RestRemains);
+    bench.tell(Event::ChildEnded(1, Outcome::Exited(0)));
+    bench.tell(Event::RestRemains(1));
     assert_eq!(bench.left(), Some(10 * SECOND));
     bench.pass(10 * SECOND);
     assert_eq!(bench.out, [Action::Say(Line::KillingRest(10 * SECOND)), sent(To::Rest, "KILL")]);
     // Whatever was forked meanwhile is killed as well.
-    assert_eq!(bench.tell(Event::RestRemains), [sent(To::Rest, "KILL")]);
+    assert_eq!(bench.tell(Event::RestRemains(1)), [sent(To::Rest, "KILL")]);
 }
 
 #[test]
@@ -136,22 +156,22 @@ fn failed_starts_are_tried_again_later_and_later() {
     let error = |transient| StartError { code: 127, transient, reason: "x: not found".to_owned() };
     let mut bench = Bench::new();
     bench.kill("HUP");
-    bench.tell(Event::ChildEnded(Outcome::Exited(0)));
-    bench.tell(Event::RestGone);
+    bench.tell(Event::ChildEnded(1, Outcome::Exited(0)));
+    bench.tell(Event::RestGone(1));
     let mut delay = Duration::from_millis(100);
     for _ in 0..40 {
-        bench.tell(Event::StartFailed(error(false)));
+        bench.tell(Event::StartFailed(bench.machine.generation, error(false)));
         assert_eq!(bench.left(), Some(delay));
         bench.pass(delay);
-        assert!(matches!(bench.out[..], [Action::Start { .. }]));
+        assert!(matches!(bench.out[..], [Action::Start(_)]));
         delay = (delay * 2).min(60 * SECOND);
     }
     bench.machine.failed_starts = u32::MAX;
-    bench.tell(Event::StartFailed(error(false)));
+    bench.tell(Event::StartFailed(bench.machine.generation, error(false)));
     assert_eq!(bench.left(), Some(60 * SECOND));
     // A HUP starts at once, and begins to count afresh.
-    assert!(matches!(bench.kill("HUP"), [Action::Check, Action::Start { .. }]));
-    bench.tell(Event::StartFailed(error(false)));
+    assert!(matches!(bench.kill("HUP"), [Action::Check { .. }, Action::Start(_)]));
+    bench.tell(Event::StartFailed(bench.machine.generation, error(false)));
     assert_eq!(bench.left(), Some(Duration::from_millis(100)));
     assert_eq!(bench.kill("TERM"), [Action::Finish(Ending::Told(Signal::TERM))]);
 }
@@ -166,13 +186,13 @@ fn the_first_start_is_final_or_tried_for_ten_seconds() {
     };
     let error = |transient| StartError { code: 127, transient, reason: "why".to_owned() };
     let said = Action::Say(Line::CannotStart("why".to_owned()));
-    assert_eq!(first().tell(Event::StartFailed(error(false))), [said.clone(), Action::Finish(Ending::Own(127))]);
+    assert_eq!(first().tell(Event::StartFailed(1, error(false))), [said.clone(), Action::Finish(Ending::Own(127))]);
     let mut bench = first();
-    bench.tell(Event::StartFailed(error(true)));
+    bench.tell(Event::StartFailed(bench.machine.generation, error(true)));
     while bench.left().is_some() {
         let left = bench.left().unwrap();
         bench.pass(left);
-        bench.tell(Event::StartFailed(error(true)));
+        bench.tell(Event::StartFailed(bench.machine.generation, error(true)));
     }
     assert_eq!(bench.out, [said, Action::Finish(Ending::Own(126))]);
     assert_eq!(bench.now, Duration::from_secs(110));
@@ -180,7 +200,7 @@ fn the_first_start_is_final_or_tried_for_ten_seconds() {
 
 #[test]
 fn ctrl_c_starts_no_stop_but_makes_the_end_final() {
-    let shared = || Bench::with(|_| (), |rules| rules.shared_group = true);
+    let shared = || Bench::with(|_| (), |place| place.shared_group = true);
     let mut bench = shared();
     assert_eq!(bench.signal("INT", Sender::Kernel), []);
     assert_eq!(bench.signal("QUIT", Sender::Kernel), []);
@@ -193,8 +213,8 @@ fn ctrl_c_starts_no_stop_but_makes_the_end_final() {
         bench.kill("HUP");
         bench.signal("INT", Sender::Kernel);
         bench.pass(after);
-        bench.tell(Event::ChildEnded(Outcome::Exited(3)));
-        let next = bench.tell(Event::RestGone).to_vec();
+        bench.tell(Event::ChildEnded(1, Outcome::Exited(3)));
+        let next = bench.tell(Event::RestGone(1)).to_vec();
         let ended = [Action::Finish(Ending::Child(Outcome::Exited(3)))];
         assert_eq!(next == ended, is_final, "{next:?}");
     }
@@ -202,10 +222,10 @@ fn ctrl_c_starts_no_stop_but_makes_the_end_final() {
     let mut bench = shared();
     bench.signal("INT", Sender::Kernel);
     bench.kill("HUP");
-    bench.tell(Event::ChildEnded(Outcome::Exited(3)));
-    assert!(matches!(bench.tell(Event::RestGone), [Action::Start { generation: 2 }]));
+    bench.tell(Event::ChildEnded(1, Outcome::Exited(3)));
+    assert!(matches!(bench.tell(Event::RestGone(1)), [Action::Start(2)]));
     // With nobody there to hear it, it is for hupwrap.
-    bench.tell(Event::StartFailed(StartError { code: 127, transient: true, reason: String::new() }));
+    bench.tell(Event::StartFailed(2, StartError { code: 127, transient: true, reason: String::new() }));
     assert_eq!(bench.signal("INT", Sender::Kernel), [Action::Finish(Ending::Told(Signal::INT))]);
     // In a group of its own the child has heard nothing.
     assert_eq!(Bench::new().signal("INT", Sender::Kernel), [sent(To::Child, "INT"), sent(To::Child, "CONT")]);
@@ -215,9 +235,9 @@ fn ctrl_c_starts_no_stop_but_makes_the_end_final() {
 fn stops_of_the_terminal() {
     let mut bench = Bench::with(
         |_| (),
-        |rules| {
-            rules.shared_group = true;
-            rules.follows_stops = true;
+        |place| {
+            place.shared_group = true;
+            place.has_terminal = true;
         },
     );
     let suspend = |name: &str, insist| Action::Suspend { signal: name.parse().unwrap(), insist };
@@ -231,7 +251,7 @@ fn stops_of_the_terminal() {
     bench.now += 100 * SECOND;
     bench.tell(Event::Resumed(100 * SECOND));
     assert_eq!(bench.left(), Some(10 * SECOND));
-    let mut init = Bench::with(|args| args.on = vec!["TSTP=forward:STOP".to_owned()], |rules| rules.is_init = true);
+    let mut init = Bench::with(|args| args.on = vec!["TSTP=forward:STOP".to_owned()], |place| place.is_init = true);
     assert_eq!(init.kill("TSTP"), [sent(To::Child, "STOP")]);
     assert_eq!(init.tell(Event::ChildStopped(Signal::STOP)), []);
 }
@@ -244,21 +264,21 @@ fn a_hang_up_is_not_a_reload() {
     let stop = [sent(To::Child, "HUP"), sent(To::Child, "CONT")];
     assert_eq!(hup(&mut Bench::new(), Sender::Kernel, false), stop);
     assert_eq!(hup(&mut Bench::new(), Sender::Process, true), stop);
-    assert_eq!(hup(&mut Bench::new(), Sender::Process, false), [Action::Check]);
+    assert_eq!(hup(&mut Bench::new(), Sender::Process, false), [CHECK]);
 
     let ignored = [Action::Say(Line::HangUpIgnored)];
-    let mut nohup = Bench::with(|_| (), |rules| rules.nohup = true);
+    let mut nohup = Bench::with(|_| (), |place| place.nohup = true);
     assert_eq!(hup(&mut nohup, Sender::Process, true), ignored);
     nohup.now += SECOND / 2;
     assert_eq!(hup(&mut nohup, Sender::Process, true), ignored);
     nohup.now += SECOND / 2;
     assert_eq!(hup(&mut nohup, Sender::Kernel, true), ignored);
-    assert_eq!(hup(&mut nohup, Sender::Process, true), [Action::Check]);
+    assert_eq!(hup(&mut nohup, Sender::Process, true), [CHECK]);
     // The terminal's end was noticed without a HUP: the first one by kill is meant.
-    let mut nohup = Bench::with(|_| (), |rules| rules.nohup = true);
+    let mut nohup = Bench::with(|_| (), |place| place.nohup = true);
     nohup.tell(Event::TerminalGone);
     nohup.now += SECOND;
-    assert_eq!(hup(&mut nohup, Sender::Process, true), [Action::Check]);
+    assert_eq!(hup(&mut nohup, Sender::Process, true), [CHECK]);
 }
 
 #[test]
@@ -276,7 +296,7 @@ fn what_comes_during_a_request_is_one_bit() {
     bench.machine = Machine::adopt(bench.machine.rules.clone(), snapshot);
     assert_eq!(bench.machine.snapshot(), None);
     bench.tell(Event::Adopted { before: "old".to_owned() });
-    assert_eq!(bench.out, [Action::Say(Line::Reexecuted { before: "old".to_owned() }), Action::Check]);
+    assert_eq!(bench.out, [Action::Say(Line::Reexecuted { before: "old".to_owned() }), CHECK]);
     assert_eq!(bench.machine.again, None);
 }
 
@@ -288,30 +308,27 @@ fn a_restart_behind_an_upgrade_outlives_the_child() {
         bench.kill("HUP");
         bench
     };
-    let ended = Event::ChildEnded(Outcome::Exited(3));
+    let ended = Event::ChildEnded(1, Outcome::Exited(3));
     // While it is proven.
     let mut bench = asked();
-    assert_eq!(
-        bench.tell(ended.clone()),
-        [Action::Say(Line::StartingAgain(Outcome::Exited(3))), Action::Survey { group_asked: false }]
-    );
-    bench.tell(Event::RestGone);
+    assert_eq!(bench.tell(ended.clone()), [Action::Say(Line::StartingAgain(Outcome::Exited(3))), survey(1)]);
+    bench.tell(Event::RestGone(1));
     bench.tell(Event::Proven);
     let snapshot = bench.machine.snapshot().unwrap();
-    assert_eq!((snapshot.kind, snapshot.again, snapshot.child_runs), (Kind::Reexec, None, false));
+    assert_eq!((snapshot.kind, snapshot.again, snapshot.child), (Kind::Reexec, None, None));
     // Where it is refused, this hupwrap makes the start.
     let mut bench = asked();
     bench.tell(ended.clone());
-    bench.tell(Event::RestGone);
-    assert_eq!(bench.tell(Event::Refused("x".to_owned())).last(), Some(&Action::Start { generation: 2 }));
+    bench.tell(Event::RestGone(1));
+    assert_eq!(bench.tell(Event::Refused("x".to_owned())).last(), Some(&Action::Start(2)));
     // During the exec.
     let mut bench = asked();
     bench.tell(Event::Proven);
     let snapshot = bench.machine.snapshot().unwrap();
     bench.machine = Machine::adopt(bench.machine.rules.clone(), snapshot);
-    assert_eq!(bench.tell(ended).last(), Some(&Action::Survey { group_asked: false }));
-    bench.tell(Event::RestGone);
-    assert_eq!(bench.tell(Event::Adopted { before: "old".to_owned() }).last(), Some(&Action::Start { generation: 2 }));
+    assert_eq!(bench.tell(ended).last(), Some(&survey(1)));
+    bench.tell(Event::RestGone(1));
+    assert_eq!(bench.tell(Event::Adopted { before: "old".to_owned() }).last(), Some(&Action::Start(2)));
 }
 
 #[test]
@@ -320,7 +337,7 @@ fn a_new_hupwrap_has_five_seconds_to_answer() {
     bench.kill("HUP");
     assert_eq!(bench.left(), Some(5 * SECOND));
     bench.pass(5 * SECOND);
-    assert!(matches!(&bench.out[..], [Action::AbandonProbe, Action::Say(Line::Refused { what: "reexec", .. })]));
+    assert!(matches!(&bench.out[..], [Action::Abandon, Action::Say(Line::Settled(Kind::Reexec, Verdict::Refused(_)))]));
     // What the dead probe would have said is nobody's business any more.
     assert_eq!(bench.tell(Event::Proven), []);
     assert_eq!(bench.machine.snapshot(), None);
@@ -333,12 +350,10 @@ fn a_signal_before_the_first_child_waits_for_it() {
     assert_eq!(bench.kill("USR1"), []);
     assert_eq!(bench.kill("RTMIN"), []);
     assert_eq!(bench.kill("HUP"), []);
-    assert_eq!(bench.tell(Event::Began), [Action::Start { generation: 1 }]);
+    assert_eq!(bench.tell(Event::Began), [Action::Start(1)]);
     assert_eq!(bench.tell(Event::Started), [sent(To::Child, "USR1"), sent(To::Child, "RTMIN")]);
-    assert_eq!(bench.tell(Event::Executed), []);
-    let mut unborn = Machine::new(bench.machine.rules.clone());
-    let mut out = Vec::new();
-    unborn.handle(bench.now, Event::Signal { signal: Signal::TERM, sender: Sender::Process, hung_up: false }, &mut out);
-    unborn.handle(bench.now, Event::Began, &mut out);
-    assert_eq!(out, [Action::Finish(Ending::Told(Signal::TERM))]);
+    assert_eq!(bench.tell(Event::Executed(1)), []);
+    let mut unborn = Bench::unborn(|_| (), |_| ());
+    assert_eq!(unborn.kill("TERM"), [Action::Finish(Ending::Told(Signal::TERM))]);
+    assert_eq!(unborn.tell(Event::Began), []);
 }

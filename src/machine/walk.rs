@@ -25,18 +25,38 @@ enum Body {
     Dying,
 }
 
-/// What the machine cannot know but by events.
+/// What the machine cannot know of a generation but by events.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-struct World {
+struct Model {
+    generation: Generation,
     child: Body,
     executed: bool,
     rest: Body,
     surveyed: bool,
+    /// It is being found out whether the child is ready.
+    tried: bool,
+}
+
+/// What the machine cannot know but by events.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+struct World {
+    models: Vec<Model>,
+    check: bool,
     probe: bool,
     /// The new hupwrap has not begun to act.
     crossing: bool,
-    /// A restart was asked for, and nothing has begun since that answers it.
+    /// A new child was asked for, and nothing has begun since that answers it.
     owed: bool,
+}
+
+impl World {
+    fn model(&mut self, generation: Generation) -> Option<&mut Model> {
+        self.models.iter_mut().find(|model| model.generation == generation)
+    }
+
+    fn has_child(&self, generation: Generation) -> bool {
+        self.models.iter().any(|model| model.generation == generation && model.child != Body::Absent)
+    }
 }
 
 /// A step that can fail at once.
@@ -86,20 +106,26 @@ impl Path {
     }
 }
 
-type Key =
-    (Phase, Option<Request>, Option<Kind>, Option<Signal>, Option<Outcome>, SignalSet, u32, [Option<Time>; 3], World);
+type Key = (
+    (Life, Option<Life>, Option<Then>, Option<Request>, Option<Kind>, Option<Signal>, Option<Outcome>, bool),
+    (SignalSet, u32, [Option<Time>; 3], World),
+);
 
 impl State {
     fn key(&self) -> Key {
         let m = &self.machine;
         let times = [m.first_start, m.interrupted, m.terminal_gone];
-        (m.phase, m.request, m.again, m.stop, m.ended, m.early, m.failed_starts, times, self.world)
+        (
+            (m.child, m.other, m.then, m.request, m.again, m.stop, m.ended, m.was_late),
+            (m.early, m.failed_starts, times, self.world.clone()),
+        )
     }
 
     fn fail(&self, what: &str) -> ! {
         panic!(
-            "{what}\nphase {:?}\nrequest {:?}\nworld {:?}\npath:\n  {}",
-            self.machine.phase,
+            "{what}\nchild {:?}\nother {:?}\nrequest {:?}\nworld {:?}\npath:\n  {}",
+            self.machine.child,
+            self.machine.other,
             self.machine.request,
             self.world,
             self.path.steps().join("\n  ")
@@ -111,20 +137,41 @@ impl State {
         let m = &mut self.machine;
         let passed = now.saturating_sub(NOW);
         let moved = |time: &mut Time| *time = time.saturating_sub(passed).max(NOW);
-        if let Phase::Stopping { deadline, .. } | Phase::Sweeping { deadline, .. } | Phase::Down { until: deadline } =
-            &mut m.phase
-        {
-            deadline.iter_mut().for_each(moved);
+        for life in [Some(&mut m.child), m.other.as_mut()].into_iter().flatten() {
+            if let Phase::Stopping { deadline, .. }
+            | Phase::Sweeping { deadline, .. }
+            | Phase::Down { until: deadline } = &mut life.phase
+            {
+                deadline.iter_mut().for_each(moved);
+            }
+            match &mut life.trial {
+                Some(Trial::Readiness { deadline, next }) => deadline.iter_mut().chain(next).for_each(moved),
+                Some(Trial::Overlap { until }) => moved(until),
+                None => {}
+            }
         }
-        if let Some(Request { step: Step::Probing { deadline }, .. }) = &mut m.request {
-            moved(deadline);
-        }
+        m.request.iter_mut().filter_map(|request| request.step.deadline_mut()).for_each(moved);
         // The past is either just now or, by the move "time passes", long ago.
         for time in [&mut m.first_start, &mut m.interrupted, &mut m.terminal_gone] {
             *time = time.map(|time| if time == LONG_AGO { LONG_AGO } else { NOW });
         }
-        m.generation = 0;
         m.failed_starts = m.failed_starts.min(1);
+        // Only which is the older one counts.
+        let mut numbers: Vec<Generation> =
+            [Some(0), Some(m.child.generation), m.other.map(|other| other.generation)].into_iter().flatten().collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        let place = |number: Generation| numbers.iter().position(|known| *known == number).map(|place| place as u64);
+        self.world.models.retain(|model| place(model.generation).is_some());
+        for number in [&mut m.child.generation]
+            .into_iter()
+            .chain(m.other.iter_mut().map(|other| &mut other.generation))
+            .chain(self.world.models.iter_mut().map(|model| &mut model.generation))
+        {
+            *number = place(*number).unwrap();
+        }
+        self.world.models.sort_by_key(|model| model.generation);
+        m.generation = numbers.len() as u64 - 1;
     }
 
     /// Tells an event and everything that follows from it.
@@ -161,65 +208,107 @@ impl State {
             failing == Some(step)
         };
         let world = &mut self.world;
+        let m = &self.machine;
+        let is_life = |generation| {
+            m.child.generation == generation || m.other.is_some_and(|other| other.generation == generation)
+        };
         match action {
-            Action::Start { .. } => {
-                if world.child != Body::Absent {
-                    self.fail("a second child");
+            Action::Start(generation) => {
+                let beside = m.other.is_some_and(|other| other.generation == generation);
+                let others =
+                    world.models.iter().filter(|model| model.generation != generation && is_life(model.generation));
+                let alive = others.clone().filter(|model| model.child != Body::Absent).count();
+                if alive > usize::from(beside) {
+                    self.fail("a child too many");
                 }
-                let killed = matches!(world.rest, Body::Absent | Body::Dying);
-                if !killed && self.machine.rules.kill_mode != KillMode::Process {
+                let killed = others.clone().all(|model| matches!(model.rest, Body::Absent | Body::Dying));
+                if !killed && !beside && m.rules.kill_mode != KillMode::Process {
                     self.fail("a start while the generation before lives");
                 }
-                if fails(Fallible::Start) {
-                    return Some(Event::StartFailed(StartError { code: 127, transient: false, reason: String::new() }));
+                if m.stop.is_some() {
+                    self.fail("a start after a stop");
                 }
-                (world.child, world.executed, world.owed) = (Body::Willing, false, false);
+                world.owed = false;
+                if fails(Fallible::Start) {
+                    let error = StartError { code: 127, transient: false, reason: String::new() };
+                    return Some(Event::StartFailed(generation, error));
+                }
+                world.models.push(Model {
+                    generation,
+                    child: Body::Willing,
+                    executed: false,
+                    rest: Body::Absent,
+                    surveyed: false,
+                    tried: false,
+                });
                 Some(Event::Started)
             }
-            Action::Signal { to: To::Child | To::Group, signal } => {
-                if world.child == Body::Absent {
+            Action::Try(generation) => {
+                match world.model(generation) {
+                    Some(model) if model.executed && model.child != Body::Absent && !model.tried => model.tried = true,
+                    _ => self.fail("nobody to try"),
+                }
+                None
+            }
+            Action::Signal { generation, to: To::Child | To::Group, signal } => {
+                if !world.has_child(generation) {
                     self.fail("a signal for no child");
                 }
-                if is_fatal(signal, world.child) {
-                    world.child = Body::Dying;
+                let old =
+                    m.other.is_some_and(|other| other.generation == generation && generation < m.child.generation);
+                if old && m.stop.is_none() && m.child.trial.is_some() {
+                    self.fail("the old one is signalled before the new one is trusted");
+                }
+                let model = world.model(generation).unwrap();
+                if is_fatal(signal, model.child) {
+                    model.child = Body::Dying;
                 }
                 None
             }
-            Action::Signal { to: To::Rest, signal } | Action::AskRest(signal) => {
-                if is_fatal(signal, world.rest) {
-                    world.rest = Body::Dying;
+            Action::Signal { generation, to: To::Rest, signal } | Action::AskRest(generation, signal) => {
+                if let Some(model) = world.model(generation)
+                    && is_fatal(signal, model.rest)
+                {
+                    model.rest = Body::Dying;
                 }
                 None
             }
-            Action::Survey { .. } => {
-                world.surveyed = true;
-                self.survey()
+            Action::Survey { generation, .. } => {
+                match world.model(generation) {
+                    Some(model) => model.surveyed = true,
+                    None => self.fail("a survey of nothing"),
+                }
+                self.survey(generation)
             }
-            Action::Check => {
+            Action::Check { .. } => {
                 world.owed = false;
+                if m.rules.check.is_some() {
+                    world.check = true;
+                    return None;
+                }
                 Some(if fails(Fallible::Check) { Event::Refused(String::new()) } else { Event::Checked })
             }
             Action::Probe => {
-                if world.probe {
+                if world.probe || world.check {
                     self.fail("a second probe");
                 }
                 world.probe = true;
                 None
             }
-            Action::AbandonProbe => {
-                if !world.probe {
-                    self.fail("no probe to abandon");
+            Action::Abandon => {
+                if !world.probe && !world.check {
+                    self.fail("nothing to abandon");
                 }
-                world.probe = false;
+                (world.probe, world.check) = (false, false);
                 None
             }
             Action::Suspend { .. } => Some(Event::Resumed(Duration::ZERO)),
-            Action::Say(_) => None,
+            Action::Say(_) | Action::Feed => None,
             Action::Finish(_) => {
-                if world.child != Body::Absent {
+                if world.models.iter().any(|model| is_life(model.generation) && model.child != Body::Absent) {
                     self.fail("the end before the child's");
                 }
-                if world.probe {
+                if world.probe || world.check {
                     self.fail("the end before the probe's");
                 }
                 self.finished = true;
@@ -231,7 +320,8 @@ impl State {
     fn reexec(&mut self) {
         self.tried.push(Fallible::Reexec);
         let Some(snapshot) = self.machine.snapshot() else { return };
-        if snapshot.child_runs != (self.world.child != Body::Absent) {
+        let alive = |model: &&Model| model.child != Body::Absent;
+        if snapshot.child != self.world.models.iter().find(alive).map(|model| model.generation) {
             self.fail("the child is not handed over as it is");
         }
         if self.failing == Some(Fallible::Reexec) {
@@ -242,48 +332,57 @@ impl State {
         self.check();
     }
 
-    fn survey(&mut self) -> Option<Event> {
-        if !self.world.surveyed {
-            return None;
+    fn survey(&mut self, generation: Generation) -> Option<Event> {
+        let model = self.world.model(generation).filter(|model| model.surveyed)?;
+        if model.rest == Body::Absent {
+            model.surveyed = false;
+            return Some(Event::RestGone(generation));
         }
-        if self.world.rest == Body::Absent {
-            self.world.surveyed = false;
-            return Some(Event::RestGone);
-        }
-        Some(Event::RestRemains)
+        Some(Event::RestRemains(generation))
     }
 
     /// What must hold whenever the machine has nothing left to do.
     fn check(&self) {
         let m = &self.machine;
-        if self.finished != (m.phase == Phase::Finished) {
+        if self.finished != (m.child.phase == Phase::Finished) {
             self.fail("the end was not told");
         }
         if self.finished {
             return;
         }
-        if m.phase.has_child() != (self.world.child != Body::Absent) {
-            self.fail("the machine is wrong about the child");
+        for life in [Some(m.child), m.other].into_iter().flatten() {
+            if life.has_child() != self.world.has_child(life.generation) {
+                self.fail("the machine is wrong about a child");
+            }
         }
         let idle = m.request.is_none() && m.again.is_none();
-        if m.phase == Phase::Running && idle && self.world.owed {
+        if m.child.phase == Phase::Running && idle && self.world.owed {
             self.fail("a request was lost");
         }
         if m.stop.is_some() && !idle {
             self.fail("a request outlived a stop");
         }
+        if m.other.is_none() && m.then.is_some() {
+            self.fail("what waited for the other one is forgotten");
+        }
         let crosses = self.world.crossing || m.snapshot().is_some();
-        let waits_for_world =
-            crosses || m.phase.has_child() || m.phase == Phase::Unborn || self.world.rest == Body::Dying;
+        let lives = [Some(m.child), m.other];
+        let waits_for_world = crosses
+            || lives.into_iter().flatten().any(Life::has_child)
+            || self.world.check
+            || m.child.phase == Phase::Unborn
+            || self.world.models.iter().any(|model| model.rest == Body::Dying);
         if !waits_for_world && m.deadline().is_none() {
             self.fail("it waits for nothing");
         }
         let bounded = |default: Limit| matches!(m.rules.stop_timeout.unwrap_or(default), Limit::After(_));
-        if let Phase::Stopping { deadline: None, killed: false } = m.phase
-            && m.stop.is_none()
-            && bounded(Limit::After(STOP_TIMEOUT))
-        {
-            self.fail("a restart that may wait for ever");
+        for life in lives.into_iter().flatten() {
+            if let Phase::Stopping { deadline: None, killed: false } = life.phase
+                && m.stop.is_none()
+                && bounded(Limit::After(STOP_TIMEOUT))
+            {
+                self.fail("a restart that may wait for ever");
+            }
         }
         // Told early, a tick changes nothing.
         let mut early = m.clone();
@@ -315,8 +414,8 @@ impl State {
         let mut add = |name: &'static str, change: &dyn Fn(&mut State)| {
             next.extend(self.moved(name, change).into_iter().map(|state| (name, state)));
         };
-        let world = self.world;
-        if self.machine.phase == Phase::Unborn {
+        let world = self.world.clone();
+        if self.machine.child.phase == Phase::Unborn {
             add("began", &|state| state.tell(NOW, Event::Began));
             return next;
         }
@@ -326,32 +425,59 @@ impl State {
                 state.tell(NOW, Event::Adopted { before: String::new() });
             });
         }
-        if world.child != Body::Absent {
-            if !world.executed {
+        for Model { generation, child, executed, rest, tried, .. } in world.models {
+            let change =
+                |state: &mut State, change: &dyn Fn(&mut Model)| change(state.world.model(generation).unwrap());
+            if child != Body::Absent && !executed {
                 add("executes", &|state| {
-                    state.world.executed = true;
-                    state.tell(NOW, Event::Executed);
+                    change(state, &|model| model.executed = true);
+                    state.tell(NOW, Event::Executed(generation));
                 });
                 for transient in [false, true] {
                     add("cannot execute", &|state| {
-                        state.world.child = Body::Absent;
-                        state.tell(NOW, Event::StartFailed(StartError { code: 126, transient, reason: String::new() }));
+                        change(state, &|model| model.child = Body::Absent);
+                        let error = StartError { code: 126, transient, reason: String::new() };
+                        state.tell(NOW, Event::StartFailed(generation, error));
                     });
                 }
             }
-            add("child ends", &|state| {
-                let outcome =
-                    if state.world.child == Body::Dying { Outcome::Killed(Signal::TERM) } else { Outcome::Exited(3) };
-                state.world.child = Body::Absent;
-                state.tell(NOW, Event::ChildEnded(outcome));
-            });
+            if child != Body::Absent {
+                let dying = child == Body::Dying;
+                add(if dying { "child dies" } else { "child ends" }, &|state| {
+                    let outcome = if dying { Outcome::Killed(Signal::TERM) } else { Outcome::Exited(3) };
+                    change(state, &|model| (model.child, model.tried) = (Body::Absent, false));
+                    state.tell(NOW, Event::ChildEnded(generation, outcome));
+                });
+            }
+            if child == Body::Willing && executed && (tried || self.machine.rules.ready == Trust::Told) {
+                add("ready", &|state| {
+                    change(state, &|model| model.tried = false);
+                    state.tell(NOW, Event::Ready(generation));
+                });
+            }
+            if tried {
+                add("tried in vain", &|state| {
+                    change(state, &|model| model.tried = false);
+                    state.tell(NOW, Event::TriedInVain(generation));
+                });
+            }
+            if rest != Body::Absent {
+                add(if rest == Body::Dying { "rest dies" } else { "rest ends" }, &|state| {
+                    change(state, &|model| model.rest = Body::Absent);
+                    if let Some(event) = state.survey(generation) {
+                        state.tell(NOW, event);
+                    }
+                });
+            }
         }
-        if world.rest != Body::Absent {
-            add("rest ends", &|state| {
-                state.world.rest = Body::Absent;
-                if let Some(event) = state.survey() {
-                    state.tell(NOW, event);
-                }
+        if world.check {
+            add("checked", &|state| {
+                state.world.check = false;
+                state.tell(NOW, Event::Checked);
+            });
+            add("check refuses", &|state| {
+                state.world.check = false;
+                state.tell(NOW, Event::Refused(String::new()));
             });
         }
         if world.probe {
@@ -392,17 +518,18 @@ impl State {
             add(name, &|state| {
                 // A hang-up, and what comes after a stop, asks for nothing.
                 let asks = name == "HUP" && sender == Sender::Process && state.machine.stop.is_none();
-                state.world.owed |= asks && state.machine.phase != Phase::Unborn;
+                state.world.owed |= asks && state.machine.child.phase != Phase::Unborn;
                 state.tell(NOW, Event::Signal { signal, sender, hung_up: false });
             });
         }
-        let world = self.world;
-        if world.child == Body::Willing && world.executed {
-            add("turns obstinate", &|state| state.world.child = Body::Obstinate);
-        }
-        if world.child != Body::Absent && world.executed && world.rest == Body::Absent {
-            for body in [Body::Willing, Body::Obstinate] {
-                add("leaves behind", &|state| state.world.rest = body);
+        for Model { generation, child, executed, rest, .. } in self.world.models.clone() {
+            if child == Body::Willing && executed {
+                add("turns obstinate", &|state| state.world.model(generation).unwrap().child = Body::Obstinate);
+            }
+            if child != Body::Absent && executed && rest == Body::Absent {
+                for body in [Body::Willing, Body::Obstinate] {
+                    add("leaves behind", &|state| state.world.model(generation).unwrap().rest = body);
+                }
             }
         }
         add("time passes", &|state| {
@@ -418,20 +545,22 @@ impl State {
     /// From a state that was told to stop, the world left alone, the end must come, unless a human must decide.
     fn must_end(&self) {
         let mut state = self.clone();
-        for _ in 0..20 {
+        for _ in 0..40 {
             if state.finished {
                 return;
             }
-            let unbounded = state.machine.deadline().is_none() && state.world.child == Body::Obstinate;
+            let models = &state.world.models;
+            let obstinate = models.iter().any(|model| model.child == Body::Obstinate);
+            let unbounded = state.machine.deadline().is_none() && obstinate;
             if unbounded && !matches!(state.machine.rules.stop_timeout, Some(Limit::After(_))) {
                 return;
             }
-            let ends = |before: Body, after: Body| before == Body::Dying && after == Body::Absent;
-            let world = state.world;
-            let dying = world.child == Body::Dying || world.rest == Body::Dying;
-            let found = state.world_moves().into_iter().find(|(name, next)| match dying {
-                true => ends(world.child, next.world.child) || ends(world.rest, next.world.rest),
+            let dying = |model: &Model| model.child == Body::Dying || model.rest == Body::Dying;
+            let waits = models.iter().any(dying);
+            // What has got what ends it ends.
+            let found = state.world_moves().into_iter().find(|(name, _)| match waits {
                 false => *name == "deadline",
+                true => matches!(*name, "child dies" | "rest dies"),
             });
             match found {
                 Some((_, next)) => state = next,
@@ -442,23 +571,16 @@ impl State {
     }
 }
 
-fn rules(kill_mode: KillMode, stop_timeout: Option<Limit>, shared_group: bool, is_init: bool, nohup: bool) -> Rules {
-    let on = ["USR1=upgrade", "USR2=reexec"].map(str::to_owned).to_vec();
-    let config = Config::new(Args { command: vec!["x".into()], on, ..Args::default() }).unwrap();
-    let config = Config { kill_mode, stop_timeout, ..config };
-    Rules::new(&config, shared_group, shared_group, is_init, nohup)
+/// A set of rules: what the option parser makes of it is not at stake here.
+fn rules(change: impl FnOnce(&mut Args), kill_mode: KillMode, stop_timeout: Option<Limit>, place: Place) -> Rules {
+    let mut args = Args { command: vec!["x".into()], ..Args::default() };
+    change(&mut args);
+    let config = Config { kill_mode, stop_timeout, ..Config::new(args).unwrap() };
+    Rules::new(&config, place)
 }
 
 fn walk(rules: Rules) -> usize {
-    let world = World {
-        child: Body::Absent,
-        executed: false,
-        rest: Body::Absent,
-        surveyed: false,
-        probe: false,
-        crossing: false,
-        owed: false,
-    };
+    let world = World { models: Vec::new(), check: false, probe: false, crossing: false, owed: false };
     let machine = Machine::new(rules);
     let start = State { machine, world, failing: None, tried: Vec::new(), finished: false, path: Path::default() };
     let mut seen = HashSet::new();
@@ -476,15 +598,21 @@ fn walk(rules: Rules) -> usize {
     seen.len()
 }
 
+const SHORT: Option<Limit> = Some(Limit::After(Duration::from_secs(3)));
+
+fn on(meanings: &[&str]) -> Vec<String> {
+    meanings.iter().map(|&meaning| meaning.to_owned()).collect()
+}
+
 fn walk_with(kill_mode: KillMode) {
-    let limits =
-        [None, Some(Limit::Never), Some(Limit::After(Duration::ZERO)), Some(Limit::After(Duration::from_secs(3)))];
-    for limit in limits {
-        for (shared, init, nohup) in
+    for limit in [None, Some(Limit::Never), Some(Limit::After(Duration::ZERO)), SHORT] {
+        for (shared, is_init, nohup) in
             [(false, false, false), (true, false, false), (false, true, false), (true, false, true)]
         {
-            let states = walk(rules(kill_mode, limit, shared, init, nohup));
-            assert!(states > 1000, "{kill_mode:?} {limit:?} {shared} {init}: only {states} states");
+            let place = Place { shared_group: shared, has_terminal: shared, is_init, nohup, ..Place::default() };
+            let rules = rules(|args| args.on = on(&["USR1=upgrade", "USR2=reexec"]), kill_mode, limit, place);
+            let states = walk(rules);
+            assert!(states > 1000, "{kill_mode:?} {limit:?} {place:?}: only {states} states");
         }
     }
 }
@@ -502,4 +630,36 @@ fn every_order_of_events_when_the_mode_is_process() {
 #[test]
 fn every_order_of_events_when_the_mode_is_group() {
     walk_with(KillMode::Group);
+}
+
+fn walk_two(meanings: &[&str], ready: &str, overlap: Option<&str>, check: Option<&str>, kill_mode: KillMode) {
+    for (limit, place) in [(None, Place::default()), (SHORT, Place { is_init: true, ..Place::default() })] {
+        let change = |args: &mut Args| {
+            args.on = on(meanings);
+            args.ready = Some(ready.to_owned());
+            args.overlap = overlap.map(str::to_owned);
+            args.check = check.map(str::to_owned);
+        };
+        let states = walk(rules(change, kill_mode, limit, place));
+        eprintln!("{kill_mode:?} {ready} {states}");
+        assert!(states > 1000, "only {states} states");
+    }
+}
+
+#[test]
+fn every_order_of_events_with_two_generations() {
+    for mode in [KillMode::Mixed, KillMode::Process] {
+        walk_two(&["HUP=replace", "USR1=upgrade", "USR2=restart"], "notify", None, None, mode);
+    }
+}
+
+#[test]
+fn every_order_of_events_with_an_overlap() {
+    walk_two(&["HUP=upgrade+replace", "USR1=forward", "USR2=replace"], "delay:1s", Some("1s"), None, KillMode::Mixed);
+}
+
+#[test]
+fn every_order_of_events_with_a_check_and_a_readiness() {
+    walk_two(&["HUP=restart", "USR1=upgrade", "USR2=reexec"], "cmd:x", None, Some("y"), KillMode::Mixed);
+    walk_two(&["HUP=replace", "USR1=upgrade", "USR2=forward"], "exec", None, Some("y"), KillMode::Group);
 }

@@ -15,6 +15,7 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 use nix::libc;
 
+use crate::notify::InnerFacts;
 use crate::sys::spawn::pipe;
 use crate::sys::{Pid, above_stdio};
 
@@ -34,17 +35,6 @@ pub struct Inner {
     /// would not know the renamed socket for a living one. None where the socket is an abstract one.
     directory: Option<OwnedFd>,
     path: String,
-}
-
-/// An [`Inner`] as it crosses a re-exec.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct InnerFacts {
-    /// The socket's descriptor.
-    pub socket: RawFd,
-    /// The directory's descriptor, if there is a directory.
-    pub directory: Option<RawFd>,
-    /// The value for NOTIFY_SOCKET. One line.
-    pub path: String,
 }
 
 impl Inner {

@@ -69,7 +69,7 @@ pub struct Seen {
 
 impl Seen {
     /// Reads `/proc/PID/stat` (`proc(5)`). None where it is gone, or dead and unreaped.
-    fn at(pid: Pid) -> Option<Self> {
+    pub fn at(pid: Pid) -> Option<Self> {
         let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
         // The name, field 2, stands in parentheses and may hold anything, those included.
         let end = stat.iter().rposition(|byte| *byte == b')')?;
@@ -86,6 +86,19 @@ impl Seen {
     /// Whether it is the same process; its parent may be another by now.
     pub fn is(&self, other: &Self) -> bool {
         (self.pid, self.began) == (other.pid, other.began)
+    }
+
+    /// Whether it began before another.
+    pub fn is_older_than(&self, other: &Self) -> bool {
+        self.began < other.began
+    }
+
+    /// The value of a variable in the environment that it was executed with, if that can be read.
+    pub fn var(&self, name: &str) -> Option<String> {
+        let environment = fs::read(format!("/proc/{}/environ", self.pid)).ok()?;
+        let mut all = environment.split(|byte| *byte == 0);
+        let value = all.find_map(|var| var.strip_prefix(name.as_bytes())?.strip_prefix(b"="))?;
+        String::from_utf8(value.to_vec()).ok()
     }
 
     /// Sends it a signal, and nothing to another process that has its pid by now.
@@ -129,9 +142,9 @@ pub fn children() -> Vec<Pid> {
     everyone().unwrap_or_default().iter().filter(|seen| seen.parent == own_pid).map(|seen| seen.pid).collect()
 }
 
-/// The living descendants of this process, without the children in `except` and what descends from them. None where
-/// there is no /proc.
-pub fn descendants(except: &[Pid]) -> Option<Vec<Seen>> {
+/// The living descendants of this process, each with the child of this process that it descends from, or is; without
+/// the children in `except` and what descends from them. None where there is no /proc.
+pub fn descendants(except: &[Pid]) -> Option<Vec<(Seen, Seen)>> {
     if !has_children() {
         return Some(Vec::new());
     }
@@ -140,15 +153,13 @@ pub fn descendants(except: &[Pid]) -> Option<Vec<Seen>> {
         by_parent.entry(seen.parent).or_default().push(seen);
     }
     // SAFETY: has no preconditions.
-    let mut parents = vec![unsafe { libc::getpid() }];
+    let children = by_parent.remove(&unsafe { libc::getpid() }).unwrap_or_default();
+    let mut todo: Vec<(Seen, Seen)> =
+        children.into_iter().filter(|child| !except.contains(&child.pid)).map(|child| (child, child)).collect();
     let mut found = Vec::new();
-    while let Some(parent) = parents.pop() {
-        for seen in by_parent.remove(&parent).unwrap_or_default() {
-            if !except.contains(&seen.pid) {
-                parents.push(seen.pid);
-                found.push(seen);
-            }
-        }
+    while let Some((root, seen)) = todo.pop() {
+        todo.extend(by_parent.remove(&seen.pid).unwrap_or_default().into_iter().map(|child| (root, child)));
+        found.push((root, seen));
     }
     Some(found)
 }

@@ -8,7 +8,6 @@
 //! microseconds between question and replacement remain.
 
 use std::fs;
-use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -92,8 +91,8 @@ impl Socket {
     }
 
     /// Removes the file of a unix socket, if it still is the one that was made. Its inode cannot be another's while the
-    /// socket is open.
-    fn remove_file(&self) {
+    /// socket is open. Dropping the socket does the same, so an error on the way leaves no file behind.
+    pub fn remove_file(&self) {
         if let (Some(made), Some(path)) = (self.facts.made, &self.facts.said)
             && identity(path) == Some(made)
         {
@@ -130,32 +129,29 @@ pub fn bind_all(all: &[Listen], inherited: usize) -> Result<Vec<Socket>, String>
 
 fn bind(listen: &Listen, lowest: RawFd) -> Result<Socket, String> {
     let (fd, kind, made) = match &listen.address {
-        Address::Tcp(endpoint) => (bind_endpoint(endpoint, libc::SOCK_STREAM)?, Kind::Tcp, None),
-        Address::Udp(endpoint) => (bind_endpoint(endpoint, libc::SOCK_DGRAM)?, Kind::Udp, None),
+        Address::Tcp(endpoint) => (bind_endpoint(endpoint, libc::SOCK_STREAM, lowest)?, Kind::Tcp, None),
+        Address::Udp(endpoint) => (bind_endpoint(endpoint, libc::SOCK_DGRAM, lowest)?, Kind::Udp, None),
         Address::Unix { path, mode } => {
-            let fd = bind_path(path, *mode).map_err(|refusal| refusal.explain(path))?;
+            let fd = bind_path(path, *mode, lowest).map_err(|refusal| refusal.explain(path))?;
             (fd, Kind::Unix, identity(path))
         }
     };
     let name = listen.name.clone().unwrap_or_else(|| listen::UNKNOWN.to_owned());
     // From here on an error takes the file back.
-    let mut socket = Socket::new(fd, kind, name, Some(listen.said.clone()), made);
+    let socket = Socket::new(fd, kind, name, Some(listen.said.clone()), made);
     if kind != Kind::Udp {
         // The kernel cuts the backlog to net.core.somaxconn. A second socket that took the same port before this one
         // listened is found out here.
         // SAFETY: has no preconditions.
         Errno::result(unsafe { libc::listen(socket.fd.as_raw_fd(), c_int::MAX) }).map_err(|error| explain(error, 0))?;
     }
-    let copy = socket.fd.try_clone().and_then(|fd| Ok(above(fd, lowest)?));
-    socket.fd = copy.map_err(|error| error.to_string())?;
-    socket.facts.fd = socket.fd.as_raw_fd();
     Ok(socket)
 }
 
-fn bind_endpoint(endpoint: &Endpoint, kind: c_int) -> Result<OwnedFd, String> {
+fn bind_endpoint(endpoint: &Endpoint, kind: c_int, lowest: RawFd) -> Result<OwnedFd, String> {
     let address = resolve(endpoint)?;
     let bind = || {
-        let fd = socket(if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 }, kind)?;
+        let fd = above(socket(domain(address), kind)?, lowest)?;
         if kind == libc::SOCK_STREAM {
             // Connections of an earlier life that linger are no obstacle. For UDP it would share the port.
             enable(&fd, libc::SOL_SOCKET, libc::SO_REUSEADDR)?;
@@ -210,6 +206,8 @@ enum Refusal {
     Failed(Errno),
     /// A process listens there.
     Live,
+    /// What a dead process left there cannot be removed.
+    Stale(Errno),
     /// Nobody may ask whether it is in use.
     Secret,
     /// It is something else.
@@ -233,6 +231,9 @@ impl Refusal {
                              it is in use; remove it, or name another path"
                     .to_owned()
             }
+            Self::Stale(error) => {
+                format!("the socket of an earlier process is there and cannot be removed: {}", error.desc())
+            }
             Self::NoSocket(what) => format!("a {what} is there already, which is left alone; name another path"),
             Self::Failed(Errno::ENOENT | Errno::ENOTDIR) => {
                 format!("there is no directory '{}'; make it first", directory_of(path).display())
@@ -252,14 +253,14 @@ fn directory_of(path: &str) -> &Path {
     }
 }
 
-fn bind_path(path: &str, mode: u32) -> Result<OwnedFd, Refusal> {
+fn bind_path(path: &str, mode: u32, lowest: RawFd) -> Result<OwnedFd, Refusal> {
     let name = Name::of_path(path);
-    let fd = socket(libc::AF_UNIX, libc::SOCK_STREAM)?;
+    let fd = above(socket(libc::AF_UNIX, libc::SOCK_STREAM)?, lowest)?;
     match name.bind_with_mode(&fd, mode) {
         Err(Errno::EADDRINUSE) => {
             let _lock = lock(directory_of(path));
             if is_stale(path, &name)? {
-                nix::unistd::unlink(path)?;
+                nix::unistd::unlink(path).map_err(Refusal::Stale)?;
             }
             name.bind_with_mode(&fd, mode)?;
         }
@@ -322,19 +323,29 @@ pub fn inherited(
     names: Option<&[u8]>,
     own_pid: Pid,
 ) -> Result<Vec<Socket>, String> {
+    receive(FIRST_FD, fds, pid, names, own_pid)
+}
+
+fn receive(
+    first: RawFd,
+    fds: Option<&[u8]>,
+    pid: Option<&[u8]>,
+    names: Option<&[u8]>,
+    own_pid: Pid,
+) -> Result<Vec<Socket>, String> {
     let number = |text: &[u8]| std::str::from_utf8(text).ok()?.parse::<i32>().ok();
     let Some(fds) = fds.filter(|_| pid.and_then(number) == Some(own_pid)) else { return Ok(Vec::new()) };
     let text = String::from_utf8_lossy(fds);
     let Some(count) = number(fds).and_then(|count| usize::try_from(count).ok()) else {
         let shown: String = text.chars().filter(|c| !c.is_control()).take(80).collect();
-        return Err(format!("LISTEN_FDS '{shown}': want the number of descriptors from {FIRST_FD} on"));
+        return Err(format!("LISTEN_FDS '{shown}': want the number of descriptors from {first} on"));
     };
     // Before names are made for them: the number may be any.
-    let open: Vec<_> = (FIRST_FD..).take(count).map_while(|fd| Some((fd, take(fd).ok()?))).collect();
+    let open: Vec<_> = (first..).take(count).map_while(|fd| Some((fd, take(fd).ok()?))).collect();
     if open.len() < count {
-        let missing = FIRST_FD.saturating_add(i32::try_from(open.len()).unwrap_or(i32::MAX));
+        let missing = first.saturating_add(i32::try_from(open.len()).unwrap_or(i32::MAX));
         return Err(format!(
-            "LISTEN_FDS '{text}': descriptor {missing} is not open; want {count} open ones from {FIRST_FD} on"
+            "LISTEN_FDS '{text}': descriptor {missing} is not open; want {count} open ones from {first} on"
         ));
     }
     let names = listen::names(names, count);
@@ -380,8 +391,7 @@ pub struct Attempt(TcpStream);
 impl Attempt {
     /// Begins to connect; [`Attempt::connected`] knows when its descriptor is writable. None where it is refused at once.
     pub fn begin(to: SocketAddr) -> Option<Self> {
-        let domain = if to.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
-        let fd = socket(domain, libc::SOCK_STREAM | libc::SOCK_NONBLOCK).ok()?;
+        let fd = socket(domain(to), libc::SOCK_STREAM | libc::SOCK_NONBLOCK).ok()?;
         match Name::from(to).connect(&fd) {
             Ok(()) | Err(Errno::EINPROGRESS) => Some(Self(TcpStream::from(fd))),
             Err(_) => None,
@@ -401,7 +411,7 @@ impl Attempt {
     /// Where nobody listens on a port that the kernel may choose for one that connects, it may choose that very port:
     /// then the connection is with itself.
     fn is_with_itself(&self) -> bool {
-        self.0.local_addr().ok() == self.0.peer_addr().ok()
+        matches!((self.0.local_addr(), self.0.peer_addr()), (Ok(local), Ok(peer)) if local == peer)
     }
 }
 
@@ -491,6 +501,10 @@ impl From<SocketAddr> for Name {
     }
 }
 
+fn domain(address: SocketAddr) -> c_int {
+    if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 }
+}
+
 /// Makes a socket, close-on-exec and above the standard descriptors.
 fn socket(domain: c_int, kind: c_int) -> nix::Result<OwnedFd> {
     // SAFETY: has no preconditions.
@@ -514,4 +528,437 @@ fn option(fd: BorrowedFd, name: c_int) -> nix::Result<c_int> {
     // SAFETY: the pointers are to values of ours, of the size that is said.
     Errno::result(unsafe { libc::getsockopt(fd.as_raw_fd(), libc::SOL_SOCKET, name, pointer, &raw mut len) })?;
     Ok(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{ErrorKind, Read, Write};
+    use std::os::unix::net::{UnixDatagram, UnixStream};
+    use std::path::PathBuf;
+    use std::sync::Barrier;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    /// A directory of this test's own, gone with it. The test's thread gets a umask and a working directory of its own:
+    /// other tests make files meanwhile.
+    struct Dir {
+        path: PathBuf,
+        alone: bool,
+    }
+
+    impl Dir {
+        fn new() -> Self {
+            static COUNT: AtomicU32 = AtomicU32::new(0);
+            let count = COUNT.fetch_add(1, Ordering::Relaxed);
+            let path = std::env::temp_dir().join(format!("hupwrap-sockets-{}-{count}", std::process::id()));
+            let alone = be_alone();
+            fs::create_dir(&path).unwrap();
+            Self { path, alone }
+        }
+
+        fn at(&self, name: &str) -> String {
+            self.path.join(name).to_str().unwrap().to_owned()
+        }
+
+        fn is_empty(&self) -> bool {
+            fs::read_dir(&self.path).unwrap().next().is_none()
+        }
+    }
+
+    impl Drop for Dir {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.path);
+        }
+    }
+
+    /// A container may forbid it.
+    fn be_alone() -> bool {
+        // SAFETY: concerns this thread only.
+        unsafe { libc::unshare(libc::CLONE_FS) == 0 }
+    }
+
+    fn try_listen(options: &[&str]) -> Result<Vec<Socket>, String> {
+        let all: Vec<Listen> = options.iter().map(|option| option.parse().unwrap()).collect();
+        bind_all(&all, 0)
+    }
+
+    fn listen(option: &str) -> Socket {
+        try_listen(&[option]).unwrap_or_else(|error| panic!("{error}")).pop().unwrap()
+    }
+
+    fn refused(option: &str) -> String {
+        let error = try_listen(&[option]).err().unwrap();
+        assert!(error.starts_with(&format!("--listen '{option}': ")) && !error.contains('\n'), "{error}");
+        error
+    }
+
+    #[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
+    fn skipped(test: &str, missing: &str) {
+        eprintln!("skipped: {test}: {missing}");
+    }
+
+    fn has_ipv6(test: &str) -> bool {
+        let has = TcpListener::bind("[::1]:0").is_ok();
+        if !has {
+            skipped(test, "there is no IPv6");
+        }
+        has
+    }
+
+    fn flags(fd: &impl AsFd) -> FdFlag {
+        FdFlag::from_bits_truncate(fcntl(fd, FcntlArg::F_GETFD).unwrap())
+    }
+
+    #[test]
+    fn a_tcp_socket_listens_at_once() {
+        let all = try_listen(&["web=tcp:127.0.0.1:0", "tcp:127.0.0.1:0"]).unwrap();
+        for socket in &all {
+            let local = socket.local().unwrap();
+            TcpStream::connect(local).unwrap();
+            assert_eq!(socket.address(), format!("tcp:{local}"));
+            assert_eq!(socket.chosen(), Some(format!("port 0: tcp:127.0.0.1:0 is tcp:{local}")));
+            assert_eq!(socket.facts().said.as_deref(), Some("127.0.0.1:0"));
+            assert!(socket.facts().fd == socket.as_fd().as_raw_fd() && socket.facts().fd >= 5);
+            assert_eq!(option(socket.as_fd(), libc::SO_REUSEADDR), Ok(1));
+            assert_eq!(option(socket.as_fd(), libc::SO_REUSEPORT), Ok(0));
+            assert_eq!(flags(socket), FdFlag::FD_CLOEXEC);
+            socket.stays_open(true);
+            assert_eq!(flags(socket), FdFlag::empty());
+            socket.stays_open(false);
+            assert_eq!(flags(socket), FdFlag::FD_CLOEXEC);
+        }
+        assert_eq!(all.iter().map(|socket| socket.facts().name.as_str()).collect::<Vec<_>>(), ["web", "unknown"]);
+    }
+
+    #[test]
+    fn a_port_that_is_said_is_taken_and_one_that_is_taken_is_an_error() {
+        // An address that no other test uses: the port, once free, stays so.
+        let option = listen("tcp:127.77.0.1:0").address();
+        let socket = listen(&option);
+        assert_eq!((socket.address(), socket.chosen()), (option.clone(), None));
+        let error = refused(&option);
+        assert!(error.contains("in use by another process"), "{error}");
+    }
+
+    #[test]
+    fn udp_shares_no_port() {
+        let socket = listen("udp:127.0.0.1:0");
+        assert_eq!(socket.facts().kind, Kind::Udp);
+        let error = refused(&socket.address());
+        assert!(error.contains("in use by another process"), "{error}");
+    }
+
+    #[test]
+    fn ipv6_means_ipv6_only() {
+        if has_ipv6("ipv6_means_ipv6_only") {
+            let socket = listen("tcp:[::]:0");
+            let port = socket.local().unwrap().port();
+            TcpStream::connect(("::1", port)).unwrap();
+            assert_eq!(TcpStream::connect(("127.77.0.2", port)).unwrap_err().kind(), ErrorKind::ConnectionRefused);
+            assert_eq!(listen("tcp:[::1]:0").local().unwrap().ip().to_string(), "::1");
+        }
+    }
+
+    #[test]
+    fn an_address_that_cannot_be_had() {
+        let error = refused("tcp:192.0.2.1:0");
+        assert!(error.contains("no network interface here has this address"), "{error}");
+        assert!(explain(Errno::EACCES, 80).contains("CAP_NET_BIND_SERVICE"));
+        assert!(!explain(Errno::EACCES, 8080).contains("1024"));
+        // Too long for the DNS, so nobody is asked.
+        let host = "a".repeat(64);
+        let error = refused(&format!("tcp:{host}:80"));
+        assert!(error.contains(&format!("the host '{host}' has no address: ")), "{error}");
+    }
+
+    #[test]
+    fn an_ipv4_address_goes_first() {
+        let find = |said: &str| resolve(&said.parse().unwrap()).map(|found| found.to_string());
+        assert_eq!(find("[::1]:1").as_deref(), Ok("[::1]:1"));
+        assert_eq!(find("*:1").as_deref(), Ok("0.0.0.0:1"));
+        assert_eq!(find("localhost:1").as_deref(), Ok("127.0.0.1:1"));
+    }
+
+    #[test]
+    fn a_unix_socket_has_its_mode_and_takes_its_file_along() {
+        let dir = Dir::new();
+        if dir.alone {
+            umask(Mode::from_bits_truncate(0o027));
+        }
+        for (mode, wanted) in [("", 0o660), (",mode=0600", 0o600), (",mode=0777", 0o777), (",mode=0", 0)] {
+            let path = dir.at("s");
+            let socket = listen(&format!("unix:{path}{mode}"));
+            assert_eq!(fs::symlink_metadata(&path).unwrap().mode() & 0o7777, wanted);
+            assert_eq!((socket.address(), socket.local(), socket.chosen()), (format!("unix:{path}"), None, None));
+            drop(socket);
+            assert!(dir.is_empty());
+        }
+        if dir.alone {
+            assert_eq!(umask(Mode::empty()).bits(), 0o027);
+        }
+    }
+
+    #[test]
+    fn a_path_may_be_relative_and_as_long_as_the_kernel_takes() {
+        let dir = Dir::new();
+        if !dir.alone {
+            return skipped("a_path_may_be_relative_and_as_long_as_the_kernel_takes", "unshare(2) is forbidden");
+        }
+        std::env::set_current_dir(&dir.path).unwrap();
+        let name = "n".repeat(107);
+        let socket = listen(&format!("unix:{name}"));
+        UnixStream::connect(&name).unwrap();
+        drop(socket);
+        assert!(dir.is_empty());
+        drop(UnixListener::bind("stale").unwrap());
+        drop(listen("unix:stale"));
+        assert!(dir.is_empty());
+    }
+
+    #[test]
+    fn a_stale_file_is_replaced() {
+        let dir = Dir::new();
+        let path = dir.at("s");
+        drop(UnixListener::bind(&path).unwrap());
+        let socket = listen(&format!("unix:{path}"));
+        UnixStream::connect(&path).unwrap();
+        drop(socket);
+        drop(UnixDatagram::bind(&path).unwrap());
+        drop(listen(&format!("unix:{path}")));
+        assert!(dir.is_empty());
+    }
+
+    #[test]
+    fn a_live_socket_is_an_error_and_hears_nothing_of_it() {
+        let dir = Dir::new();
+        let option = format!("unix:{}", dir.at("s"));
+        let check = || assert!(refused(&option).contains("another process uses this socket"));
+        let live = UnixListener::bind(dir.at("s")).unwrap();
+        check();
+        live.set_nonblocking(true).unwrap();
+        assert_eq!(live.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
+        fs::remove_file(dir.at("s")).unwrap();
+        let _datagram = UnixDatagram::bind(dir.at("s")).unwrap();
+        check();
+        fs::remove_file(dir.at("s")).unwrap();
+        let socket = listen(&option);
+        check();
+        UnixStream::connect(dir.at("s")).unwrap();
+        drop(socket);
+        // Between bind and listen a connection would be refused.
+        let early = socket_at(&dir.at("s"));
+        check();
+        drop(early);
+        drop(listen(&option));
+    }
+
+    fn socket_at(path: &str) -> OwnedFd {
+        let fd = socket(libc::AF_UNIX, libc::SOCK_STREAM).unwrap();
+        Name::of_path(path).bind(&fd).unwrap();
+        fd
+    }
+
+    #[test]
+    fn what_is_no_socket_is_left_alone() {
+        let dir = Dir::new();
+        fs::create_dir(dir.at("dir")).unwrap();
+        fs::write(dir.at("file"), "x").unwrap();
+        std::os::unix::fs::symlink("nowhere", dir.at("link")).unwrap();
+        let cases = [
+            ("dir", "a directory is there"),
+            ("file", "a file that is no socket is there"),
+            ("link", "a symbolic link is there"),
+            ("none/s", "there is no directory '"),
+            ("file/s", "there is no directory '"),
+        ];
+        for (name, want) in cases {
+            let error = refused(&format!("unix:{}", dir.at(name)));
+            assert!(error.contains(want), "{error}");
+        }
+        assert_eq!(fs::read(dir.at("file")).unwrap(), b"x");
+        assert_eq!(fs::read_dir(&dir.path).unwrap().count(), 3);
+    }
+
+    #[test]
+    fn a_file_that_is_another_by_now_is_left_alone() {
+        let dir = Dir::new();
+        let path = dir.at("s");
+        let socket = listen(&format!("unix:{path}"));
+        fs::remove_file(&path).unwrap();
+        let other = UnixListener::bind(&path).unwrap();
+        drop(socket);
+        UnixStream::connect(&path).unwrap();
+        drop(other);
+    }
+
+    #[test]
+    fn all_are_bound_or_none() {
+        let dir = Dir::new();
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (path, taken) = (format!("unix:{}", dir.at("s")), format!("tcp:{}", taken.local_addr().unwrap()));
+        let error = try_listen(&[&path, &taken]).err().unwrap();
+        assert!(error.starts_with(&format!("--listen '{taken}': ")), "{error}");
+        assert!(dir.is_empty());
+    }
+
+    #[test]
+    fn of_several_on_a_stale_path_one_wins() {
+        const COUNT: usize = 4;
+        let dir = Dir::new();
+        for round in 0..50 {
+            let path = dir.at(&round.to_string());
+            drop(UnixListener::bind(&path).unwrap());
+            let barrier = Barrier::new(COUNT);
+            let race = || {
+                be_alone();
+                barrier.wait();
+                let socket = try_listen(&[&format!("unix:{path}")]);
+                // Nobody gives it up while another still tries.
+                barrier.wait();
+                socket.map(drop)
+            };
+            let found: Vec<_> = std::thread::scope(|scope| {
+                let all: Vec<_> = (0..COUNT).map(|_| scope.spawn(race)).collect();
+                all.into_iter().map(|one| one.join().unwrap()).collect()
+            });
+            let lost: Vec<_> = found.into_iter().filter_map(Result::err).collect();
+            assert_eq!(lost.len(), COUNT - 1, "{lost:?}");
+            assert!(lost.iter().all(|error| error.contains("another process uses this socket")), "{lost:?}");
+        }
+        assert!(dir.is_empty());
+    }
+
+    #[test]
+    fn a_foreign_lock_on_the_directory_holds_nobody_up() {
+        let dir = Dir::new();
+        let path = dir.at("s");
+        drop(UnixListener::bind(&path).unwrap());
+        let _lock = lock(&dir.path).unwrap();
+        drop(listen(&format!("unix:{path}")));
+        assert!(dir.is_empty());
+    }
+
+    #[test]
+    fn a_socket_crosses_as_facts() {
+        let dir = Dir::new();
+        let socket = listen(&format!("a=unix:{}", dir.at("s")));
+        socket.stays_open(true);
+        let facts: Facts = socket.facts().to_string().parse().unwrap();
+        assert_eq!(&facts, socket.facts());
+        // As an exec does it: the descriptor alone remains.
+        std::mem::forget(socket);
+        let socket = Socket::from_facts(facts).unwrap();
+        assert_eq!(flags(&socket), FdFlag::FD_CLOEXEC);
+        UnixStream::connect(dir.at("s")).unwrap();
+        drop(socket);
+        assert!(dir.is_empty());
+        let tcp = listen("tcp:127.0.0.1:0");
+        let (facts, address) = (tcp.facts().clone(), tcp.address());
+        std::mem::forget(tcp);
+        assert_eq!(Socket::from_facts(facts).unwrap().address(), address);
+        let facts: Facts = "1000000 tcp - a:b".parse().unwrap();
+        assert_eq!(Socket::from_facts(facts).err().as_deref(), Some("the socket 'a' is not open any more"));
+    }
+
+    /// Numbers that no other test gets: a descriptor that is opened takes the lowest.
+    const HIGH: RawFd = 900;
+
+    fn place(fd: impl Into<OwnedFd>, at: RawFd) {
+        let copy = fcntl(fd.into(), FcntlArg::F_DUPFD(at)).unwrap();
+        assert_eq!(copy, at);
+    }
+
+    #[test]
+    fn what_hupwrap_was_given() {
+        let dir = Dir::new();
+        let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (client, _) = (TcpStream::connect(tcp.local_addr().unwrap()).unwrap(), tcp.accept().unwrap());
+        let address = tcp.local_addr().unwrap();
+        place(tcp, HIGH);
+        place(std::net::UdpSocket::bind("127.0.0.1:0").unwrap(), HIGH + 1);
+        place(UnixListener::bind(dir.at("s")).unwrap(), HIGH + 2);
+        place(UnixListener::bind(dir.at("a;b")).unwrap(), HIGH + 3);
+        place(client, HIGH + 4);
+        place(fs::File::open("/dev/null").unwrap(), HIGH + 5);
+        let all = receive(HIGH, Some(b"6"), Some(b"77"), Some(b"a:b:c:d:e:f"), 77).unwrap();
+        let told = listen::environment(all.iter().map(Socket::facts));
+        let ports = format!("{address}=3;{}=5", dir.at("s"));
+        let want = [("LISTEN_FDS", "6"), ("LISTEN_FDNAMES", "a:b:c:d:e:f"), ("SERVER_STARTER_PORT", &ports)];
+        assert_eq!(told, want.map(|(name, value)| (name, value.to_owned())));
+        assert_eq!(all.iter().map(|one| one.facts().fd).collect::<Vec<_>>(), (HIGH..HIGH + 6).collect::<Vec<_>>());
+        assert!(all.iter().all(|one| flags(one) == FdFlag::FD_CLOEXEC && one.chosen().is_none()));
+        assert_eq!(all[0].address(), format!("tcp:{address}"));
+        assert_eq!(all[3].address(), "unix");
+        assert_eq!(all[4].address(), "other");
+        // Whoever made the files removes them.
+        drop(all);
+        assert_eq!(fs::read_dir(&dir.path).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn what_was_meant_for_another_is_not_taken() {
+        let none = |fds: Option<&[u8]>, pid: Option<&[u8]>| {
+            assert!(inherited(fds, pid, Some(b"a"), 77).unwrap().is_empty());
+        };
+        none(None, None);
+        none(None, Some(b"77"));
+        none(Some(b"1"), None);
+        none(Some(b"1"), Some(b"78"));
+        none(Some(b"1"), Some(b""));
+        none(Some(b"1"), Some(b"\xff"));
+        none(Some(b"0"), Some(b"77"));
+    }
+
+    #[test]
+    fn what_was_promised_and_is_not_there() {
+        let refused = |fds: &[u8]| receive(HIGH + 50, Some(fds), Some(b"77"), None, 77).err().unwrap();
+        assert_eq!(refused(b"1"), "LISTEN_FDS '1': descriptor 950 is not open; want 1 open ones from 950 on");
+        place(fs::File::open("/dev/null").unwrap(), HIGH + 50);
+        assert!(refused(b"2147483647").contains("descriptor 951 is not open"));
+        for odd in [&b""[..], b"-1", b"x", b"2147483648", b"\xff\n"] {
+            let error = refused(odd);
+            assert!(
+                error.ends_with("': want the number of descriptors from 950 on") && !error.contains('\n'),
+                "{error}"
+            );
+        }
+    }
+
+    fn connect(to: SocketAddr) -> bool {
+        let Some(attempt) = Attempt::begin(to) else { return false };
+        poll(&mut [PollFd::new(attempt.as_fd(), PollFlags::POLLOUT)], PollTimeout::NONE).unwrap();
+        attempt.connected().unwrap()
+    }
+
+    #[test]
+    fn whether_somebody_listens() {
+        let early = bind_endpoint(&"127.0.0.1:0".parse().unwrap(), libc::SOCK_STREAM, 3).unwrap();
+        let address = local_address(early.as_fd()).unwrap();
+        assert!(!connect(address));
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        assert!(connect(listener.local_addr().unwrap()));
+        let mut any = listener.local_addr().unwrap();
+        any.set_ip(std::net::Ipv4Addr::UNSPECIFIED.into());
+        assert!(connect(any));
+        if has_ipv6("whether_somebody_listens") {
+            assert!(connect(TcpListener::bind("[::1]:0").unwrap().local_addr().unwrap()));
+        }
+    }
+
+    #[test]
+    fn a_connection_with_itself_is_none() {
+        let fd = socket(libc::AF_INET, libc::SOCK_STREAM).unwrap();
+        Name::from("127.77.0.3:0".parse::<SocketAddr>().unwrap()).bind(&fd).unwrap();
+        let address = local_address(fd.as_fd()).unwrap();
+        Name::from(address).connect(&fd).unwrap();
+        let mut attempt = Attempt(TcpStream::from(fd));
+        attempt.0.write_all(b"x").unwrap();
+        attempt.0.read_exact(&mut [0]).unwrap();
+        assert_eq!(attempt.connected(), Some(false));
+        drop(attempt);
+        // Without REUSEADDR: nothing of it lingers.
+        let fd = socket(libc::AF_INET, libc::SOCK_STREAM).unwrap();
+        Name::from(address).bind(&fd).unwrap();
+    }
 }

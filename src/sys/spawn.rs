@@ -440,12 +440,12 @@ pub fn check(command: &OsStr, path: Option<&[u8]>, workdir: Option<&CStr>) -> Re
 }
 
 /// Whether another try may do, though nobody mends anything.
-pub(super) fn is_transient(error: Errno) -> bool {
+pub fn is_transient(error: Errno) -> bool {
     matches!(error, Errno::EAGAIN | Errno::ENOMEM | Errno::EMFILE | Errno::ENFILE | Errno::EIO | Errno::ETXTBSY)
 }
 
 /// Says for people what is wrong with a file.
-pub(super) fn describe(error: Errno) -> &'static str {
+pub fn describe(error: Errno) -> &'static str {
     match error {
         Errno::ENOENT => "no such file or directory",
         Errno::ENOTDIR => "a part of its path is no directory",

@@ -1,0 +1,92 @@
+//! What the driver keeps of one generation: pids and descriptors, by which it hears and reaches it.
+
+use std::os::fd::{AsFd, BorrowedFd};
+
+use nix::poll::PollFlags;
+
+use crate::machine::event::{Event, Generation};
+use crate::notify::{self, Notice};
+use crate::sys::Pid;
+use crate::sys::notify::{Inner, Pipe};
+use crate::sys::process::Seen;
+use crate::sys::sockets::Attempt;
+use crate::sys::spawn::Spawned;
+
+/// How many datagrams of a child are read before anything else has its turn.
+const DATAGRAMS_A_TURN: usize = 64;
+
+/// A child, and what was made for it.
+pub struct Child {
+    /// Which.
+    pub generation: Generation,
+    /// Its pid, until it is reaped.
+    pub pid: Option<Pid>,
+    /// The process group that it leads, which may outlive it.
+    pub group: Option<Pid>,
+    /// While it has not executed.
+    pub unexecuted: Option<Spawned>,
+    /// Its NOTIFY_SOCKET.
+    pub notify: Option<Inner>,
+    /// What it says by a newline that it is ready by.
+    pub pipe: Option<Pipe>,
+    /// The connection that is to show it.
+    pub attempt: Option<Attempt>,
+    /// While the rest of its generation is looked for: who was asked to end.
+    pub asked: Option<Vec<Seen>>,
+    /// Itself, where it was started beside another: by its time, orphans are told apart.
+    pub born: Option<Seen>,
+}
+
+impl Child {
+    /// A child of which only this is known.
+    pub fn new(generation: Generation, pid: Option<Pid>, group: Option<Pid>) -> Self {
+        Self {
+            generation,
+            pid,
+            group,
+            unexecuted: None,
+            notify: None,
+            pipe: None,
+            attempt: None,
+            asked: None,
+            born: None,
+        }
+    }
+
+    /// What to wait for; the exec only where somebody does.
+    pub fn fds(&self, awaits_execution: bool) -> impl Iterator<Item = (BorrowedFd<'_>, PollFlags)> {
+        let unexecuted = self.unexecuted.as_ref().filter(|_| awaits_execution).map(AsFd::as_fd);
+        let notify = self.notify.as_ref().map(AsFd::as_fd);
+        let pipe = self.pipe.as_ref().map(AsFd::as_fd);
+        let readable = [unexecuted, notify, pipe].into_iter().flatten().map(|fd| (fd, PollFlags::POLLIN));
+        readable.chain(self.attempt.as_ref().map(|attempt| (attempt.as_fd(), PollFlags::POLLOUT)))
+    }
+
+    /// What it has said since, and what was found out about it. Lines for whoever is above go to `pass_up`. `says_ready`:
+    /// whether `READY=1` is how it shows that it is ready.
+    pub fn hear(&mut self, says_ready: bool, mut pass_up: impl FnMut(&[u8])) -> Vec<Event> {
+        let generation = self.generation;
+        let mut events = Vec::new();
+        let datagrams = self.notify.iter().flat_map(|notify| std::iter::from_fn(|| notify.receive()));
+        for datagram in datagrams.take(DATAGRAMS_A_TURN) {
+            let Notice { ready, extend, passed_up } = notify::read(&datagram);
+            events.extend(extend.map(|by| Event::Extended(generation, by)));
+            events.extend((ready && says_ready).then_some(Event::Ready(generation)));
+            passed_up.iter().for_each(|lines| pass_up(lines));
+        }
+        match self.pipe.as_ref().and_then(Pipe::newline_came) {
+            Some(true) => {
+                self.pipe = None;
+                events.push(Event::Ready(generation));
+            }
+            // Closed without a word: nothing more will come.
+            Some(false) => self.pipe = None,
+            None => {}
+        }
+        if let Some(connected) = self.attempt.as_ref().and_then(Attempt::connected) {
+            self.attempt = None;
+            events.push(if connected { Event::Ready(generation) } else { Event::TriedInVain(generation) });
+        }
+        events
+    }
+}

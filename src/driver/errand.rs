@@ -1,0 +1,97 @@
+//! A command that is run to find something out: `--check`, and `--ready cmd:`.
+
+use std::ffi::{CStr, OsStr};
+use std::fs::OpenOptions;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+
+use crate::machine::event::{Event, Generation};
+use crate::signal::Signal;
+use crate::status::Outcome;
+use crate::sys::spawn::{self, Order, Spawned};
+use crate::sys::{Pid, signals};
+
+/// What it is to find out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Purpose {
+    /// Whether a request may be acted upon.
+    Check,
+    /// Whether this generation's child is ready.
+    Try(Generation),
+}
+
+impl Purpose {
+    fn event(self, answer: Result<(), String>) -> Event {
+        match (self, answer) {
+            (Self::Check, Ok(())) => Event::Checked,
+            (Self::Check, Err(reason)) => Event::Refused(reason),
+            (Self::Try(generation), Ok(())) => Event::Ready(generation),
+            (Self::Try(generation), Err(_)) => Event::TriedInVain(generation),
+        }
+    }
+}
+
+/// One that is under way.
+pub struct Errand {
+    /// What for.
+    pub purpose: Purpose,
+    name: String,
+    spawned: Spawned,
+}
+
+impl Errand {
+    /// Runs it, in a process group of its own. It reads nothing. What a check says is for people, and goes to stderr; a
+    /// try is made over and over, and what it says goes nowhere.
+    ///
+    /// # Errors
+    /// The event that says that it could not be started.
+    pub fn new(purpose: Purpose, mut order: Order) -> Result<Self, Event> {
+        let words: Vec<_> = order.argv.iter().map(|word| word.to_string_lossy()).collect();
+        let name = words.join(" ");
+        let failed = |program: &CStr, error| {
+            let command = OsStr::from_bytes(program.to_bytes());
+            purpose
+                .event(Err(format!("check '{name}': {}", spawn::explain(command, Some(program), None, error).reason)))
+        };
+        let nothing: Option<OwnedFd> =
+            OpenOptions::new().read(true).write(true).open("/dev/null").ok().map(OwnedFd::from);
+        let null = nothing.iter().map(|null| null.as_raw_fd());
+        order.fds = match purpose {
+            Purpose::Check if has_stderr() => null.map(|null| (null, 0)).chain([(2, 1)]).collect(),
+            _ => null.flat_map(|null| [(null, 0), (null, 1), (null, 2)]).collect(),
+        };
+        let program = order.program.clone();
+        let spawned = spawn::spawn(order).map_err(|error| failed(&program, error))?;
+        Ok(Self { purpose, name, spawned })
+    }
+
+    /// Its pid.
+    pub fn pid(&self) -> Pid {
+        self.spawned.pid
+    }
+
+    /// Ends it, and what it has started. It is reaped as any other child.
+    pub fn give_up(self) -> Pid {
+        let pid = self.pid();
+        let _ = signals::kill_group(pid, Signal::KILL);
+        let _ = signals::kill(pid, Signal::KILL);
+        pid
+    }
+
+    /// It was reaped. What does its end mean?
+    pub fn ended(self, outcome: Outcome) -> Event {
+        let Self { purpose, name, spawned } = self;
+        let program = OsStr::new(&name);
+        purpose.event(match (spawned.executed(program), outcome) {
+            (Some(Err(error)), _) => Err(format!("check {}", error.reason)),
+            (_, Outcome::Exited(0)) => Ok(()),
+            (_, Outcome::Exited(code)) => Err(format!("check '{name}' ended with {code}")),
+            (_, Outcome::Killed(signal)) => Err(format!("{signal} ended check '{name}'")),
+        })
+    }
+}
+
+/// Whether there is a stderr.
+fn has_stderr() -> bool {
+    nix::fcntl::fcntl(std::io::stderr(), nix::fcntl::FcntlArg::F_GETFD).is_ok()
+}

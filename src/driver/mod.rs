@@ -1,0 +1,813 @@
+//! Carries out what the machine orders, and tells it what happens. The only room that knows both machine and sys.
+
+mod child;
+mod errand;
+mod upward;
+
+use std::collections::VecDeque;
+use std::ffi::{CString, OsStr, OsString};
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll, ppoll};
+use nix::sys::time::TimeSpec;
+
+use crate::config::{Config, Group, Meaning, Ready};
+use crate::handover::Handover;
+use crate::listen;
+use crate::machine::action::{Action, Line, To};
+use crate::machine::event::{Event, Generation, Sender, StartError};
+use crate::machine::{self, Machine, Rules};
+use crate::report::{self, Report};
+use crate::signal::{Signal, SignalSet};
+use crate::status::{Change, Ending, Outcome};
+use crate::sys::birth::Birth;
+use crate::sys::environment::World;
+use crate::sys::notify::{Inner, Pipe};
+use crate::sys::process::{self, Seen};
+use crate::sys::reexec::{Origin, Probe};
+use crate::sys::signals::{self, Inbox};
+use crate::sys::sockets::{self, Attempt, Socket};
+use crate::sys::spawn::{self, Order};
+use crate::sys::terminal::{self, Place};
+use crate::sys::{Pid, clock};
+use child::Child;
+use errand::{Errand, Purpose};
+use upward::Upward;
+
+/// More orders than any event can cause: a machine that wants more turns in circles.
+const MAX_ROUNDS: usize = 1000;
+/// How long hupwrap sleeps at most while something could not be told upward, in milliseconds.
+const RETRY_UPWARD: u64 = 100;
+
+/// What a hupwrap adds to its child's environment.
+const PID_VARIABLE: &str = "HUPWRAP_PID";
+/// The number of the start, 1, 2, …
+const GENERATION_VARIABLE: &str = "HUPWRAP_GENERATION";
+/// The same, for the sockets' sake.
+const STARTER_GENERATION_VARIABLE: &str = "SERVER_STARTER_GENERATION";
+/// For whom the sockets are.
+const LISTEN_PID_VARIABLE: &str = "LISTEN_PID";
+/// What is meant for one process only, and was not meant for the child.
+const NOT_PASSED_ON: [&str; 6] = [
+    "LISTEN_FDS",
+    LISTEN_PID_VARIABLE,
+    "LISTEN_FDNAMES",
+    "LISTEN_PIDFDID",
+    upward::SOCKET_VARIABLE,
+    GENERATION_VARIABLE,
+];
+
+/// A supervisor at work.
+pub struct Driver {
+    config: Config,
+    birth: Birth,
+    machine: Machine,
+    report: Report,
+    upward: Option<Upward>,
+    inbox: Inbox,
+    shared_group: bool,
+    had_terminal: bool,
+    nohup: bool,
+    /// Where hupwrap's own file is; looked up only where a signal can mean a re-exec.
+    origin: Option<Origin>,
+    /// The sockets that outlive the child, in the order it gets them.
+    sockets: Vec<Socket>,
+    /// Where a connection shows that the child is ready.
+    ready_at: Option<SocketAddr>,
+    /// One of each generation that is there.
+    children: Vec<Child>,
+    probe: Option<Probe>,
+    /// Commands that are run to find something out.
+    errands: Vec<Errand>,
+    /// Children that are none of ours: those before us, and probes and errands that were given up.
+    strangers: Vec<Pid>,
+    /// Tells of the end of the session's leader, under nohup.
+    leader: Option<OwnedFd>,
+    /// Who wrote the state this one has taken over.
+    before: Option<String>,
+    /// Whether hupwrap was stopped, and continued, since the last look at what has happened.
+    resumed: bool,
+}
+
+impl Driver {
+    /// Sets everything up that may fail. Afterwards nothing bails out any more.
+    ///
+    /// # Errors
+    /// Says what is missing.
+    pub fn new(config: Config, birth: Birth, adopted: Option<Handover>) -> Result<Self, String> {
+        let is_init = birth.pid == 1;
+        let ready_at = match &config.ready {
+            Ready::Tcp(endpoint) => {
+                let named = |error| format!("--ready 'tcp:{}:{}': {error}", endpoint.host, endpoint.port);
+                Some(sockets::resolve(endpoint).map_err(named)?)
+            }
+            _ => None,
+        };
+        // Before anything else is opened: they are known by their numbers.
+        let sockets = match &adopted {
+            Some(state) => state.sockets.iter().cloned().map(Socket::from_facts).collect::<Result<_, _>>()?,
+            None => bind(&config, &birth)?,
+        };
+        if let Some(asked) = ready_at
+            && config.replaces()
+            && sockets.iter().filter_map(Socket::local).any(|bound| listen::answers(bound, asked))
+        {
+            return Err(format!(
+                "--ready 'tcp:{asked}': that is a socket of --listen, which takes connections before the new child is ready; \
+                 want notify, fd:N or cmd:CMD"
+            ));
+        }
+        let mut listened = SignalSet::EMPTY;
+        for signal in
+            Signal::all().filter(|signal| *signal == Signal::CHLD || config.on.of(*signal) != Meaning::LeftAlone)
+        {
+            listened.insert(signal);
+        }
+        // All but the faults are blocked since the first instruction; a fault that --on names is from now on.
+        signals::block(listened, crate::BLOCKED_AT_BIRTH);
+        let inbox =
+            Inbox::new(listened, birth.pid).map_err(|error| format!("cannot listen to signals: {}", error.desc()))?;
+        if !is_init {
+            process::become_subreaper();
+        }
+        let (shared_group, had_terminal) = match &adopted {
+            Some(state) => (state.shared_group, state.had_terminal),
+            None => {
+                let place = terminal::place();
+                let shared = match config.group {
+                    Some(group) => group == Group::Shared,
+                    None => place == Place::Foreground,
+                };
+                (shared, place != Place::NoTerminal)
+            }
+        };
+        let nohup = had_terminal && signals::is_ignored(Signal::HUP, false);
+        let upward = Upward::new(&birth, adopted.is_some());
+        let place = machine::Place {
+            shared_group,
+            has_terminal: had_terminal,
+            is_init,
+            nohup,
+            is_watched: upward.is_some(),
+            watchdog: upward.as_ref().and_then(|_| upward::watchdog(&birth)),
+        };
+        let rules = Rules::new(&config, place);
+        let reexecs =
+            |signal| matches!(config.on.of(signal), Meaning::Reexec | Meaning::Upgrade | Meaning::UpgradeReplace);
+        let origin = Signal::all().any(reexecs).then(|| Origin::new(&birth));
+        let command = config.command.first().map(|word| word.to_string_lossy().into_owned()).unwrap_or_default();
+        let mut driver = Self {
+            machine: Machine::new(rules.clone()),
+            report: Report::new(&command, !sockets.is_empty()),
+            upward,
+            inbox,
+            shared_group,
+            had_terminal,
+            nohup,
+            origin,
+            sockets,
+            ready_at,
+            children: Vec::new(),
+            probe: None,
+            errands: Vec::new(),
+            strangers: Vec::new(),
+            leader: if nohup { terminal::watch_session_leader() } else { None },
+            before: None,
+            resumed: false,
+            config,
+            birth,
+        };
+        match adopted {
+            Some(state) => {
+                if let Some(generation) = state.machine.child {
+                    let mut child = Child::new(generation, state.child, state.child.filter(|_| !shared_group));
+                    child.notify = state.notify.and_then(Inner::from_facts);
+                    driver.children.push(child);
+                }
+                driver.strangers = state.strangers;
+                driver.before = Some(state.writer);
+                driver.machine = Machine::adopt(rules, state.machine);
+            }
+            None => {
+                if process::has_children() {
+                    driver.strangers = process::children();
+                }
+                driver.sockets.iter().filter_map(Socket::chosen).for_each(|line| report::complain(&line));
+            }
+        }
+        Ok(driver)
+    }
+
+    /// Supervises until the end.
+    pub fn run(mut self) -> Ending {
+        if let Some(signal) = self.config.parent_death
+            && !process::follow_parent(signal, self.birth.parent)
+        {
+            // It ended before the kernel knew that we care.
+            let _ = signals::kill(self.birth.pid, signal);
+        }
+        // The session's leader may have ended before there was anything to watch.
+        if self.nohup && self.leader.is_none() && terminal::is_gone() {
+            self.tell(Event::TerminalGone);
+        }
+        // What came before counts before.
+        let mut ending = self.turn(self.inbox.is_full());
+        let first = match self.before.take() {
+            Some(before) => Event::Adopted { before },
+            None => Event::Began,
+        };
+        ending = ending.or_else(|| self.tell(first));
+        loop {
+            if let Some(ending) = ending {
+                // Their files go with them. Nothing else in here needs to be given back one by one: the process ends.
+                self.sockets.clear();
+                self.children.clear();
+                std::mem::forget(self);
+                return ending;
+            }
+            let signalled = self.wait();
+            ending = self.turn(signalled);
+        }
+    }
+
+    /// Sleeps until something happens or a deadline is up, unless it is a signal alone that can happen: then reading it
+    /// is sleeping enough. Returns whether to read signals.
+    fn wait(&mut self) -> bool {
+        // Unless somebody waits for the exec, it is early enough to learn of it with whatever comes next: at a start, one
+        // wake-up less beside the child's own.
+        let awaits_execution = self.machine.awaits_execution();
+        let all_told = self.upward.as_mut().is_none_or(Upward::flush);
+        let now = clock::now();
+        let retry = (!all_told).then(|| now.saturating_add(std::time::Duration::from_millis(RETRY_UPWARD)));
+        let deadline = self.machine.deadline().into_iter().chain(retry).min();
+        let left = deadline.map(|deadline| deadline.saturating_sub(now));
+        let leader = self.leader.as_ref().map(|leader| (leader.as_fd(), PollFlags::POLLIN));
+        let mut others = self.children.iter().flat_map(|child| child.fds(awaits_execution)).chain(leader).peekable();
+        if left.is_none() && others.peek().is_none() {
+            return true;
+        }
+        let inbox = [(self.inbox.as_fd(), PollFlags::POLLIN)];
+        let mut fds: Vec<PollFd> = inbox.into_iter().chain(others).map(|(fd, flags)| PollFd::new(fd, flags)).collect();
+        // Anything that goes wrong here shows again at once, or is over.
+        let _ = ppoll(&mut fds, left.map(TimeSpec::from_duration), None);
+        fds.first().and_then(PollFd::any).unwrap_or(false)
+    }
+
+    /// Tells the machine everything that has happened. Everything dead is reaped first, so that no signal goes to a pid
+    /// that means another process by now. A stop is told before the deaths: nothing is started that it would have
+    /// forbidden. What a child said it said before it died. Other requests come last, unless it is the start to come that
+    /// they ask for.
+    fn turn(&mut self, signalled: bool) -> Option<Ending> {
+        let mut received = if signalled { self.inbox.drain() } else { Vec::new() };
+        // A child that ends has sent CHLD before it can be waited for. One that ended before a re-exec may have sent it
+        // to the hupwrap before.
+        let died = self.before.is_some() || received.iter().any(|received| received.signal == Signal::CHLD);
+        received.retain(|received| received.signal != Signal::CHLD || received.sender == Sender::Process);
+        let changes: Vec<(Pid, Change)> = std::iter::from_fn(|| died.then(process::reap).flatten()).collect();
+        let said = self.hear_children();
+        let executions = self.executions(&changes);
+        let deaths = self.changes(changes);
+        let continued = received.iter().any(|received| received.signal == Signal::CONT);
+        let is_stop = |signal| matches!(self.config.on.of(signal), Meaning::Stop(_));
+        let (stops, others): (Vec<_>, Vec<_>) = received.into_iter().partition(|received| is_stop(received.signal));
+        let told = |had_terminal| {
+            move |signals::Received { signal, sender }| {
+                let hung_up = signal == Signal::HUP && had_terminal && terminal::is_gone();
+                Event::Signal { signal, sender, hung_up }
+            }
+        };
+        let mut events: Vec<Event> = stops.into_iter().map(told(self.had_terminal)).collect();
+        let mut requests: Vec<Event> = others.into_iter().map(told(self.had_terminal)).collect();
+        if self.machine.is_about_to_start() {
+            events.append(&mut requests);
+        }
+        events.extend(executions);
+        events.extend(said);
+        events.extend(deaths);
+        events.extend(self.leader_ended());
+        events.append(&mut requests);
+        if self.machine.deadline().is_some_and(|deadline| deadline <= clock::now()) {
+            events.push(Event::Tick);
+        }
+        self.resumed = false;
+        for event in events {
+            if !self.is_undone(&event, continued)
+                && let Some(ending) = self.tell(event)
+            {
+                return Some(ending);
+            }
+        }
+        self.forget();
+        self.reexec_if_due()
+    }
+
+    /// Whether a stop was ended by a later CONT, or a CONT overtaken by a later stop: each takes away the other where it
+    /// waits, says the kernel, and so it is for those that were read and not yet acted upon. `continued`: a CONT was
+    /// read along with the event.
+    fn is_undone(&self, event: &Event, continued: bool) -> bool {
+        match event {
+            // How the child was stopped before a CONT that is for it too is no reason to follow it. A stop that waits
+            // came after that CONT, and it is the one that has stopped the child.
+            Event::ChildStopped(_) => self.resumed || (continued && !signals::stop_is_pending()),
+            Event::Signal { signal: Signal::CONT, .. } => signals::stop_is_pending(),
+            Event::Signal { signal, .. } => self.resumed && signal.is_job_control(),
+            _ => false,
+        }
+    }
+
+    /// What the children have said since, and what was found out about them.
+    fn hear_children(&mut self) -> Vec<Event> {
+        let says_ready = self.config.ready == Ready::Notify;
+        let mut events = Vec::new();
+        for child in &mut self.children {
+            // To whoever is above it is over with one that was replaced.
+            let mut above = self.upward.as_mut().filter(|_| !self.machine.is_outdated(child.generation));
+            events.extend(child.hear(says_ready, |lines| above.iter_mut().for_each(|above| above.pass_up(lines))));
+        }
+        events
+    }
+
+    /// Which children execute their program since, and which cannot. Those in `changes` were reaped.
+    fn executions(&mut self, changes: &[(Pid, Change)]) -> Vec<Event> {
+        let command = self.config.command.first().map(OsString::as_os_str).unwrap_or_default();
+        let mut events = Vec::new();
+        for child in &mut self.children {
+            let Some(spawned) = &child.unexecuted else { continue };
+            let reaped = changes.iter().any(|change| matches!(change, (pid, Change::Ended(_)) if *pid == spawned.pid));
+            match spawned.executed(command) {
+                None if !reaped => continue,
+                // A child that was killed before is told by its death.
+                None | Some(Ok(())) => events.push(Event::Executed(child.generation)),
+                Some(Err(error)) => {
+                    if !reaped {
+                        process::reap_dying(spawned.pid);
+                    }
+                    // There never was one.
+                    child.pid = None;
+                    events.push(Event::StartFailed(child.generation, error));
+                }
+            }
+            child.unexecuted = None;
+        }
+        events
+    }
+
+    /// What the ends and stops of processes mean.
+    fn changes(&mut self, changes: Vec<(Pid, Change)>) -> Vec<Event> {
+        let mut events = Vec::new();
+        for (pid, change) in changes {
+            let child = self.children.iter_mut().find(|child| child.pid == Some(pid));
+            match (change, child) {
+                (Change::Stopped(signal), Some(_)) => events.push(Event::ChildStopped(signal)),
+                (Change::Stopped(_), None) => {}
+                (Change::Ended(outcome), Some(child)) => {
+                    child.pid = None;
+                    events.push(Event::ChildEnded(child.generation, outcome));
+                }
+                (Change::Ended(outcome), None) => events.extend(self.helper_ended(pid, outcome)),
+            }
+        }
+        for generation in
+            self.children.iter().filter(|child| child.asked.is_some()).map(|child| child.generation).collect::<Vec<_>>()
+        {
+            events.extend(self.survey(generation));
+        }
+        events
+    }
+
+    /// A process ended that is no child of any generation.
+    fn helper_ended(&mut self, pid: Pid, outcome: Outcome) -> Option<Event> {
+        if self.probe.as_ref().is_some_and(|probe| probe.pid() == Some(pid)) {
+            return Some(match self.probe.as_mut().map_or(Ok(()), |probe| probe.verdict(outcome)) {
+                Ok(()) => Event::Proven,
+                Err(reason) => {
+                    self.probe = None;
+                    Event::Refused(reason)
+                }
+            });
+        }
+        if let Some(at) = self.errands.iter().position(|errand| errand.pid() == pid) {
+            return Some(self.errands.swap_remove(at).ended(outcome));
+        }
+        self.strangers.retain(|stranger| *stranger != pid);
+        None
+    }
+
+    /// Lets go of generations that are over, and of tries that nobody waits for any more.
+    fn forget(&mut self) {
+        let machine = &self.machine;
+        self.children.retain(|child| machine.knows(child.generation));
+        for child in self.children.iter_mut().filter(|child| !machine.awaits_readiness(child.generation)) {
+            (child.pipe, child.attempt) = (None, None);
+        }
+        let outdated = |errand: &mut Errand| match errand.purpose {
+            Purpose::Try(generation) => !machine.awaits_readiness(generation),
+            Purpose::Check => false,
+        };
+        self.strangers.extend(self.errands.extract_if(.., outdated).map(Errand::give_up));
+    }
+
+    /// Under nohup: whether the session's leader has ended since, and the terminal with it.
+    fn leader_ended(&mut self) -> Option<Event> {
+        let leader = self.leader.as_ref()?;
+        let mut fds = [PollFd::new(leader.as_fd(), PollFlags::POLLIN)];
+        if poll(&mut fds, PollTimeout::ZERO) != Ok(1) {
+            return None;
+        }
+        self.leader = None;
+        terminal::is_gone().then_some(Event::TerminalGone)
+    }
+
+    /// Tells the machine one event, carries out what it orders, and tells what comes of that, until it is content.
+    fn tell(&mut self, event: Event) -> Option<Ending> {
+        let mut events = VecDeque::from([event]);
+        let mut orders = Vec::new();
+        for _ in 0..MAX_ROUNDS {
+            let event = events.pop_front()?;
+            self.machine.handle(clock::now(), event, &mut orders);
+            for order in orders.drain(..) {
+                if let Action::Finish(ending) = order {
+                    return Some(ending);
+                }
+                events.extend(self.carry_out(order));
+            }
+        }
+        self.report.internal("the machine turns in circles");
+        None
+    }
+
+    fn carry_out(&mut self, order: Action) -> Option<Event> {
+        match order {
+            Action::Start(generation) => {
+                self.forget();
+                Some(match self.start(generation) {
+                    Ok(child) => {
+                        self.children.push(child);
+                        Event::Started
+                    }
+                    Err(error) => Event::StartFailed(generation, error),
+                })
+            }
+            Action::Try(generation) => self.try_out(generation),
+            Action::Signal { generation, to, signal } => {
+                self.signal(generation, to, signal);
+                None
+            }
+            Action::AskRest(generation, signal) => {
+                self.ask_rest(generation, signal);
+                None
+            }
+            Action::Survey { generation, group_asked } => {
+                let mut asked = if group_asked { self.members(generation).unwrap_or_default() } else { Vec::new() };
+                let shared = self.shared_group;
+                let child = self.child_mut(generation)?;
+                asked.retain(|seen| shared || Some(seen.group) == child.group);
+                child.asked = Some(asked);
+                self.survey(generation)
+            }
+            Action::Check { new_child } => self.check(new_child),
+            Action::Probe => {
+                let origin = self.origin.as_ref()?;
+                match Probe::new(origin, &self.birth) {
+                    Ok(probe) => {
+                        self.probe = Some(probe);
+                        None
+                    }
+                    Err(reason) => Some(Event::Refused(reason)),
+                }
+            }
+            Action::Abandon => {
+                if let Some(probe) = self.probe.take() {
+                    probe.kill();
+                    self.strangers.extend(probe.pid());
+                }
+                let checks = self.errands.extract_if(.., |errand| errand.purpose == Purpose::Check);
+                self.strangers.extend(checks.map(Errand::give_up));
+                None
+            }
+            Action::Feed => {
+                self.upward.iter_mut().for_each(Upward::feed);
+                None
+            }
+            Action::Suspend { signal, insist } => {
+                let began = clock::now();
+                self.resumed |= signals::suspend(signal, insist);
+                Some(Event::Resumed(clock::now().saturating_sub(began)))
+            }
+            Action::Say(line) => {
+                self.say(&line);
+                None
+            }
+            // Taken by the caller.
+            Action::Finish(_) => None,
+        }
+    }
+
+    fn say(&mut self, line: &Line) {
+        let pid = |generation| self.child(generation).and_then(|child| child.pid).unwrap_or(0);
+        let text = self.report.text(line, pid);
+        text.iter().for_each(|text| report::complain(text));
+        if let Some(upward) = &mut self.upward {
+            upward.hear(clock::now(), line, text.as_deref().unwrap_or_default(), self.machine.serves());
+        }
+    }
+
+    fn child(&self, generation: Generation) -> Option<&Child> {
+        self.children.iter().find(|child| child.generation == generation)
+    }
+
+    fn child_mut(&mut self, generation: Generation) -> Option<&mut Child> {
+        self.children.iter_mut().find(|child| child.generation == generation)
+    }
+
+    fn command(&self) -> &OsStr {
+        self.config.command.first().map(OsString::as_os_str).unwrap_or_default()
+    }
+
+    /// What every command sees that is started now, without what is for the child alone.
+    fn world(&self) -> Result<World, StartError> {
+        let mut world = World::read(&self.birth.env, &self.config.env_files, self.config.workdir.as_deref())?;
+        for name in NOT_PASSED_ON {
+            world.remove(name.as_bytes());
+        }
+        if !self.sockets.is_empty() {
+            world.remove(b"SERVER_STARTER_PORT");
+            world.remove(STARTER_GENERATION_VARIABLE.as_bytes());
+        }
+        world.set(PID_VARIABLE.as_bytes(), self.birth.pid.to_string().as_bytes());
+        Ok(world)
+    }
+
+    fn start(&self, generation: Generation) -> Result<Child, StartError> {
+        let mut world = self.world()?;
+        let mut child = Child::new(generation, None, None);
+        let number = generation.to_string();
+        world.set(GENERATION_VARIABLE.as_bytes(), number.as_bytes());
+        let mut fds = Vec::new();
+        let mut pid_vars = Vec::new();
+        if !self.sockets.is_empty() {
+            for (name, value) in listen::environment(self.sockets.iter().map(Socket::facts)) {
+                world.set(name.as_bytes(), value.as_bytes());
+            }
+            world.set(STARTER_GENERATION_VARIABLE.as_bytes(), number.as_bytes());
+            pid_vars.push(LISTEN_PID_VARIABLE);
+            fds.extend(self.sockets.iter().map(|socket| socket.as_fd().as_raw_fd()).zip(listen::FIRST_FD..));
+        }
+        let lacking = |what: &str, error: Errno| {
+            let reason =
+                format!("{}: {what} cannot be made: {}", self.command().to_string_lossy(), spawn::describe(error));
+            StartError { code: crate::status::CANNOT_EXECUTE, transient: spawn::is_transient(error), reason }
+        };
+        if self.upward.is_some() || self.config.ready == Ready::Notify {
+            let notify = Inner::new(self.birth.pid, generation, self.birth.var("XDG_RUNTIME_DIR"))
+                .map_err(|error| lacking("its NOTIFY_SOCKET", error))?;
+            world.set(upward::SOCKET_VARIABLE.as_bytes(), notify.path().as_bytes());
+            child.notify = Some(notify);
+        }
+        // A watchdog that waits for hupwrap waits for the child: what that says is passed up.
+        if self.upward.is_some() && world.var(upward::WATCHDOG_PID_VARIABLE).is_some() {
+            pid_vars.push(upward::WATCHDOG_PID_VARIABLE);
+        }
+        let mut theirs = None;
+        if let Ready::Fd(fd) = self.config.ready {
+            let (pipe, end) = Pipe::new().map_err(|error| lacking("the pipe for its readiness", error))?;
+            fds.push((end.as_raw_fd(), fd));
+            (child.pipe, theirs) = (Some(pipe), Some(end));
+        }
+        let order = Order {
+            pid_vars: pid_vars
+                .into_iter()
+                .map(|name| {
+                    world.remove(name.as_bytes());
+                    CString::new(format!("{name}="))
+                })
+                .collect::<Result<_, _>>()
+                .unwrap_or_default(),
+            chld_ignored: self.birth.chld_ignored,
+            own_group: !self.shared_group,
+            tether: self.config.tether.then_some(Signal::TERM),
+            fds,
+            ..self.order(&self.config.command, world)?
+        };
+        let program = order.program.clone();
+        let workdir = order.workdir.clone();
+        let spawned = spawn::spawn(order)
+            .map_err(|error| spawn::explain(self.command(), Some(&program), workdir.as_deref(), error))?;
+        drop(theirs);
+        child.pid = Some(spawned.pid);
+        child.group = child.pid.filter(|_| !self.shared_group);
+        child.born = if self.children.is_empty() { None } else { Seen::at(spawned.pid) };
+        child.unexecuted = Some(spawned);
+        Ok(child)
+    }
+
+    /// An order for a command, with nothing but its words and its world.
+    fn order(&self, command: &[OsString], world: World) -> Result<Order, StartError> {
+        let name = command.first().map(OsString::as_os_str).unwrap_or_default();
+        let program = spawn::find(name, world.var("PATH"), world.workdir.as_deref())?;
+        let word = |word: &OsString| {
+            CString::new(word.as_bytes()).map_err(|_| spawn::explain(name, Some(&program), None, Errno::EINVAL))
+        };
+        Ok(Order {
+            argv: command.iter().map(word).collect::<Result<_, _>>()?,
+            program,
+            env: world.inherited,
+            own_env: world.own,
+            pid_vars: Vec::new(),
+            workdir: world.workdir,
+            parent: self.birth.pid,
+            mask: self.birth.mask,
+            chld_ignored: false,
+            own_group: true,
+            tether: Some(Signal::KILL),
+            fds: Vec::new(),
+        })
+    }
+
+    /// The checks: those that cost nothing first.
+    fn check(&mut self, new_child: bool) -> Option<Event> {
+        let checked = self.world().and_then(|world| {
+            if new_child {
+                spawn::check(self.command(), world.var("PATH"), world.workdir.as_deref())?;
+            }
+            if self.config.check.is_empty() { Ok(None) } else { self.order(&self.config.check, world).map(Some) }
+        });
+        match checked {
+            Ok(None) => Some(Event::Checked),
+            Ok(Some(order)) => self.send_out(Purpose::Check, order),
+            Err(error) => Some(Event::Refused(error.reason)),
+        }
+    }
+
+    /// Finds out whether a child is ready.
+    fn try_out(&mut self, generation: Generation) -> Option<Event> {
+        let in_vain = Some(Event::TriedInVain(generation));
+        match (&self.config.ready, self.ready_at) {
+            (Ready::Tcp(_), Some(to)) => {
+                let attempt = Attempt::begin(to);
+                let begun = attempt.is_some();
+                self.child_mut(generation)?.attempt = attempt;
+                in_vain.filter(|_| !begun)
+            }
+            (Ready::Cmd(words), _) => match self.world().and_then(|world| self.order(words, world)) {
+                Ok(order) => self.send_out(Purpose::Try(generation), order),
+                Err(_) => in_vain,
+            },
+            _ => None,
+        }
+    }
+
+    /// Runs a command to find something out. Answers at once only where it cannot.
+    fn send_out(&mut self, purpose: Purpose, order: Order) -> Option<Event> {
+        match Errand::new(purpose, order) {
+            Ok(errand) => {
+                self.errands.push(errand);
+                None
+            }
+            Err(event) => Some(event),
+        }
+    }
+
+    fn signal(&self, generation: Generation, to: To, signal: Signal) {
+        let said = |pid: Pid, result: nix::Result<()>| {
+            if let Err(error @ Errno::EPERM) = result {
+                self.report.not_sent(signal, pid, error);
+            }
+        };
+        let pid = self.child(generation).and_then(|child| child.pid);
+        match (to, pid) {
+            (To::Child, Some(child)) => said(child, signals::kill(child, signal)),
+            (To::Group, Some(child)) if !self.shared_group => {
+                // Before its setpgid, and ours, there is no such group.
+                let result = signals::kill_group(child, signal);
+                said(child, if result == Err(Errno::ESRCH) { signals::kill(child, signal) } else { result });
+            }
+            (To::Child | To::Group, None) => {}
+            (To::Group | To::Rest, child) => match self.members(generation) {
+                Some(members) => members.iter().for_each(|seen| said(seen.pid, seen.kill(signal))),
+                None if self.birth.pid == 1 && self.children.len() == 1 => process::kill_everyone(signal),
+                // Who else there is cannot be known, the child is.
+                None => child.into_iter().for_each(|child| said(child, signals::kill(child, signal))),
+            },
+        }
+    }
+
+    /// Every process of a generation: the child, what descends from it, and the orphans of it that hupwrap was given.
+    fn members(&self, generation: Generation) -> Option<Vec<Seen>> {
+        let mut except = self.strangers.clone();
+        except.extend(self.probe.iter().filter_map(Probe::pid));
+        except.extend(self.errands.iter().map(Errand::pid));
+        let all = process::descendants(&except)?;
+        Some(all.into_iter().filter(|(root, _)| self.owner(root) == generation).map(|(_, seen)| seen).collect())
+    }
+
+    /// Of which generation a process is that is a child of hupwrap. An orphan does not tell whose it was; while there are
+    /// two generations it shows in its age, its group or its environment. What shows nothing is of the new one: that ends
+    /// too, but later.
+    fn owner(&self, root: &Seen) -> Generation {
+        if let Some(child) = self.children.iter().find(|child| child.pid == Some(root.pid)) {
+            return child.generation;
+        }
+        let newest = self.children.iter().max_by_key(|child| child.generation);
+        let Some(newest) = newest else { return 0 };
+        let is_older = newest.born.as_ref().is_some_and(|born| root.is_older_than(born));
+        let number = || root.var(GENERATION_VARIABLE).and_then(|number| number.parse().ok());
+        let belongs = |child: &&Child| {
+            child.generation != newest.generation
+                && (is_older
+                    || child.group == Some(root.group)
+                    || (newest.group != Some(root.group) && number() == Some(child.generation)))
+        };
+        self.children.iter().find(belongs).unwrap_or(newest).generation
+    }
+
+    fn ask_rest(&mut self, generation: Generation, signal: Signal) {
+        let Some(members) = self.members(generation) else {
+            self.signal(generation, To::Rest, signal);
+            return self.signal(generation, To::Rest, Signal::CONT);
+        };
+        let Some(asked) = self.child_mut(generation).and_then(|child| child.asked.as_mut()) else { return };
+        let new: Vec<Seen> = members.into_iter().filter(|seen| !asked.iter().any(|known| known.is(seen))).collect();
+        asked.extend(&new);
+        for seen in new {
+            if let Err(error @ Errno::EPERM) = seen.kill(signal) {
+                self.report.not_sent(signal, seen.pid, error);
+            }
+            let _ = seen.kill(Signal::CONT);
+        }
+    }
+
+    fn survey(&mut self, generation: Generation) -> Option<Event> {
+        let alone = self.children.len() == 1;
+        let remains = match self.members(generation) {
+            // A look at /proc takes time, and one that moves meanwhile can be missed. Where every child is ours the kernel
+            // knows for sure.
+            Some(members) => {
+                let ours_alone = alone && self.strangers.is_empty() && self.probe.is_none() && self.errands.is_empty();
+                !members.is_empty() || (ours_alone && process::has_children())
+            }
+            // Without /proc only pid 1 can reach them, and only it must.
+            None => self.birth.pid == 1 && alone,
+        };
+        if remains {
+            return Some(Event::RestRemains(generation));
+        }
+        self.child_mut(generation)?.asked = None;
+        Some(Event::RestGone(generation))
+    }
+
+    /// Executes the new hupwrap in this process, if it is time. Not before everything that was read was told: a signal
+    /// that was taken from the kernel is in no state that crosses.
+    fn reexec_if_due(&mut self) -> Option<Ending> {
+        let machine = self.machine.snapshot()?;
+        let child = machine.child.and_then(|generation| self.child(generation));
+        let state = Handover {
+            writer: crate::NAME_AND_VERSION.to_owned(),
+            child: child.and_then(|child| child.pid),
+            notify: child.and_then(|child| child.notify.as_ref()).map(Inner::facts),
+            machine,
+            shared_group: self.shared_group,
+            had_terminal: self.had_terminal,
+            mask: self.birth.mask,
+            chld_ignored: self.birth.chld_ignored,
+            strangers: self.strangers.clone(),
+            sockets: self.sockets.iter().map(Socket::facts).cloned().collect(),
+        };
+        self.let_cross(true);
+        let reason = match self.probe.take() {
+            Some(probe) => probe.exec(&self.birth, &state),
+            None => "it was not proven".to_owned(),
+        };
+        self.let_cross(false);
+        self.tell(Event::Refused(reason))
+    }
+
+    /// Whether sockets stay open over an exec.
+    fn let_cross(&self, crossing: bool) {
+        self.sockets.iter().for_each(|socket| socket.stays_open(crossing));
+        self.children.iter().filter_map(|child| child.notify.as_ref()).for_each(|notify| notify.set_crossing(crossing));
+    }
+}
+
+/// The sockets that hupwrap was given, and those it is to make.
+fn bind(config: &Config, birth: &Birth) -> Result<Vec<Socket>, String> {
+    let var = |name| birth.var(name);
+    let mut sockets =
+        sockets::inherited(var("LISTEN_FDS"), var(LISTEN_PID_VARIABLE), var("LISTEN_FDNAMES"), birth.pid)?;
+    let taken = listen::FIRST_FD
+        .saturating_add(i32::try_from(sockets.len().saturating_add(config.listen.len())).unwrap_or(i32::MAX));
+    if let Ready::Fd(fd) = config.ready
+        && fd < taken
+        && taken > listen::FIRST_FD
+    {
+        return Err(format!(
+            "--ready 'fd:{fd}': the sockets of the child are there; want a descriptor from {taken} on"
+        ));
+    }
+    let more = sockets::bind_all(&config.listen, sockets.len())?;
+    sockets.extend(more);
+    Ok(sockets)
+}

@@ -1,0 +1,122 @@
+//! What somebody asked for by a signal, and how far it is.
+
+use super::Time;
+
+/// What a signal can ask for and somebody may wait for.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Kind {
+    /// A new child, when the old one is gone.
+    Restart,
+    /// A new child; the old one is stopped when that is ready.
+    Replace,
+    /// A new hupwrap, the same child.
+    Upgrade,
+    /// A new hupwrap, then a restart by it.
+    Reexec,
+    /// A new hupwrap, then a replace by it.
+    UpgradeReplace,
+}
+
+impl Kind {
+    const ALL: [Self; 5] = [Self::Restart, Self::Replace, Self::Upgrade, Self::Reexec, Self::UpgradeReplace];
+
+    /// The action that asks for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Restart => "restart",
+            Self::Replace => "replace",
+            Self::Upgrade => "upgrade",
+            Self::Reexec => "reexec",
+            Self::UpgradeReplace => "upgrade+replace",
+        }
+    }
+
+    /// The kind of that name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+
+    pub(super) fn wants_new_child(self) -> bool {
+        self != Self::Upgrade
+    }
+
+    pub(super) fn wants_new_hupwrap(self) -> bool {
+        matches!(self, Self::Upgrade | Self::Reexec | Self::UpgradeReplace)
+    }
+
+    /// Whether the old child serves until the new one is ready.
+    pub fn replaces(self) -> bool {
+        matches!(self, Self::Replace | Self::UpgradeReplace)
+    }
+
+    /// What of it the same hupwrap can do.
+    pub(super) fn without_hupwrap(self) -> Option<Self> {
+        match self {
+            Self::Restart | Self::Reexec => Some(Self::Restart),
+            Self::Replace | Self::UpgradeReplace => Some(Self::Replace),
+            Self::Upgrade => None,
+        }
+    }
+
+    /// One request that does what both would. Where one wants the old child gone first, so it is.
+    pub(super) fn and(self, other: Option<Self>) -> Self {
+        let Some(other) = other else { return self };
+        let new_child = match (self.without_hupwrap(), other.without_hupwrap()) {
+            (Some(Self::Restart), _) | (_, Some(Self::Restart)) => Some(Self::Restart),
+            (one, another) => one.or(another),
+        };
+        match (self.wants_new_hupwrap() || other.wants_new_hupwrap(), new_child) {
+            (true, None) => Self::Upgrade,
+            (true, Some(Self::Replace)) => Self::UpgradeReplace,
+            (true, Some(_)) => Self::Reexec,
+            (false, new_child) => new_child.unwrap_or(self),
+        }
+    }
+}
+
+/// How far a request is.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(super) enum Step {
+    /// The checks are under way, until then at most.
+    Checking { deadline: Option<Time> },
+    /// The new hupwrap file has until then to answer.
+    Probing { deadline: Time },
+    /// It has answered; re-executed as soon as the child's phase allows.
+    Proven,
+    /// This is the new hupwrap, and has not begun to act.
+    Crossed,
+    /// The child is stopped and started again, until it is ready.
+    Renewing,
+    /// A new child was started beside the old one, and is not trusted yet.
+    Replacing,
+}
+
+impl Step {
+    /// Whether nothing was touched yet, so that the request can be refused.
+    pub(super) fn can_be_refused(self) -> bool {
+        !matches!(self, Self::Renewing | Self::Replacing)
+    }
+
+    pub(super) fn deadline(self) -> Option<Time> {
+        match self {
+            Self::Checking { deadline } => deadline,
+            Self::Probing { deadline } => Some(deadline),
+            Self::Proven | Self::Crossed | Self::Renewing | Self::Replacing => None,
+        }
+    }
+
+    pub(super) fn deadline_mut(&mut self) -> Option<&mut Time> {
+        match self {
+            Self::Checking { deadline } => deadline.as_mut(),
+            Self::Probing { deadline } => Some(deadline),
+            Self::Proven | Self::Crossed | Self::Renewing | Self::Replacing => None,
+        }
+    }
+}
+
+/// What was asked, and is not settled.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(super) struct Request {
+    pub(super) kind: Kind,
+    pub(super) step: Step,
+}
