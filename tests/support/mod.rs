@@ -3,6 +3,7 @@
 //! Nothing here waits for a time to pass: a test waits for a line, a file or a state in /proc, and [`PATIENCE`] only
 //! bounds how long a broken one may take.
 
+pub mod http;
 pub mod pty;
 
 use std::collections::BTreeMap;
@@ -32,9 +33,18 @@ pub fn hupwrap() -> &'static Path {
 
 /// The program that is supervised; see tests/fixtures/puppet.rs.
 pub fn puppet() -> PathBuf {
-    let puppet = hupwrap().parent().expect("a directory").join("examples/puppet");
-    assert!(puppet.exists(), "cargo builds {} for `cargo test`, not for a part of it", puppet.display());
-    puppet
+    example("puppet")
+}
+
+/// A server to be supervised; see tests/fixtures/server.rs.
+pub fn server() -> PathBuf {
+    example("server")
+}
+
+fn example(name: &str) -> PathBuf {
+    let program = hupwrap().parent().expect("a directory").join("examples").join(name);
+    assert!(program.exists(), "cargo builds {} for `cargo test`, not for a part of it", program.display());
+    program
 }
 
 /// The program as `cargo static` makes it, where it was made of this version.
