@@ -23,6 +23,7 @@ mod input;
 mod php;
 mod race;
 mod reexec;
+mod servers;
 mod storm;
 mod support;
 mod terminal;
