@@ -18,7 +18,10 @@ const ROUNDS: usize = 50;
 fn address(run: &mut Run) -> SocketAddr {
     let mut found = None;
     wait_until("hupwrap listens", || {
-        assert!(run.lives(), "it ended; stderr: {:?}", run.stderr());
+        if !run.lives() {
+            // Which never comes: but this shows all that did.
+            run.said("an address");
+        }
         found = listening(run.pid);
         found.is_some()
     });
