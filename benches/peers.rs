@@ -18,6 +18,8 @@
     clippy::disallowed_methods
 )]
 
+mod hup;
+
 use std::env;
 use std::ffi::{CString, OsStr, c_char, c_int, c_void};
 use std::fs::{self, File};
@@ -70,7 +72,7 @@ fn main() -> ExitCode {
         println!("peers: nothing to test; `cargo bench` measures");
         return ExitCode::SUCCESS;
     }
-    let tables = ["start", "pid1", "idle", "forward", "size"];
+    let tables = ["start", "pid1", "idle", "forward", "hup", "size"];
     let wanted: Vec<&str> = args.iter().map(String::as_str).filter(|arg| !arg.starts_with('-')).collect();
     if let Some(odd) = wanted.iter().find(|name| !tables.contains(name)) {
         println!("peers: no table `{odd}`; there are {}", tables.join(", "));
@@ -90,6 +92,9 @@ fn main() -> ExitCode {
     }
     if wants("forward") {
         bench.forward();
+    }
+    if wants("hup") {
+        bench.hup();
     }
     if wants("size") {
         bench.size();
@@ -124,8 +129,9 @@ fn contenders() -> (Vec<Contender>, Vec<String>) {
     let mut missing = Vec::new();
     let tmp = target_dir().join("tmp");
     for (name, flags) in [(FLOOR_STATIC, &["-static"][..]), (FLOOR_DYNAMIC, &[][..])] {
-        match compile_floor(&tmp.join(name), flags) {
-            Ok(path) => found.push(Contender {
+        let path = tmp.join(name);
+        match compile(FLOOR_SOURCE, &path, flags) {
+            Ok(()) => found.push(Contender {
                 name,
                 path,
                 file: PathBuf::new(),
@@ -194,13 +200,13 @@ fn contenders() -> (Vec<Contender>, Vec<String>) {
 /// How a file came into the page cache, and how long ago, decides how many of its pages a fault maps: up to a fifth of
 /// the time to start. So that all have the same past, each is run from a copy made at the start, and written to the
 /// disk, as the pages would otherwise count as its processes' dirty ones.
-fn fresh_copy(contender: &Contender) -> std::io::Result<PathBuf> {
-    let to = target_dir().join("tmp/peers").join(contender.name);
+fn fresh_copy(name: &str, path: &Path) -> std::io::Result<PathBuf> {
+    let to = target_dir().join("tmp/peers").join(name);
     fs::create_dir_all(to.parent().unwrap())?;
     if to.exists() {
         fs::remove_file(&to)?;
     }
-    let bytes = fs::read(&contender.path)?;
+    let bytes = fs::read(path)?;
     let mut file = File::create_new(&to)?;
     file.write_all(&bytes)?;
     file.set_permissions(fs::Permissions::from_mode(0o755))?;
@@ -213,7 +219,7 @@ fn target_dir() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap().to_path_buf()
 }
 
-fn compile_floor(to: &Path, flags: &[&str]) -> Result<PathBuf, String> {
+fn compile(source: &str, to: &Path, flags: &[&str]) -> Result<(), String> {
     fs::create_dir_all(to.parent().unwrap()).map_err(|error| format!("{}: {error}", to.display()))?;
     let mut cc = Command::new("cc")
         .args(["-O2", "-x", "c"])
@@ -225,10 +231,10 @@ fn compile_floor(to: &Path, flags: &[&str]) -> Result<PathBuf, String> {
         .stderr(Stdio::null())
         .spawn()
         .map_err(|error| format!("cc: {error}"))?;
-    let written = cc.stdin.take().unwrap().write_all(FLOOR_SOURCE.as_bytes());
+    let written = cc.stdin.take().unwrap().write_all(source.as_bytes());
     let status = cc.wait().map_err(|error| format!("cc: {error}"))?;
     if status.success() && written.is_ok() {
-        Ok(to.to_path_buf())
+        Ok(())
     } else {
         Err(format!("cc {} cannot build it: {status}", flags.join(" ")))
     }
@@ -561,7 +567,7 @@ impl Bench {
     fn new() -> Self {
         let (mut contenders, missing) = contenders();
         for contender in &mut contenders {
-            contender.file = fresh_copy(contender).unwrap();
+            contender.file = fresh_copy(contender.name, &contender.path).unwrap();
         }
         let rounds = number("ROUNDS", 1000);
         let idle = Duration::from_secs(number("IDLE_SECONDS", 5) as u64);
