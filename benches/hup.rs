@@ -185,6 +185,15 @@ impl Bench {
     }
 }
 
+pub(super) fn bar(of: &str, to: &str) -> Option<f64> {
+    match (of, to) {
+        (REEXEC, RESTART) | (STATIC_REEXEC, STATIC_RESTART) => Some(2.0),
+        (RESTART | STATIC_RESTART, FLOOR) => Some(1.5),
+        (RESTART | STATIC_RESTART, S6 | RUNSV) => Some(1.0),
+        _ => None,
+    }
+}
+
 /// A directory that goes when the table is done, and whatever an earlier run had to leave there before it.
 pub(super) struct Scratch(pub(super) PathBuf);
 

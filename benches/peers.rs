@@ -1,11 +1,12 @@
-//! What hupwrap costs beside its peers: start-up (as pid 1 too), idling, forwarding, size; `cargo bench` runs it all.
+//! What hupwrap costs beside its peers: start-up (as pid 1 too), idling, forwarding, restarting, replacing, size;
+//! `cargo bench` runs it all.
 //!
 //! Nothing here judges: it prints figures and ratios, and fails only where a contender does not do as it was asked to.
 //! Within a table the contenders take turns, in a new order each round, so that a machine that is slow for a while is
 //! slow for all of them. `cargo bench --bench peers -- start idle` runs only the tables named.
 //!
-//! Environment: `ROUNDS` (default 1000; signals are twice as many), `IDLE_SECONDS` (default 5), `HUPWRAP_RELEASE` and
-//! `HUPWRAP_STATIC` (paths of the two builds).
+//! Environment: `ROUNDS` (default 1000; signals are twice as many), `IDLE_SECONDS` (default 5), `REPLACE_SECONDS` (of
+//! each run, default 2), `HUPWRAP_RELEASE` and `HUPWRAP_STATIC` (paths of the two builds).
 #![allow(
     missing_docs,
     unsafe_code,
@@ -19,6 +20,7 @@
 )]
 
 mod hup;
+mod replace;
 
 use std::env;
 use std::ffi::{CString, OsStr, c_char, c_int, c_void};
@@ -72,7 +74,7 @@ fn main() -> ExitCode {
         println!("peers: nothing to test; `cargo bench` measures");
         return ExitCode::SUCCESS;
     }
-    let tables = ["start", "pid1", "idle", "forward", "hup", "size"];
+    let tables = ["start", "pid1", "idle", "forward", "hup", "replace", "size"];
     let wanted: Vec<&str> = args.iter().map(String::as_str).filter(|arg| !arg.starts_with('-')).collect();
     if let Some(odd) = wanted.iter().find(|name| !tables.contains(name)) {
         println!("peers: no table `{odd}`; there are {}", tables.join(", "));
@@ -95,6 +97,9 @@ fn main() -> ExitCode {
     }
     if wants("hup") {
         bench.hup();
+    }
+    if wants("replace") {
+        bench.replace();
     }
     if wants("size") {
         bench.size();
@@ -857,9 +862,17 @@ impl Samples {
         let own: Vec<f64> =
             all.iter().map(|&round| (over[round] - base[round]) / (under[round] - base[round])).collect();
         let (low, high) = (quantile(&drawn, 0.05), quantile(&drawn, 0.95));
-        let bar = if (of, to) == (STATIC, FLOOR_STATIC) { "   (bar 1.25)" } else { "" };
+        let bar = bar(of, to).map_or_else(String::new, |bar| format!("   (bar {bar})"));
         let pair = format!("{of} / {to}");
-        Some(format!("  {pair:<32} {:>5.2}  [{low:.2}, {high:.2}]  {:>5.2}{bar}", ratio(&all), median(&own)))
+        Some(format!("  {pair:<46} {:>5.2}  [{low:.2}, {high:.2}]  {:>5.2}{bar}", ratio(&all), median(&own)))
+    }
+}
+
+/// What hupwrap wants to be no slower than.
+fn bar(of: &str, to: &str) -> Option<f64> {
+    match (of, to) {
+        (STATIC, FLOOR_STATIC) => Some(1.25),
+        _ => hup::bar(of, to),
     }
 }
 
