@@ -26,7 +26,8 @@ const SETTLE: Duration = Duration::from_millis(2);
 /// supervisord may take a second, and then that second is all there is to see.
 const SELDOM: usize = 20;
 
-const FLOOR: &str = "floor";
+const FLOOR: &str = "floor restart";
+const FLOOR_REEXEC: &str = "floor reexec";
 const S6: &str = "s6-supervise";
 const RUNSV: &str = "runsv";
 const SUPERVISORD: &str = "supervisord";
@@ -136,10 +137,13 @@ impl Bench {
             (RESTART, S6),
             (RESTART, RUNSV),
             (REEXEC, RESTART),
+            (REEXEC, FLOOR_REEXEC),
             (STATIC_RESTART, FLOOR),
             (STATIC_RESTART, S6),
             (STATIC_RESTART, RUNSV),
             (STATIC_REEXEC, STATIC_RESTART),
+            (STATIC_REEXEC, FLOOR_REEXEC),
+            (FLOOR_REEXEC, FLOOR),
         ];
         samples.print_ratios("whole", None, &pairs, &mut self.random);
     }
@@ -151,7 +155,10 @@ impl Bench {
         };
         let floor = scratch.join("floor");
         match compile(FLOOR_SOURCE, &floor, &["-static"]) {
-            Ok(()) => add(FLOOR, floor, &["./run"], Ask::Hup, 1),
+            Ok(()) => {
+                add(FLOOR, floor.clone(), &["./run"], Ask::Hup, 1);
+                add(FLOOR_REEXEC, floor, &["-e", "./run"], Ask::Hup, 1);
+            }
             Err(why) => println!("{FLOOR}: skipped, {why}"),
         }
         type Args = &'static [&'static str];
