@@ -620,11 +620,8 @@ impl Machine {
         out.push(Action::Say(Line::StartingLater(error, delay)));
         self.settle(Verdict::Failed(Failure::CannotStart(reason)), out);
         self.child.phase = Phase::Down { until: Some(now.saturating_add(delay)) };
-        // The start to come is one that a restart asked for meanwhile can share; a new hupwrap it is not.
-        match self.again.take() {
-            Some(kind) if kind.wants_new_hupwrap() => self.ask(now, kind, out),
-            _ => {}
-        }
+        // Who has asked meanwhile wants an outcome of his own.
+        self.take_up_again(now, out);
     }
 
     fn some_child_ended(&mut self, now: Time, generation: Generation, outcome: Outcome, out: &mut Vec<Action>) {

@@ -357,3 +357,39 @@ fn a_signal_before_the_first_child_waits_for_it() {
     assert_eq!(unborn.kill("TERM"), [Action::Finish(Ending::Told(Signal::TERM))]);
     assert_eq!(unborn.tell(Event::Began), []);
 }
+
+// What `tell` leaves out, where it matters.
+impl Bench {
+    /// The requests that begin, and how they end.
+    fn outcomes(&mut self, event: Event) -> Vec<Line> {
+        self.out.clear();
+        self.machine.handle(self.now, event, &mut self.out);
+        let lines = self.out.iter().filter_map(|action| match action {
+            Action::Say(line @ (Line::Began(_) | Line::Settled(..))) => Some(line.clone()),
+            _ => None,
+        });
+        lines.collect()
+    }
+}
+
+fn start_failed(generation: Generation, transient: bool) -> Event {
+    Event::StartFailed(generation, StartError { code: 127, transient, reason: "why".to_owned() })
+}
+
+fn failed(kind: Kind, failure: Failure) -> Line {
+    Line::Settled(kind, Verdict::Failed(failure))
+}
+
+#[test]
+fn who_asks_during_a_start_that_fails_has_an_outcome_too() {
+    let mut bench = Bench::new();
+    bench.kill("HUP");
+    bench.tell(Event::ChildEnded(1, Outcome::Exited(0)));
+    bench.tell(Event::RestGone(1));
+    bench.kill("HUP");
+    let why = Failure::CannotStart("why".to_owned());
+    assert_eq!(bench.outcomes(start_failed(2, false)), [failed(Kind::Restart, why), Line::Began(Kind::Restart)]);
+    // At once: a HUP does not wait for the next try.
+    assert_eq!(bench.tell(Event::Checked), [Action::Start(3)]);
+    assert_eq!(bench.outcomes(Event::Executed(3)), [Line::Settled(Kind::Restart, Verdict::Done)]);
+}
