@@ -606,7 +606,10 @@ impl Machine {
             None => true,
         };
         if !patient {
-            out.push(Action::Say(Line::CannotStart(error.reason)));
+            match self.request {
+                Some(_) => self.settle(Verdict::Failed(Failure::CannotStart(error.reason)), out),
+                None => out.push(Action::Say(Line::CannotStart(error.reason))),
+            }
             let code = if error.transient { crate::status::CANNOT_EXECUTE } else { error.code };
             return self.finish(Ending::Own(code), out);
         }

@@ -393,3 +393,16 @@ fn who_asks_during_a_start_that_fails_has_an_outcome_too() {
     assert_eq!(bench.tell(Event::Checked), [Action::Start(3)]);
     assert_eq!(bench.outcomes(Event::Executed(3)), [Line::Settled(Kind::Restart, Verdict::Done)]);
 }
+
+#[test]
+fn the_last_try_of_the_first_start_settles_who_asked_for_it() {
+    let mut bench = Bench::unborn(|_| (), |_| ());
+    bench.tell(Event::Began);
+    bench.tell(start_failed(1, true));
+    bench.kill("HUP");
+    let why = Failure::CannotStart("why".to_owned());
+    assert_eq!(
+        bench.tell(start_failed(2, false)),
+        [Action::Say(failed(Kind::Restart, why)), Action::Finish(Ending::Own(127))]
+    );
+}
