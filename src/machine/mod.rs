@@ -286,7 +286,10 @@ impl Machine {
         let of_other = self.other.and_then(|other| other.deadline());
         let hungry = self.rules.place.watchdog.filter(|_| !self.child.serves() && self.child.phase != Phase::Finished);
         let of_watchdog = hungry.map(|_| self.feed_at);
-        self.child.deadline().into_iter().chain(of_other).chain(of_request).chain(of_watchdog).min()
+        // A start that is due while a request is under way is that one's to make.
+        let waits = matches!(self.child.phase, Phase::Down { .. }) && self.request.is_some();
+        let of_child = self.child.deadline().filter(|_| !waits);
+        of_child.into_iter().chain(of_other).chain(of_request).chain(of_watchdog).min()
     }
 
     /// Whether a start follows as soon as the last child and its generation are gone: requests that came before share it.

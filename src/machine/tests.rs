@@ -406,3 +406,15 @@ fn the_last_try_of_the_first_start_settles_who_asked_for_it() {
         [Action::Say(failed(Kind::Restart, why)), Action::Finish(Ending::Own(127))]
     );
 }
+
+#[test]
+fn a_start_that_is_due_during_a_check_wakes_nobody() {
+    let mut bench = Bench::unborn(|args| args.check = Some("x".to_owned()), |_| ());
+    bench.tell(Event::Began);
+    bench.tell(start_failed(1, true));
+    bench.tell(Event::Signal { signal: Signal::HUP, sender: Sender::Process, hung_up: false });
+    bench.pass(SECOND);
+    assert_eq!(bench.left(), Some(29 * SECOND));
+    bench.tell(Event::Refused("x".to_owned()));
+    assert_eq!(bench.left(), Some(Duration::ZERO));
+}
