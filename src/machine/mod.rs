@@ -601,8 +601,9 @@ impl Machine {
             return;
         }
         self.child.trial = None;
-        if let Some(told) = self.stop {
-            return self.finish(Ending::Told(told), out);
+        // It was to end anyhow: a start that was asked for since is another one.
+        if matches!(self.child.phase, Phase::Stopping { .. }) {
+            return self.swept(now, out);
         }
         let patient = match self.first_start {
             Some(first) => error.transient && now.saturating_sub(first) < FIRST_START_PATIENCE,

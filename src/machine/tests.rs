@@ -418,3 +418,22 @@ fn a_start_that_is_due_during_a_check_wakes_nobody() {
     bench.tell(Event::Refused("x".to_owned()));
     assert_eq!(bench.left(), Some(Duration::ZERO));
 }
+
+#[test]
+fn a_late_child_that_cannot_be_executed_after_all() {
+    let late = || {
+        let mut bench = Bench::unborn(|args| args.ready = Some("notify".to_owned()), |_| ());
+        bench.tell(Event::Began);
+        bench.tell(Event::Started);
+        bench.pass(60 * SECOND);
+        bench
+    };
+    assert_eq!(late().tell(start_failed(1, true)), [Action::Finish(Ending::Own(TIMED_OUT))]);
+    // Who has asked for another since gets another.
+    let mut bench = late();
+    bench.kill("HUP");
+    assert_eq!(bench.tell(start_failed(1, true)), [Action::Start(2)]);
+    let mut bench = late();
+    bench.kill("TERM");
+    assert_eq!(bench.tell(start_failed(1, true)), [Action::Finish(Ending::Told(Signal::TERM))]);
+}
