@@ -924,17 +924,15 @@ impl Machine {
 
     fn refuse(&mut self, now: Time, reason: String, out: &mut Vec<Action>) {
         self.settle(Verdict::Refused(reason), out);
-        match self.child.phase {
-            // The child ended by itself meanwhile. Someone asked for it, so it is started again.
-            Phase::Sweeping { .. } => {
-                self.set_request(Kind::Restart, Step::Renewing, out);
-                self.again = self.again.filter(|kind| kind.wants_new_hupwrap());
-            }
-            Phase::Down { until: None } => {
-                self.again = self.again.filter(|kind| kind.wants_new_hupwrap());
-                self.start(now, out);
-            }
-            _ => self.take_up_again(now, out),
+        let is_gone = self.child.phase == Phase::Down { until: None };
+        if !is_gone && !matches!(self.child.phase, Phase::Sweeping { .. }) {
+            return self.take_up_again(now, out);
+        }
+        // The child ended by itself meanwhile. Someone asked for it, so it is started again.
+        self.set_request(Kind::Restart, Step::Renewing, out);
+        self.again = self.again.filter(|kind| kind.wants_new_hupwrap());
+        if is_gone {
+            self.start(now, out);
         }
     }
 

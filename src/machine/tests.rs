@@ -437,3 +437,26 @@ fn a_late_child_that_cannot_be_executed_after_all() {
     bench.kill("TERM");
     assert_eq!(bench.tell(start_failed(1, true)), [Action::Finish(Ending::Told(Signal::TERM))]);
 }
+
+#[test]
+fn who_asks_when_the_child_has_ended_during_a_check_has_an_outcome_too() {
+    for is_gone in [false, true] {
+        let mut bench = Bench::with(|args| args.check = Some("x".to_owned()), |_| ());
+        let hup = Event::Signal { signal: Signal::HUP, sender: Sender::Process, hung_up: false };
+        bench.tell(hup.clone());
+        bench.tell(Event::ChildEnded(1, Outcome::Exited(3)));
+        if is_gone {
+            bench.tell(Event::RestGone(1));
+        }
+        assert_eq!(bench.outcomes(hup), []);
+        let refused = Verdict::Refused("no".to_owned());
+        assert_eq!(
+            bench.outcomes(Event::Refused("no".to_owned())),
+            [Line::Settled(Kind::Restart, refused), Line::Began(Kind::Restart)]
+        );
+        if !is_gone {
+            bench.tell(Event::RestGone(1));
+        }
+        assert_eq!(bench.outcomes(Event::Executed(2)), [Line::Settled(Kind::Restart, Verdict::Done)], "{is_gone}");
+    }
+}
