@@ -463,7 +463,7 @@ impl Driver {
             Action::Survey { generation, group_asked } => {
                 let mut asked = if group_asked { self.members(generation).unwrap_or_default() } else { Vec::new() };
                 let shared = self.shared_group;
-                let child = self.child_mut(generation)?;
+                let Some(child) = self.child_mut(generation) else { return Some(Event::RestGone(generation)) };
                 asked.retain(|seen| shared || Some(seen.group) == child.group);
                 child.asked = Some(asked);
                 self.survey(generation)

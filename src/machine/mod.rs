@@ -308,7 +308,12 @@ impl Machine {
 
     /// Whether a generation is there: its child, or what remains of it.
     pub fn knows(&self, generation: Generation) -> bool {
-        let is_there = |life: &Life| !matches!(life.phase, Phase::Unborn | Phase::Down { .. } | Phase::Finished);
+        // Whoever asks for another child before the end has the one before looked after.
+        let may_return = matches!(self.then, Some(Then::End(_)));
+        let is_there = |life: &Life| match life.phase {
+            Phase::Down { .. } => may_return,
+            phase => !matches!(phase, Phase::Unborn | Phase::Finished),
+        };
         [Some(self.child), self.other]
             .into_iter()
             .flatten()
@@ -832,13 +837,20 @@ impl Machine {
                 _,
             ) if !kind.wants_new_hupwrap() => {}
             // The child ended by itself, or is about to be given up, and hupwrap was about to follow.
-            (Phase::Stopping { .. } | Phase::Sweeping { .. }, None, _)
-            | (Phase::Down { .. }, None, Some(Then::End(_))) => {
-                if kind.wants_new_child() {
-                    self.then = self.then.map(|_| Then::Start);
-                    self.owe_restart(kind, out);
+            (Phase::Stopping { .. } | Phase::Sweeping { .. }, None, _) if kind.wants_new_child() => {
+                self.owe_restart(kind, out);
+            }
+            // What it left behind has to go now.
+            (Phase::Down { .. }, None, Some(Then::End(_))) if kind.wants_new_child() => {
+                self.owe_restart(kind, out);
+                self.then = None;
+                match self.rules.kill_mode {
+                    KillMode::Process => self.start(now, out),
+                    KillMode::Mixed | KillMode::Group => self.child.sweep(None, &self.rules, out),
                 }
             }
+            (Phase::Stopping { .. } | Phase::Sweeping { .. }, None, _)
+            | (Phase::Down { .. }, None, Some(Then::End(_))) => {}
             (Phase::Down { .. }, None, Some(Then::Start)) if !kind.wants_new_hupwrap() => {
                 self.set_request(kind, Step::Renewing, out);
             }

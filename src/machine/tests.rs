@@ -460,3 +460,23 @@ fn who_asks_when_the_child_has_ended_during_a_check_has_an_outcome_too() {
         assert_eq!(bench.outcomes(Event::Executed(2)), [Line::Settled(Kind::Restart, Verdict::Done)], "{is_gone}");
     }
 }
+
+#[test]
+fn who_asks_before_the_end_has_the_rest_swept_first() {
+    let change = |args: &mut Args| {
+        (args.on_hup, args.ready) = (vec!["replace".to_owned()], Some("notify".to_owned()));
+    };
+    let mut bench = Bench::with(change, |_| ());
+    bench.tell(Event::Ready(1));
+    bench.kill("HUP");
+    bench.tell(Event::Executed(2));
+    // The new one is late, and while it is stopped the old one ends.
+    bench.pass(60 * SECOND);
+    assert_eq!(bench.tell(Event::ChildEnded(1, Outcome::Exited(3))), []);
+    assert!(bench.machine.knows(1));
+    assert_eq!(bench.kill("HUP"), [survey(1)]);
+    bench.tell(Event::RestRemains(1));
+    bench.tell(Event::ChildEnded(2, Outcome::Exited(3)));
+    assert_eq!(bench.tell(Event::RestGone(2)), []);
+    assert_eq!(bench.tell(Event::RestGone(1)), [Action::Start(3)]);
+}
