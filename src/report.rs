@@ -25,9 +25,9 @@ impl Report {
         Self { command: command.rsplit('/').next().unwrap_or(command).to_owned(), listens }
     }
 
-    /// What the machine has to say, for people; nothing where it is not remarkable. `pid` knows the pid of a
-    /// generation's child, 0 where there is none any more.
-    pub fn text(&self, line: &Line, pid: impl Fn(Generation) -> i32) -> Option<String> {
+    /// What the machine has to say, for people; nothing where it is not remarkable. `serves`: whether there is a child
+    /// that runs and is ready. `pid` knows the pid of a generation's child, 0 where there is none any more.
+    pub fn text(&self, line: &Line, serves: bool, pid: impl Fn(Generation) -> i32) -> Option<String> {
         let command = &self.command;
         let child = |generation: &Generation| format!("{command}[{}]", pid(*generation));
         Some(match line {
@@ -47,8 +47,8 @@ impl Report {
                 format!("{} refused, nothing was touched: {reason}", kind.name())
             }
             Line::Settled(kind, Verdict::Failed(failure)) => {
-                let serves = if kind.replaces() { ", the old one serves on" } else { "" };
-                format!("{} failed{serves}: {}", kind.name(), self.failure(failure))
+                let old = if serves { ", the old one serves on" } else { "" };
+                format!("{} failed{old}: {}", kind.name(), self.failure(failure, serves))
             }
             Line::NotReady(generation, after) => {
                 format!("{} was not ready within {}; stopping it", child(generation), Shown(*after))
@@ -72,7 +72,7 @@ impl Report {
         })
     }
 
-    fn failure(&self, failure: &Failure) -> String {
+    fn failure(&self, failure: &Failure, serves: bool) -> String {
         match failure {
             Failure::CannotStart(reason) => reason.clone(),
             Failure::NotReady(after) => format!("the new {} was not ready within {}", self.command, Shown(*after)),
@@ -82,7 +82,7 @@ impl Report {
             Failure::Ended(outcome) => {
                 let hint = match outcome {
                     Outcome::Exited(0) => "; does it go into the background? it must stay in the foreground",
-                    _ if !self.listens => "; did it want the port that the old one has? see --listen",
+                    _ if serves && !self.listens => "; did it want the port that the old one has? see --listen",
                     _ => "",
                 };
                 format!("the new {} ended ({outcome}) before it was ready{hint}", self.command)

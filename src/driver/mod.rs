@@ -508,7 +508,7 @@ impl Driver {
 
     fn say(&mut self, line: &Line) {
         let pid = |generation| self.child(generation).and_then(|child| child.pid).unwrap_or(0);
-        let text = self.report.text(line, pid);
+        let text = self.report.text(line, self.machine.serves(), pid);
         text.iter().for_each(|text| report::complain(text));
         if let Some(upward) = &mut self.upward {
             upward.hear(clock::now(), line, text.as_deref().unwrap_or_default(), self.machine.serves());

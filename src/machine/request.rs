@@ -45,7 +45,7 @@ impl Kind {
     }
 
     /// Whether the old child serves until the new one is ready.
-    pub fn replaces(self) -> bool {
+    pub(super) fn replaces(self) -> bool {
         matches!(self, Self::Replace | Self::UpgradeReplace)
     }
 
