@@ -24,6 +24,7 @@ mod php;
 mod race;
 mod reexec;
 mod servers;
+mod report;
 mod storm;
 mod support;
 mod terminal;
