@@ -425,7 +425,8 @@ fn help_and_version_go_to_stdout() {
     for flag in ["--help", "-h"] {
         let ended = Setup::new([flag]).end();
         assert_eq!((ended.shell(), ended.stderr.as_str()), (0, ""));
-        for part in ["hupwrap [OPTIONS] [--] COMMAND [ARG]...", "--map-status", "--version", "Exit status:", "Example:"]
+        for part in
+            ["hupwrap [OPTIONS] [--] COMMAND [ARG]...", "--map-status", "--version", "Exit status:", "Examples:"]
         {
             assert!(ended.stdout.contains(part), "no '{part}' in {}", ended.stdout);
         }
