@@ -529,6 +529,10 @@ impl Machine {
     fn start(&mut self, now: Time, out: &mut Vec<Action>) {
         self.ended = None;
         self.was_late = false;
+        if self.first_start.is_none() {
+            // What a successor was to hear that has failed is not for another.
+            self.early = SignalSet::EMPTY;
+        }
         if self.other.is_some() {
             self.then = Some(Then::Start);
             self.child.phase = Phase::Down { until: None };
@@ -576,6 +580,7 @@ impl Machine {
         life.trial = None;
         out.push(Action::Say(Line::Ready(generation)));
         if !beside {
+            self.send_early(out);
             self.settle(Verdict::Done, out);
             self.take_up_again(now, out);
         } else if overlap > Duration::ZERO {
@@ -713,12 +718,12 @@ impl Machine {
             old.sweep(None, &self.rules, out);
             self.other = Some(old);
         }
-        self.send_early(out);
         if let Some(request) = &mut self.request {
             request.step = Step::Renewing;
         }
         if let Some(Trial::Overlap { .. }) = self.child.trial {
             self.child.trial = None;
+            self.send_early(out);
             self.settle(Verdict::Done, out);
             self.take_up_again(now, out);
         }
