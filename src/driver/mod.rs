@@ -599,7 +599,7 @@ impl Driver {
         drop(theirs);
         child.pid = Some(spawned.pid);
         child.group = child.pid.filter(|_| !self.shared_group);
-        child.born = if self.children.is_empty() { None } else { Seen::at(spawned.pid) };
+        child.born = if self.children.is_empty() { None } else { Seen::at_birth(spawned.pid) };
         child.unexecuted = Some(spawned);
         Ok(child)
     }

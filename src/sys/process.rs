@@ -56,6 +56,9 @@ pub fn has_children() -> bool {
     unsafe { libc::waitid(libc::P_ALL, 0, &raw mut info, flags) == 0 }
 }
 
+/// More processes than can begin within a hundredth of a second.
+const PIDS_A_TICK: Pid = 10_000;
+
 /// A process that was seen alive: a pid alone may by now mean another.
 #[derive(Clone, Copy, Debug)]
 pub struct Seen {
@@ -70,6 +73,15 @@ pub struct Seen {
 impl Seen {
     /// Reads `/proc/PID/stat` (`proc(5)`). None where it is gone, or dead and unreaped.
     pub fn at(pid: Pid) -> Option<Self> {
+        Self::read(pid).filter(|(_, is_dead)| !is_dead).map(|(seen, _)| seen)
+    }
+
+    /// The same of a child that was just started, though it may be dead already.
+    pub fn at_birth(child: Pid) -> Option<Self> {
+        Self::read(child).map(|(seen, _)| seen)
+    }
+
+    fn read(pid: Pid) -> Option<(Self, bool)> {
         let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
         // The name, field 2, stands in parentheses and may hold anything, those included.
         let end = stat.iter().rposition(|byte| *byte == b')')?;
@@ -80,7 +92,7 @@ impl Seen {
         let group = fields.next()?.parse().ok()?;
         // Field 22, of which 3 to 5 are read.
         let began = fields.nth(16)?.parse().ok()?;
-        (!matches!(state, "Z" | "X")).then_some(Self { pid, group, parent, began })
+        Some((Self { pid, group, parent, began }, matches!(state, "Z" | "X")))
     }
 
     /// Whether it is the same process; its parent may be another by now.
@@ -88,9 +100,11 @@ impl Seen {
         (self.pid, self.began) == (other.pid, other.began)
     }
 
-    /// Whether it began before another.
+    /// Whether it began before another. Time is told in hundredths of a second: within one, the pid tells, which goes up
+    /// until it begins anew.
     pub fn is_older_than(&self, other: &Self) -> bool {
-        self.began < other.began
+        let earlier_pids = other.pid.saturating_sub(PIDS_A_TICK)..other.pid;
+        self.began < other.began || (self.began == other.began && earlier_pids.contains(&self.pid))
     }
 
     /// The value of a variable in the environment that it was executed with, if that can be read.
@@ -181,4 +195,40 @@ fn everyone() -> Option<Vec<Seen>> {
 /// Sends a signal to every process of the pid namespace, as pid 1 may. For where there is no /proc.
 pub fn kill_everyone(signal: Signal) {
     let _ = signals::kill(-1, signal);
+}
+
+#[cfg(test)]
+#[allow(clippy::disallowed_methods)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn who_is_older() {
+        let seen = |pid, began| Seen { pid, group: 1, parent: 1, began };
+        for (one, other, older) in [
+            (seen(5, 1), seen(4, 2), true),
+            (seen(4, 2), seen(5, 1), false),
+            (seen(4, 2), seen(5, 2), true),
+            (seen(5, 2), seen(4, 2), false),
+            (seen(5, 2), seen(5, 2), false),
+            // The pids began anew between them.
+            (seen(300, 2), seen(32_767, 2), false),
+        ] {
+            assert_eq!(one.is_older_than(&other), older, "{one:?} {other:?}");
+        }
+    }
+
+    #[test]
+    fn a_dead_child_has_a_birth() {
+        let mut child = Command::new("true").spawn().unwrap();
+        let pid = Pid::try_from(child.id()).unwrap();
+        while Seen::at(pid).is_some() {
+            std::thread::yield_now();
+        }
+        assert!(Seen::at_birth(pid).is_some_and(|seen| seen.pid == pid));
+        child.wait().unwrap();
+        assert!(Seen::at_birth(pid).is_none());
+    }
 }
