@@ -633,7 +633,11 @@ impl Driver {
             if new_child {
                 spawn::check(self.command(), world.var("PATH"), world.workdir.as_deref())?;
             }
-            if self.config.check.is_empty() { Ok(None) } else { self.order(&self.config.check, world).map(Some) }
+            if self.config.check.is_empty() {
+                return Ok(None);
+            }
+            let order = self.order(&self.config.check, world);
+            order.map(Some).map_err(|error| StartError { reason: format!("check {}", error.reason), ..error })
         });
         match checked {
             Ok(None) => Some(Event::Checked),
