@@ -718,7 +718,9 @@ impl Driver {
         let newest = self.children.iter().max_by_key(|child| child.generation);
         let Some(newest) = newest else { return 0 };
         let is_older = newest.born.as_ref().is_some_and(|born| root.is_older_than(born));
-        let number = || root.var(GENERATION_VARIABLE).and_then(|number| number.parse().ok());
+        // A hupwrap below numbers its own starts.
+        let is_ours = || root.var(PID_VARIABLE).is_some_and(|pid| pid.parse() == Ok(self.birth.pid));
+        let number = || root.var(GENERATION_VARIABLE).filter(|_| is_ours()).and_then(|number| number.parse().ok());
         let belongs = |child: &&Child| {
             child.generation != newest.generation
                 && (is_older
