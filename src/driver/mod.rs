@@ -813,7 +813,7 @@ fn bind(config: &Config, birth: &Birth) -> Result<Vec<Socket>, String> {
             "--ready 'fd:{fd}': the sockets of the child are there; want a descriptor from {taken} on"
         ));
     }
-    let more = sockets::bind_all(&config.listen, sockets.len())?;
+    let more = sockets::bind_all(&config.listen, &sockets)?;
     sockets.extend(more);
     Ok(sockets)
 }

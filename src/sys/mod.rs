@@ -30,12 +30,14 @@ fn above_stdio(fd: OwnedFd) -> nix::Result<OwnedFd> {
     above(fd, 3)
 }
 
-/// Moves a descriptor to `lowest` or above, close-on-exec, where it is not there already.
+/// Moves a descriptor to `lowest` or above, close-on-exec, where it is not there already. A number beyond the limit,
+/// which the kernel calls invalid, is EMFILE as any that is not to be had.
 fn above(fd: OwnedFd, lowest: RawFd) -> nix::Result<OwnedFd> {
     if fd.as_raw_fd() >= lowest {
         return Ok(fd);
     }
-    let moved = fcntl(&fd, FcntlArg::F_DUPFD_CLOEXEC(lowest))?;
+    let moved = fcntl(&fd, FcntlArg::F_DUPFD_CLOEXEC(lowest))
+        .map_err(|error| if error == Errno::EINVAL { Errno::EMFILE } else { error })?;
     // SAFETY: fcntl has just made it, and nothing else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(moved) })
 }

@@ -21,7 +21,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::{Mode, umask};
 
 use crate::listen::{self, Address, Endpoint, FIRST_FD, Facts, Identity, Kind, Listen};
-use crate::sys::{Pid, above, new_fd};
+use crate::sys::{Pid, above, new_fd, spawn};
 
 /// How often the lock on a directory is tried, and the milliseconds between: a second in all. A hupwrap holds it for
 /// microseconds; who holds it longer means something else by it, and is not waited for.
@@ -74,12 +74,28 @@ impl Socket {
         self.local
     }
 
-    /// One line with the chosen port, where port 0 was asked for.
+    /// One line with the chosen port, where port 0 was asked for: the option, and the address.
     pub fn chosen(&self) -> Option<String> {
         let said = self.facts.said.as_ref()?;
         // What was given to hupwrap has a port.
         let asked: Endpoint = self.local.and_then(|_| said.parse().ok())?;
-        (asked.port == 0).then(|| format!("port 0: {}:{said} is {}", self.facts.kind.name(), self.address()))
+        let name = match self.facts.name.as_str() {
+            listen::UNKNOWN => String::new(),
+            name => format!("{name}="),
+        };
+        let kind = self.facts.kind.name();
+        (asked.port == 0).then(|| format!("--listen '{name}{kind}:{said}' is at {}", self.address()))
+    }
+
+    /// Whether it stands in the way of another one at this address.
+    fn is_where(&self, address: &Address) -> bool {
+        let (kind, endpoint) = match address {
+            Address::Tcp(endpoint) => (Kind::Tcp, endpoint),
+            Address::Udp(endpoint) => (Kind::Udp, endpoint),
+            Address::Unix { path, .. } => return self.facts.made.is_some() && self.facts.made == identity(path),
+        };
+        let Some(local) = self.local.filter(|_| self.facts.kind == kind) else { return false };
+        resolve(endpoint).is_ok_and(|asked| listen::answers(local, asked) || listen::answers(asked, local))
     }
 
     /// Whether the socket stays open over an exec of hupwrap itself. It does not otherwise, nor in the child, which
@@ -114,17 +130,28 @@ impl AsFd for Socket {
     }
 }
 
-/// Binds every socket of `--listen`, or none: an error takes the files back that were made. `inherited` is how many
-/// sockets the child gets before these. The descriptors are above those that the child gets, so copying one to its place
+/// Binds every socket of `--listen`, or none: an error takes the files back that were made. `inherited` are the sockets
+/// that the child gets before these. The descriptors are above those that the child gets, so copying one to its place
 /// never overwrites another.
 ///
 /// # Errors
 /// One line that names the option, its value and the reason.
-pub fn bind_all(all: &[Listen], inherited: usize) -> Result<Vec<Socket>, String> {
-    let total = RawFd::try_from(inherited.saturating_add(all.len())).unwrap_or(RawFd::MAX);
+pub fn bind_all(all: &[Listen], inherited: &[Socket]) -> Result<Vec<Socket>, String> {
+    let total = RawFd::try_from(inherited.len().saturating_add(all.len())).unwrap_or(RawFd::MAX);
     let lowest = FIRST_FD.saturating_add(total);
-    let named = |listen: &Listen, error| format!("--listen '{}': {error}", listen.option);
-    all.iter().map(|listen| bind(listen, lowest).map_err(|error| named(listen, error))).collect()
+    let mut bound: Vec<Socket> = Vec::with_capacity(all.len());
+    for listen in all {
+        let socket = bind(listen, lowest).map_err(|error| {
+            // Names and paths that mean the same are found out by the kernel, which does not say whose it is.
+            let error = match inherited.iter().chain(&bound).find(|one| one.is_where(&listen.address)) {
+                Some(ours) => format!("hupwrap listens there already, as {}; want each address once", ours.address()),
+                None => error,
+            };
+            format!("--listen '{}': {error}", listen.option)
+        })?;
+        bound.push(socket);
+    }
+    Ok(bound)
 }
 
 fn bind(listen: &Listen, lowest: RawFd) -> Result<Socket, String> {
@@ -179,7 +206,7 @@ fn explain(error: Errno, port: u16) -> String {
         Errno::EAFNOSUPPORT => "this system does not know this kind of address".to_owned(),
         // A link-local IPv6 address without one.
         Errno::EINVAL => "the address needs a zone, as in [fe80::1%eth0]:80".to_owned(),
-        other => other.desc().to_owned(),
+        other => spawn::describe(other).to_owned(),
     }
 }
 
@@ -241,7 +268,7 @@ impl Refusal {
             Self::Failed(Errno::EACCES) => {
                 format!("no permission to make a file in '{}'", directory_of(path).display())
             }
-            Self::Failed(other) => other.desc().to_owned(),
+            Self::Failed(other) => spawn::describe(*other).to_owned(),
         }
     }
 }
@@ -580,7 +607,7 @@ mod tests {
 
     fn try_listen(options: &[&str]) -> Result<Vec<Socket>, String> {
         let all: Vec<Listen> = options.iter().map(|option| option.parse().unwrap()).collect();
-        bind_all(&all, 0)
+        bind_all(&all, &[])
     }
 
     fn listen(option: &str) -> Socket {
@@ -612,12 +639,13 @@ mod tests {
 
     #[test]
     fn a_tcp_socket_listens_at_once() {
-        let all = try_listen(&["web=tcp:127.0.0.1:0", "tcp:127.0.0.1:0"]).unwrap();
-        for socket in &all {
+        let options = ["web=tcp:127.0.0.1:0", "tcp:127.0.0.1:0"];
+        let all = try_listen(&options).unwrap();
+        for (socket, said) in all.iter().zip(options) {
             let local = socket.local().unwrap();
             TcpStream::connect(local).unwrap();
             assert_eq!(socket.address(), format!("tcp:{local}"));
-            assert_eq!(socket.chosen(), Some(format!("port 0: tcp:127.0.0.1:0 is tcp:{local}")));
+            assert_eq!(socket.chosen(), Some(format!("--listen '{said}' is at tcp:{local}")));
             assert_eq!(socket.facts().said.as_deref(), Some("127.0.0.1:0"));
             assert!(socket.facts().fd == socket.as_fd().as_raw_fd() && socket.facts().fd >= 5);
             assert_eq!(option(socket.as_fd(), libc::SO_REUSEADDR), Ok(1));
@@ -800,6 +828,25 @@ mod tests {
         let error = try_listen(&[&path, &taken]).err().unwrap();
         assert!(error.starts_with(&format!("--listen '{taken}': ")), "{error}");
         assert!(dir.is_empty());
+    }
+
+    #[test]
+    fn an_address_of_ours_is_told_from_that_of_another() {
+        let dir = Dir::new();
+        let port = listen("tcp:127.77.0.3:0").local().unwrap().port();
+        let (one, other) = (format!("tcp:127.77.0.3:{port}"), format!("tcp:*:{port}"));
+        let path = (format!("unix:{}", dir.at("s")), format!("unix:{}", dir.at("./s")));
+        for (one, other) in [(&one, &other), (&other, &one), (&path.0, &path.1)] {
+            let error = try_listen(&[one, other]).err().unwrap();
+            let want = format!("--listen '{other}': hupwrap listens there already, as ");
+            assert!(error.starts_with(&want) && error.ends_with("; want each address once"), "{error}");
+        }
+        let given = [listen(&one)];
+        let error = bind_all(&[other.parse().unwrap()], &given).err().unwrap();
+        assert!(error.contains("hupwrap listens there already"), "{error}");
+        // A number beyond the limit.
+        let fd = OwnedFd::from(UnixListener::bind(dir.at("other")).unwrap());
+        assert_eq!(above(fd, RawFd::MAX).err(), Some(Errno::EMFILE));
     }
 
     #[test]

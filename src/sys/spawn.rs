@@ -451,6 +451,7 @@ pub fn describe(error: Errno) -> &'static str {
         Errno::ENOTDIR => "a part of its path is no directory",
         Errno::EACCES => "permission denied",
         Errno::ELOOP => "too many symbolic links",
+        Errno::EMFILE => "too many open files (ulimit -n)",
         other => other.desc(),
     }
 }
@@ -670,7 +671,7 @@ mod tests {
         let dir = Dir::new("limit");
         let file = dir.open("file");
         let fds = vec![(file.as_raw_fd(), i32::MAX - 1)];
-        let reason = "it: cannot be executed: its descriptors cannot be put in place: Too many open files".to_owned();
+        let reason = "it: cannot be executed: its descriptors cannot be put in place: too many open files (ulimit -n)".to_owned();
         assert_eq!(failure(Order { fds, ..shell("exit") }), (126, true, reason));
     }
 
