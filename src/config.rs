@@ -400,7 +400,12 @@ pub struct Shown(pub Duration);
 
 impl fmt::Display for Shown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", humantime::format_duration(self.0))
+        // What is left of a longer one is a matter of nanoseconds, which nobody wants to know.
+        let rounded = match u64::try_from(self.0.as_millis()) {
+            Ok(millis @ 1000..) => Duration::from_millis(millis),
+            _ => self.0,
+        };
+        write!(f, "{}", humantime::format_duration(rounded))
     }
 }
 
@@ -522,6 +527,13 @@ mod tests {
             assert_eq!(limit(said), Ok(Limit::After(Duration::from_millis(millis))), "{said}");
         }
         assert_eq!(limit("never"), Ok(Limit::Never));
+    }
+
+    #[test]
+    fn a_duration_for_people() {
+        for (time, want) in [(3_693_760_458, "3s 693ms"), (1_000_000_001, "1s"), (1_500_000, "1ms 500us"), (0, "0s")] {
+            assert_eq!(Shown(Duration::from_nanos(time)).to_string(), want);
+        }
     }
 
     #[test]
