@@ -9,15 +9,19 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::libc;
 use nix::sys::stat::{Mode, fstat, stat};
-use nix::unistd::{AccessFlags, access};
+use nix::unistd::{AccessFlags, access, getcwd};
 
 use crate::env_file;
 use crate::machine::event::StartError;
 use crate::status::OWN_FAILURE;
+use crate::sys::reexec::same_file;
 use crate::sys::spawn::{describe, is_transient};
 
 /// An env file is no longer: more than an `execve(2)` takes by default is in no environment.
 const LONGEST_FILE: u64 = 1 << 20;
+
+/// The variable that names the working directory, as a user would (POSIX, `cd`).
+const PWD: &[u8] = b"PWD";
 
 /// What a start sees. Without `--env-file` and `--workdir` reading it costs no system call and copies no variable.
 /// It is not `Debug`: a file may hold secrets.
@@ -60,9 +64,28 @@ impl World {
         if let Some(workdir) = workdir {
             let directory = CString::new(workdir.as_bytes()).unwrap_or_default();
             look_at(&directory).map_err(|error| workdir_error(&directory, error))?;
+            world.enter(directory.as_bytes());
             world.workdir = Some(directory);
         }
         Ok(world)
+    }
+
+    /// Has PWD name the working directory, as `cd` would have: hupwrap's own PWD would be wrong there, and by its name a
+    /// program that restarts itself finds where a link leads by then. A file that sets PWD knows better.
+    fn enter(&mut self, directory: &[u8]) {
+        if self.own.iter().any(|variable| value(variable, PWD).is_some()) {
+            return;
+        }
+        let here = self.inherited.iter().find_map(|variable| value(variable, PWD));
+        let here = here.filter(|here| here.starts_with(b"/") && same_file(here, b"."));
+        match (directory, here) {
+            ([b'/', ..], _) => self.set(PWD, directory),
+            (_, Some(here)) => self.set(PWD, &[here, b"/", directory].concat()),
+            (_, None) => match getcwd() {
+                Ok(here) => self.set(PWD, &[here.as_os_str().as_bytes(), b"/", directory].concat()),
+                Err(_) => self.remove(PWD),
+            },
+        }
     }
 
     /// Sets a variable, whoever has set it before. A value that no variable can have sets nothing.
@@ -206,6 +229,23 @@ mod tests {
         world.remove(b"C");
         assert_eq!(world.inherited, [c"AB=birth", c"no sign", c"=odd"]);
         assert_eq!(world.own, [c"D=2", c"B=set", c"A="].map(CStr::to_owned));
+    }
+
+    #[test]
+    fn the_working_directory_is_named() {
+        let dir = Dir::new("env-pwd");
+        let pwd = |inherited: &[&'static CStr], files: &[String], workdir: &Path| {
+            let world = World::read(inherited, files, Some(workdir.as_os_str())).ok().unwrap();
+            world.var("PWD").map(|pwd| OsStr::from_bytes(pwd).to_owned())
+        };
+        let here = env::current_dir().unwrap();
+        assert_eq!(pwd(&[c"PWD=/wrong"], &[], &dir.0), Some(dir.0.clone().into()));
+        assert_eq!(pwd(&[], &[], &dir.0), Some(dir.0.clone().into()));
+        assert_eq!(pwd(&[c"PWD=/wrong"], &[], Path::new("src")), Some(here.join("src").into()));
+        assert_eq!(pwd(&[c"PWD=src/.."], &[], Path::new("src")), Some(here.join("src").into()));
+        assert_eq!(pwd(&[c"PWD=/proc/self/cwd"], &[], Path::new("src")), Some("/proc/self/cwd/src".into()));
+        assert_eq!(pwd(&[c"PWD=/wrong"], &[dir.file("x", "PWD=mine")], &dir.0), Some("mine".into()));
+        assert_eq!(World::read(&[c"PWD=/wrong"], &[] as &[&str], None).ok().unwrap().var("PWD"), Some(&b"/wrong"[..]));
     }
 
     #[test]

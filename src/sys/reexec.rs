@@ -60,7 +60,8 @@ impl Origin {
     }
 }
 
-fn same_file(one: &[u8], other: &[u8]) -> bool {
+/// Whether two paths lead to the same file.
+pub(super) fn same_file(one: &[u8], other: &[u8]) -> bool {
     let identity = |path| stat(OsStr::from_bytes(path)).map(|found| (found.st_dev, found.st_ino));
     identity(one).is_ok_and(|one| identity(other) == Ok(one))
 }
