@@ -13,6 +13,7 @@
 
 mod basics;
 mod birth;
+mod check;
 mod completions;
 mod docs;
 mod exits;
@@ -25,6 +26,7 @@ mod race;
 mod reexec;
 mod report;
 mod servers;
+mod replace;
 mod storm;
 mod support;
 mod terminal;

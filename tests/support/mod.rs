@@ -347,6 +347,16 @@ impl Run {
         assert_eq!(found, Some(true), "it never said '{part}' {times} times; stderr: {:?}", self.stderr());
     }
 
+    /// Waits until the children have written something that often, wherever it stands.
+    #[track_caller]
+    pub fn wrote_times(&self, part: &str, times: usize) {
+        let found = self.stdout.wait(|text, ended| {
+            let enough = text.matches(part).count() >= times;
+            (enough || ended).then_some(enough)
+        });
+        assert_eq!(found, Some(true), "no '{part}' {times} times; stdout: {:?}", self.stdout());
+    }
+
     pub fn stdout(&self) -> String {
         self.stdout.text()
     }
