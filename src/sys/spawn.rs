@@ -671,7 +671,8 @@ mod tests {
         let dir = Dir::new("limit");
         let file = dir.open("file");
         let fds = vec![(file.as_raw_fd(), i32::MAX - 1)];
-        let reason = "it: cannot be executed: its descriptors cannot be put in place: too many open files (ulimit -n)".to_owned();
+        let reason = "it: cannot be executed: its descriptors cannot be put in place: too many open files (ulimit -n)"
+            .to_owned();
         assert_eq!(failure(Order { fds, ..shell("exit") }), (126, true, reason));
     }
 

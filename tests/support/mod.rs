@@ -5,6 +5,7 @@
 
 pub mod http;
 pub mod pty;
+pub mod seen;
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
