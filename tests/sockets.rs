@@ -19,9 +19,9 @@ use nix::libc;
 use crate::support::seen::*;
 use crate::support::*;
 
-/// The program that serves what it is given; see tests/fixtures/server.rs.
+/// The program that serves what it is given; see tests/fixtures/socketeer.rs.
 fn socketeer() -> PathBuf {
-    puppet().with_file_name("server")
+    puppet().with_file_name("socketeer")
 }
 
 /// The address that a socket with port 0 got. `option` is as the option says it.

@@ -13,6 +13,10 @@ const NOW: Time = Duration::from_secs(1000);
 const LONG_AGO: Time = Duration::ZERO;
 /// More feedback than one event can need.
 const MAX_ROUNDS: usize = 20;
+/// The longest overlap and delay of these rules: no longer time than this counts.
+const LONG_ENOUGH: Duration = Duration::from_secs(1);
+/// What a child asks for that needs more time.
+const EXTENSION: Duration = Duration::from_secs(2);
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 enum Body {
@@ -35,10 +39,17 @@ struct Model {
     surveyed: bool,
     /// It is being found out whether the child is ready.
     tried: bool,
+    /// It was started beside another, which has not gone since.
+    beside: bool,
+    /// It was found ready, or has said so.
+    said: bool,
+    /// How long it executes, and how long it is known to be ready. Up to a second, and only where that counts.
+    lived: Duration,
+    shown: Option<Duration>,
 }
 
 /// What the machine cannot know but by events.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Default, Debug)]
 struct World {
     models: Vec<Model>,
     check: bool,
@@ -47,6 +58,18 @@ struct World {
     crossing: bool,
     /// A new child was asked for, and nothing has begun since that answers it.
     owed: bool,
+    /// The same of a new hupwrap.
+    owed_hupwrap: bool,
+    /// Something was asked for, and what answers it has not begun.
+    asked: bool,
+    /// It has begun, and the verdict is to come.
+    answering: bool,
+    /// The request that began and has no verdict.
+    open: Option<Kind>,
+    /// Whom a new child is started beside, until that is trusted or has failed.
+    replacing: Option<Generation>,
+    /// How long nobody has fed the watchdog.
+    unfed: Duration,
 }
 
 impl World {
@@ -56,6 +79,11 @@ impl World {
 
     fn has_child(&self, generation: Generation) -> bool {
         self.models.iter().any(|model| model.generation == generation && model.child != Body::Absent)
+    }
+
+    /// What was asked until now is answered by what begins now.
+    fn begins(&mut self) {
+        self.answering |= std::mem::take(&mut self.asked);
     }
 }
 
@@ -75,6 +103,10 @@ struct State {
     failing: Option<Fallible>,
     /// What could have failed in it.
     tried: Vec<Fallible>,
+    /// The signal that is passed on in it.
+    passed_on: Option<Signal>,
+    /// Whether children ask for more time in this walk.
+    extends: bool,
     finished: bool,
     path: Path,
 }
@@ -115,9 +147,11 @@ impl State {
     fn key(&self) -> Key {
         let m = &self.machine;
         let times = [m.first_start, m.interrupted, m.terminal_gone];
+        // When the watchdog is fed depends on all that has been: one time for each state must do.
+        let world = World { unfed: Duration::ZERO, ..self.world.clone() };
         (
             (m.child, m.other, m.then, m.request, m.again, m.stop, m.ended, m.was_late),
-            (m.early, m.failed_starts, times, self.world.clone()),
+            (m.early, m.failed_starts, times, world),
         )
     }
 
@@ -151,18 +185,38 @@ impl State {
             }
         }
         m.request.iter_mut().filter_map(|request| request.step.deadline_mut()).for_each(moved);
+        moved(&mut m.feed_at);
         // The past is either just now or, by the move "time passes", long ago.
         for time in [&mut m.first_start, &mut m.interrupted, &mut m.terminal_gone] {
             *time = time.map(|time| if time == LONG_AGO { LONG_AGO } else { NOW });
         }
         m.failed_starts = m.failed_starts.min(1);
+        for model in &mut self.world.models {
+            let life = [Some(m.child), m.other].into_iter().flatten().find(|life| life.generation == model.generation);
+            if life.is_none_or(|life| life.trial.is_none()) {
+                (model.said, model.lived, model.shown) = (false, Duration::ZERO, None);
+            }
+        }
+        if m.serves() || m.rules.place.watchdog.is_none() {
+            self.world.unfed = Duration::ZERO;
+        }
         // Only which is the older one counts.
         let mut numbers: Vec<Generation> =
             [Some(0), Some(m.child.generation), m.other.map(|other| other.generation)].into_iter().flatten().collect();
         numbers.sort_unstable();
         numbers.dedup();
         let place = |number: Generation| numbers.iter().position(|known| *known == number).map(|place| place as u64);
+        let is_over = |model: &Model| {
+            let gone = |body| matches!(body, Body::Absent | Body::Dying);
+            gone(model.child) && (gone(model.rest) || m.rules.kill_mode == KillMode::Process)
+        };
+        let forgotten = |model: &Model| place(model.generation).is_none() && !is_over(model);
+        if !self.finished && self.world.models.iter().any(forgotten) {
+            self.fail("a generation is forgotten while it lives");
+        }
+        let m = &mut self.machine;
         self.world.models.retain(|model| place(model.generation).is_some());
+        self.world.replacing = self.world.replacing.and_then(place);
         for number in [&mut m.child.generation]
             .into_iter()
             .chain(m.other.iter_mut().map(|other| &mut other.generation))
@@ -176,6 +230,18 @@ impl State {
 
     /// Tells an event and everything that follows from it.
     fn tell(&mut self, now: Time, event: Event) {
+        self.passed_on = match event {
+            Event::Signal { signal, .. } => Some(signal),
+            _ => None,
+        };
+        let passed = now.saturating_sub(NOW);
+        let more = |time: Duration| (time + passed).min(LONG_ENOUGH);
+        let timed = matches!(self.machine.rules.ready_beside, Trust::After(_));
+        for model in self.world.models.iter_mut().filter(|model| model.executed) {
+            model.lived = if timed { more(model.lived) } else { Duration::ZERO };
+            model.shown = model.shown.map(more);
+        }
+        self.world.unfed += passed;
         let mut events = VecDeque::from([event]);
         for round in 0.. {
             let Some(event) = events.pop_front() else { break };
@@ -193,7 +259,67 @@ impl State {
             }
         }
         self.rebase(now);
+        self.forgive();
         self.check();
+    }
+
+    /// Who stops, or ends with its child, owes nothing any more.
+    fn forgive(&mut self) {
+        let (m, world) = (&self.machine, &mut self.world);
+        let ends = m.request.is_none()
+            && (matches!(m.child.phase, Phase::Stopping { .. } | Phase::Sweeping { .. })
+                || matches!(m.then, Some(Then::End(_))));
+        if m.stop.is_some() || ends || self.finished {
+            (world.asked, world.answering, world.open, world.replacing) = (false, false, None, None);
+            (world.owed, world.owed_hupwrap) = (false, false);
+        }
+    }
+
+    fn hear(&mut self, line: &Line) {
+        let m = &self.machine;
+        match line {
+            Line::Began(kind) => {
+                if let Some(before) = self.world.open.replace(*kind) {
+                    self.fail(&format!("a request begins and {before:?} has no outcome"));
+                }
+            }
+            Line::Settled(kind, _) => {
+                (self.world.answering, self.world.replacing) = (false, None);
+                let open = self.world.open.take();
+                // A restart that came behind an upgrade may have become one with it.
+                if open != Some(*kind) && (open, *kind) != (Some(Kind::Upgrade), Kind::Reexec) {
+                    self.fail("an outcome of no request");
+                }
+            }
+            Line::Replacing(old) => self.world.replacing = Some(*old),
+            Line::SuccessorRemains(_) => {
+                self.world.replacing = None;
+                self.world.models.iter_mut().for_each(|model| model.beside = false);
+            }
+            Line::Ready(generation) => {
+                let Some(model) = self.world.models.iter().find(|model| model.generation == *generation) else {
+                    self.fail("nobody is ready")
+                };
+                let shows = |trust| match trust {
+                    Trust::Executed => model.executed,
+                    Trust::After(time) => model.lived >= time,
+                    Trust::Told | Trust::Tried => model.said,
+                };
+                // Where its predecessor has gone, it may be judged by either.
+                if !shows(m.rules.ready_beside) && (model.beside || !shows(m.rules.ready)) {
+                    self.fail("it is taken for ready, and is not");
+                }
+                self.world.model(*generation).unwrap().shown = Some(Duration::ZERO);
+            }
+            Line::Replaced { old, new } => {
+                let shown = self.world.model(*new).and_then(|model| model.shown);
+                if self.world.replacing != Some(*old) || shown.is_none_or(|shown| shown < self.machine.rules.overlap) {
+                    self.fail("replaced by one that is not trusted");
+                }
+                self.world.replacing = None;
+            }
+            _ => {}
+        }
     }
 
     fn carry_out(&mut self, action: Action) -> Option<Event> {
@@ -209,26 +335,25 @@ impl State {
         };
         let world = &mut self.world;
         let m = &self.machine;
-        let is_life = |generation| {
-            m.child.generation == generation || m.other.is_some_and(|other| other.generation == generation)
-        };
         match action {
             Action::Start(generation) => {
                 let beside = m.other.is_some_and(|other| other.generation == generation);
-                let others =
-                    world.models.iter().filter(|model| model.generation != generation && is_life(model.generation));
-                let alive = others.clone().filter(|model| model.child != Body::Absent).count();
+                let others = || world.models.iter().filter(|model| model.generation != generation);
+                let alive = others().filter(|model| model.child != Body::Absent).count();
                 if alive > usize::from(beside) {
                     self.fail("a child too many");
                 }
-                let killed = others.clone().all(|model| matches!(model.rest, Body::Absent | Body::Dying));
-                if !killed && !beside && m.rules.kill_mode != KillMode::Process {
+                let killed = |model: &Model| matches!(model.rest, Body::Absent | Body::Dying);
+                // The one beside may have processes that have left it; one before that is to be gone altogether.
+                let over = |model: &Model| (beside && model.child != Body::Absent) || killed(model);
+                if !others().all(over) && m.rules.kill_mode != KillMode::Process {
                     self.fail("a start while the generation before lives");
                 }
                 if m.stop.is_some() {
                     self.fail("a start after a stop");
                 }
                 world.owed = false;
+                world.begins();
                 if fails(Fallible::Start) {
                     let error = StartError { code: 127, transient: false, reason: String::new() };
                     return Some(Event::StartFailed(generation, error));
@@ -240,6 +365,10 @@ impl State {
                     rest: Body::Absent,
                     surveyed: false,
                     tried: false,
+                    beside,
+                    said: false,
+                    lived: Duration::ZERO,
+                    shown: None,
                 });
                 Some(Event::Started)
             }
@@ -254,9 +383,8 @@ impl State {
                 if !world.has_child(generation) {
                     self.fail("a signal for no child");
                 }
-                let old =
-                    m.other.is_some_and(|other| other.generation == generation && generation < m.child.generation);
-                if old && m.stop.is_none() && m.child.trial.is_some() {
+                let untrusted = world.replacing == Some(generation) && m.stop.is_none();
+                if untrusted && self.passed_on != Some(signal) {
                     self.fail("the old one is signalled before the new one is trusted");
                 }
                 let model = world.model(generation).unwrap();
@@ -282,6 +410,8 @@ impl State {
             }
             Action::Check { .. } => {
                 world.owed = false;
+                world.owed_hupwrap &= !m.request.is_some_and(|request| request.kind.wants_new_hupwrap());
+                world.begins();
                 if m.rules.check.is_some() {
                     world.check = true;
                     return None;
@@ -293,6 +423,8 @@ impl State {
                     self.fail("a second probe");
                 }
                 world.probe = true;
+                world.owed_hupwrap = false;
+                world.begins();
                 None
             }
             Action::Abandon => {
@@ -303,9 +435,21 @@ impl State {
                 None
             }
             Action::Suspend { .. } => Some(Event::Resumed(Duration::ZERO)),
-            Action::Say(_) | Action::Feed => None,
+            Action::Say(line) => {
+                self.hear(&line);
+                None
+            }
+            Action::Feed => {
+                world.unfed = Duration::ZERO;
+                None
+            }
             Action::Finish(_) => {
-                if world.models.iter().any(|model| is_life(model.generation) && model.child != Body::Absent) {
+                // An upgrade that was not acted upon goes with the child, and everything with what Ctrl-C has ended.
+                let excused = matches!(world.open, None | Some(Kind::Upgrade)) || m.rules.place.shared_group;
+                if m.stop.is_none() && !excused {
+                    self.fail("the end, and a request has no outcome");
+                }
+                if world.models.iter().any(|model| model.child != Body::Absent) {
                     self.fail("the end before the child's");
                 }
                 if world.probe || world.check {
@@ -327,8 +471,22 @@ impl State {
         if self.failing == Some(Fallible::Reexec) {
             return self.tell(NOW, Event::Refused(String::new()));
         }
+        let before = self.machine.clone();
+        let kind = snapshot.kind;
         self.machine = Machine::adopt(self.machine.rules.clone(), snapshot);
-        self.world.crossing = true;
+        // All but how the child before has ended, which is of no interest any more.
+        let expected = Machine {
+            request: Some(Request { kind, step: Step::Crossed }),
+            again: before.again.and_then(Kind::without_hupwrap).filter(|_| !kind.wants_new_child()),
+            ended: None,
+            feed_at: self.machine.feed_at,
+            ..before
+        };
+        if self.machine != expected {
+            self.fail("something does not cross");
+        }
+        (self.world.owed_hupwrap, self.world.crossing) = (false, true);
+        self.world.begins();
         self.check();
     }
 
@@ -355,7 +513,22 @@ impl State {
                 self.fail("the machine is wrong about a child");
             }
         }
+        let world = &self.world;
         let idle = m.request.is_none() && m.again.is_none();
+        if m.request.is_some() != world.open.is_some() {
+            self.fail("a request is over without an outcome");
+        }
+        if idle && (world.asked || world.answering || world.owed_hupwrap) {
+            self.fail("somebody who asked is not answered");
+        }
+        let free = m.request.is_none() && m.other.is_none() && m.child.trial.is_none();
+        if m.again.is_some() && free && m.stop.is_none() && matches!(m.child.phase, Phase::Running | Phase::Down { .. })
+        {
+            self.fail("what was asked meanwhile is not taken up");
+        }
+        if m.rules.place.watchdog.is_some_and(|interval| world.unfed > interval) {
+            self.fail("the watchdog starves");
+        }
         if m.child.phase == Phase::Running && idle && self.world.owed {
             self.fail("a request was lost");
         }
@@ -384,14 +557,13 @@ impl State {
                 self.fail("a restart that may wait for ever");
             }
         }
-        // Told early, a tick changes nothing; when it is due it does something, or the driver would never sleep.
-        let mut ticked = m.clone();
-        let mut actions = Vec::new();
+        // Told early, a tick changes nothing; told when it is due, something: or else it is due for ever.
+        let (mut ticked, mut actions) = (m.clone(), Vec::new());
         ticked.handle(NOW, Event::Tick, &mut actions);
-        let did_something = !actions.is_empty() || ticked != *m;
-        match m.deadline().is_some_and(|deadline| deadline <= NOW) {
-            false if did_something => self.fail("an early tick did something"),
-            true if !did_something => self.fail("what is due is not done"),
+        let changed = !actions.is_empty() || ticked != *m;
+        match is_due(m.deadline(), NOW) {
+            true if !changed => self.fail("a deadline that stays"),
+            false if changed => self.fail("an early tick did something"),
             _ => {}
         }
     }
@@ -452,7 +624,7 @@ impl State {
             }
             if child == Body::Willing && executed && (tried || self.machine.rules.ready == Trust::Told) {
                 add("ready", &|state| {
-                    change(state, &|model| model.tried = false);
+                    change(state, &|model| (model.tried, model.said) = (false, true));
                     state.tell(NOW, Event::Ready(generation));
                 });
             }
@@ -518,12 +690,40 @@ impl State {
             let signal: Signal = name.parse().unwrap();
             add(name, &|state| {
                 // A hang-up, and what comes after a stop, asks for nothing.
-                let asks = name == "HUP" && sender == Sender::Process && state.machine.stop.is_none();
-                state.world.owed |= asks && state.machine.child.phase != Phase::Unborn;
+                let m = &state.machine;
+                let hears = m.stop.is_none() && m.child.phase != Phase::Unborn;
+                let meaning = m.rules.on.of(signal);
+                let hung_up = signal == Signal::HUP && sender == Sender::Kernel;
+                let (child, hupwrap) = match meaning {
+                    _ if !hears || hung_up => (false, false),
+                    Meaning::Restart | Meaning::Replace => (true, false),
+                    Meaning::Reexec | Meaning::UpgradeReplace => (true, true),
+                    Meaning::Upgrade => (false, true),
+                    _ => (false, false),
+                };
+                state.world.owed |= child;
+                state.world.owed_hupwrap |= hupwrap;
+                state.world.asked |= child || hupwrap;
                 state.tell(NOW, Event::Signal { signal, sender, hung_up: false });
             });
         }
         for Model { generation, child, executed, rest, .. } in self.world.models.clone() {
+            if self.extends && child != Body::Absent && executed {
+                add("needs more time", &|state| {
+                    state.tell(NOW, Event::Extended(generation, EXTENSION));
+                    let m = &state.machine;
+                    let life =
+                        [Some(m.child), m.other].into_iter().flatten().find(|life| life.generation == generation);
+                    let waits = |life: &Life| match (life.phase, life.trial) {
+                        (Phase::Stopping { killed, .. }, _) => !killed,
+                        (_, trial) => matches!(trial, Some(Trial::Readiness { next: None, .. })),
+                    };
+                    let deadline = life.filter(waits).and_then(|life| life.deadline());
+                    if deadline.is_some_and(|deadline| deadline < NOW + EXTENSION) {
+                        state.fail("more time was not given");
+                    }
+                });
+            }
             if child == Body::Willing && executed {
                 add("turns obstinate", &|state| state.world.model(generation).unwrap().child = Body::Obstinate);
             }
@@ -544,10 +744,11 @@ impl State {
     }
 
     /// From a state that was told to stop, the world left alone, the end must come, unless a human must decide.
-    fn must_end(&self) {
+    /// What was seen to end is in `known`.
+    fn must_end(&self, known: &mut HashSet<Key>) {
         let mut state = self.clone();
         for _ in 0..40 {
-            if state.finished {
+            if state.finished || !known.insert(state.key()) {
                 return;
             }
             let models = &state.world.models;
@@ -580,18 +781,25 @@ fn rules(change: impl FnOnce(&mut Args), kill_mode: KillMode, stop_timeout: Opti
     Rules::new(&config, place)
 }
 
-fn walk(rules: Rules) -> usize {
-    let world = World { models: Vec::new(), check: false, probe: false, crossing: false, owed: false };
-    let machine = Machine::new(rules);
-    let start = State { machine, world, failing: None, tried: Vec::new(), finished: false, path: Path::default() };
-    let mut seen = HashSet::new();
+fn walk(rules: Rules, extends: bool) -> usize {
+    let start = State {
+        machine: Machine::new(rules),
+        world: World::default(),
+        failing: None,
+        tried: Vec::new(),
+        passed_on: None,
+        extends,
+        finished: false,
+        path: Path::default(),
+    };
+    let (mut seen, mut ending) = (HashSet::new(), HashSet::new());
     let mut todo = VecDeque::from([start]);
     while let Some(state) = todo.pop_front() {
         if state.finished || !seen.insert(state.key()) {
             continue;
         }
         if state.machine.stop.is_some() {
-            state.must_end();
+            state.must_end(&mut ending);
         }
         todo.extend(state.world_moves().into_iter().map(|(_, next)| next));
         todo.extend(state.outside_moves());
@@ -612,7 +820,7 @@ fn walk_with(kill_mode: KillMode) {
         {
             let place = Place { shared_group: shared, has_terminal: shared, is_init, nohup, ..Place::default() };
             let rules = rules(|args| args.on = on(&["USR1=upgrade", "USR2=reexec"]), kill_mode, limit, place);
-            let states = walk(rules);
+            let states = walk(rules, false);
             assert!(states > 1000, "{kill_mode:?} {limit:?} {place:?}: only {states} states");
         }
     }
@@ -633,34 +841,89 @@ fn every_order_of_events_when_the_mode_is_group() {
     walk_with(KillMode::Group);
 }
 
-fn walk_two(meanings: &[&str], ready: &str, overlap: Option<&str>, check: Option<&str>, kill_mode: KillMode) {
-    for (limit, place) in [(None, Place::default()), (SHORT, Place { is_init: true, ..Place::default() })] {
-        let change = |args: &mut Args| {
-            args.on = on(meanings);
-            args.ready = Some(ready.to_owned());
-            args.overlap = overlap.map(str::to_owned);
-            args.check = check.map(str::to_owned);
-        };
-        let states = walk(rules(change, kill_mode, limit, place));
-        eprintln!("{kill_mode:?} {ready} {states}");
-        assert!(states > 1000, "only {states} states");
+/// Rules under which there may be two generations; `options` are those of `--on`, `--ready`, `--overlap` and `--check`.
+fn walk_two(meanings: &[&str], options: [&str; 3], kill_mode: KillMode) {
+    for (limit, is_init) in [(None, false), (SHORT, true)] {
+        walk_place(meanings, options, kill_mode, limit, Place { is_init, ..Place::default() }, false);
     }
+}
+
+fn walk_place(
+    meanings: &[&str],
+    options: [&str; 3],
+    kill_mode: KillMode,
+    limit: Option<Limit>,
+    place: Place,
+    extends: bool,
+) {
+    let [ready, overlap, check] = options.map(|said| Some(said.to_owned()).filter(|said| !said.is_empty()));
+    let change = |args: &mut Args| {
+        args.on = on(meanings);
+        (args.ready, args.overlap, args.check) = (ready, overlap, check);
+    };
+    let states = walk(rules(change, kill_mode, limit, place), extends);
+    eprintln!("{meanings:?} {options:?} {kill_mode:?} {limit:?}: {states} states");
+    assert!((1000..200_000).contains(&states), "{states} states");
 }
 
 #[test]
 fn every_order_of_events_with_two_generations() {
     for mode in [KillMode::Mixed, KillMode::Process] {
-        walk_two(&["HUP=replace", "USR1=upgrade", "USR2=restart"], "notify", None, None, mode);
+        walk_two(&["HUP=replace", "USR1=upgrade", "USR2=restart"], ["notify", "", ""], mode);
     }
 }
 
 #[test]
 fn every_order_of_events_with_an_overlap() {
-    walk_two(&["HUP=upgrade+replace", "USR1=forward", "USR2=replace"], "delay:1s", Some("1s"), None, KillMode::Mixed);
+    walk_two(&["HUP=upgrade+replace", "USR1=forward", "USR2=replace"], ["delay:1s", "1s", ""], KillMode::Mixed);
 }
 
 #[test]
 fn every_order_of_events_with_a_check_and_a_readiness() {
-    walk_two(&["HUP=restart", "USR1=upgrade", "USR2=reexec"], "cmd:x", None, Some("y"), KillMode::Mixed);
-    walk_two(&["HUP=replace", "USR1=upgrade", "USR2=forward"], "exec", None, Some("y"), KillMode::Group);
+    let options = ["cmd:x", "", "y"];
+    let pid_1 = Place { is_init: true, ..Place::default() };
+    walk_place(&["HUP=restart", "USR1=reexec", "USR2=ignore"], options, KillMode::Mixed, None, Place::default(), false);
+    walk_place(&["HUP=restart", "USR1=ignore", "USR2=ignore"], options, KillMode::Mixed, SHORT, pid_1, false);
+}
+
+#[test]
+fn every_order_of_events_with_a_check_and_two_generations() {
+    walk_two(&["HUP=replace", "USR1=upgrade", "USR2=forward"], ["exec", "", "y"], KillMode::Group);
+}
+
+#[test]
+fn every_order_of_events_when_nothing_was_said_of_readiness() {
+    walk_two(&["HUP=replace", "USR1=restart", "USR2=ignore"], ["", "", ""], KillMode::Mixed);
+}
+
+#[test]
+fn every_order_of_events_in_a_terminal_with_two_generations() {
+    let place = Place { shared_group: true, has_terminal: true, ..Place::default() };
+    walk_place(
+        &["HUP=replace", "USR1=upgrade", "USR2=restart"],
+        ["notify", "", ""],
+        KillMode::Mixed,
+        SHORT,
+        place,
+        false,
+    );
+}
+
+#[test]
+fn every_order_of_events_when_children_need_more_time() {
+    let meanings = ["HUP=replace", "USR1=ignore", "USR2=restart"];
+    walk_place(&meanings, ["notify", "", ""], KillMode::Mixed, SHORT, Place::default(), true);
+}
+
+#[test]
+fn every_order_of_events_under_a_watchdog() {
+    let place = Place { is_watched: true, watchdog: Some(Duration::from_secs(20)), ..Place::default() };
+    walk_place(
+        &["HUP=replace", "USR1=reexec", "USR2=ignore"],
+        ["delay:1s", "", ""],
+        KillMode::Mixed,
+        SHORT,
+        place,
+        false,
+    );
 }
