@@ -287,7 +287,7 @@ fn who_connects_while_nobody_accepts_is_served_by_the_next() {
 #[test]
 fn who_connects_between_two_children_is_served() {
     // The old one has stopped accepting, and takes its time.
-    let script = "echo ready $HUPWRAP_GENERATION $$; trap 'echo asked; read x; exit' TERM; \
+    let script = "trap 'echo asked; read x; exit' TERM; echo ready $HUPWRAP_GENERATION $$; \
                   [ $HUPWRAP_GENERATION = 1 ] || exec \"$0\"; while :; do sleep 1000 & wait; done";
     let setup = args([&"--listen", &"tcp:127.0.0.1:0", &"--", &"sh", &"-c", &script, &socketeer()]);
     let mut run = Setup::new(setup).stdin().start();
