@@ -529,10 +529,6 @@ impl Machine {
     fn start(&mut self, now: Time, out: &mut Vec<Action>) {
         self.ended = None;
         self.was_late = false;
-        if self.first_start.is_none() {
-            // What a successor was to hear that has failed is not for another.
-            self.early = SignalSet::EMPTY;
-        }
         if self.other.is_some() {
             self.then = Some(Then::Start);
             self.child.phase = Phase::Down { until: None };
@@ -611,6 +607,9 @@ impl Machine {
             return;
         }
         self.child.trial = None;
+        if self.first_start.is_none() {
+            self.early = SignalSet::EMPTY;
+        }
         // It was to end anyhow: a start that was asked for since is another one.
         if matches!(self.child.phase, Phase::Stopping { .. }) {
             return self.swept(now, out);
@@ -679,6 +678,10 @@ impl Machine {
     }
 
     fn child_ended(&mut self, now: Time, outcome: Outcome, out: &mut Vec<Action>) {
+        if self.successor().is_none() {
+            // What it was to hear when it was ready is for no other.
+            self.early = SignalSet::EMPTY;
+        }
         let outcome = self.rules.map_status.map(outcome);
         // The child's end after Ctrl-C is what the person at the terminal asked for.
         let interrupted = self.interrupted.take().is_some_and(|at| now.saturating_sub(at) < INTERRUPT_WINDOW);

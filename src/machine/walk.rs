@@ -140,18 +140,19 @@ impl Path {
 
 type Key = (
     (Life, Option<Life>, Option<Then>, Option<Request>, Option<Kind>, Option<Signal>, Option<Outcome>, bool),
-    (SignalSet, u32, [Option<Time>; 3], World),
+    (SignalSet, u32, [Option<Time>; 3], bool, World),
 );
 
 impl State {
     fn key(&self) -> Key {
         let m = &self.machine;
         let times = [m.first_start, m.interrupted, m.terminal_gone];
-        // When the watchdog is fed depends on all that has been: one time for each state must do.
+        // When the watchdog is fed next depends on all that has been: one time for each state must do.
+        let hungry = m.rules.place.watchdog.is_some() && m.feed_at <= NOW;
         let world = World { unfed: Duration::ZERO, ..self.world.clone() };
         (
             (m.child, m.other, m.then, m.request, m.again, m.stop, m.ended, m.was_late),
-            (m.early, m.failed_starts, times, world),
+            (m.early, m.failed_starts, times, hungry, world),
         )
     }
 
