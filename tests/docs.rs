@@ -4,12 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use clap::CommandFactory;
 use hupwrap::cli::Args;
 use hupwrap::config::{ACTIONS, Meaning, Meanings};
+use hupwrap::machine::Kind;
+use hupwrap::machine::action::{Failure, Line, Verdict};
+use hupwrap::machine::event::StartError;
+use hupwrap::report::Report;
 use hupwrap::signal::Signal;
-use hupwrap::status;
+use hupwrap::status::{self, Outcome};
 
 use crate::support::*;
 
@@ -316,6 +321,73 @@ fn replay(document: &str, session: &Session) {
 #[test]
 fn the_examples_of_the_readme_run() {
     sessions(&file("README.md")).iter().for_each(|session| replay("README.md", session));
+}
+
+#[test]
+fn the_examples_of_zero_downtime_run() {
+    sessions(&file("docs/zero-downtime.md")).iter().for_each(|session| replay("docs/zero-downtime.md", session));
+}
+
+#[test]
+fn the_lines_are_those_of_the_code() {
+    let minute = Duration::from_secs(60);
+    let ended = Failure::Ended(Outcome::Exited(1));
+    let failed = |kind, failure| Line::Settled(kind, Verdict::Failed(failure));
+    let error = StartError { code: 127, transient: false, reason: "./app: not found".to_owned() };
+    let lines = [
+        (Line::Restarting(1), true),
+        (Line::Replacing(1), true),
+        (Line::Replaced { old: 1, new: 2 }, true),
+        (Line::Settled(Kind::Replace, Verdict::Refused("REASON".to_owned())), true),
+        (failed(Kind::Replace, ended.clone()), true),
+        (failed(Kind::Replace, Failure::Ended(Outcome::Exited(0))), true),
+        (failed(Kind::Replace, Failure::EndedInOverlap(Outcome::Exited(1))), true),
+        (failed(Kind::Replace, Failure::NotReady(minute)), true),
+        (failed(Kind::Restart, ended.clone()), false),
+        (Line::NotReady(1, minute), false),
+        (Line::SuccessorRemains(Outcome::Exited(1)), false),
+        (Line::StartingAgain(Outcome::Exited(1)), false),
+        (Line::Killing(1, Duration::from_secs(10)), true),
+        (Line::KillingRest(Duration::from_secs(10)), true),
+        (Line::StartingLater(error, Duration::from_millis(100)), false),
+        (Line::Reexecuted { before: hupwrap::NAME_AND_VERSION.to_owned() }, true),
+    ];
+    let texts = |listens| {
+        let report = Report::new("./app", listens);
+        let text = move |(line, serves): &(Line, bool)| {
+            let text = report.text(line, *serves, |generation| if generation == 1 { 4711 } else { 4712 });
+            without_pids(&format!("hupwrap: {}", text.expect("a line")))
+        };
+        lines.iter().map(text).collect::<Vec<_>>()
+    };
+    let mut wanted = set(texts(true));
+    // A hint where there are no sockets.
+    wanted.extend(texts(false));
+    let document = file("docs/zero-downtime.md");
+    let rows = table(&document, "## What hupwrap says");
+    assert_eq!(set(rows.iter().flat_map(|row| quoted(&row[0]).map(without_pids))), wanted);
+}
+
+#[test]
+fn the_unit_is_clean() {
+    let Some(analyze) = installed("systemd-analyze") else {
+        return skipped("the_unit_is_clean", "systemd-analyze is not installed");
+    };
+    let said = Command::new(&analyze).arg("--version").output().expect("systemd-analyze");
+    // `systemd 252 (252.38-1~deb12u1)`
+    let version = String::from_utf8_lossy(&said.stdout);
+    let version: u32 = version.split_whitespace().nth(1).and_then(|word| word.parse().ok()).unwrap_or(0);
+    let unit = file("docs/hupwrap-example.service");
+    assert_eq!(unit.matches("ExecStart=/usr/local/bin/hupwrap ").count(), 1);
+    let mut unit = unit.replace("/usr/local/bin/hupwrap", &hupwrap().display().to_string());
+    if version < 253 {
+        unit = unit.replace("Type=notify-reload", "Type=notify");
+    }
+    let dir = Dir::new();
+    let unit = dir.file("hupwrap-example.service", unit, 0o644);
+    let out = Command::new(analyze).args(["verify", "--man=no"]).arg(unit).output().expect("systemd-analyze");
+    let said = [out.stdout, out.stderr].concat();
+    assert!(out.status.success() && said.is_empty(), "systemd-analyze: {}", String::from_utf8_lossy(&said));
 }
 
 #[test]
