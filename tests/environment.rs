@@ -447,7 +447,8 @@ fn a_check_and_a_try_run_where_the_child_would() {
     let lines = || fs::read_to_string(&log).unwrap_or_default();
     let place = |release: &str| dir.path().join(release).canonicalize().unwrap().display().to_string();
     // Which child it is to look at.
-    let tried = |value: &str, release: &str| format!("bin/try try {value} {} {release} none {}\n", run.pid, place(release));
+    let tried =
+        |value: &str, release: &str| format!("bin/try try {value} {} {release} none {}\n", run.pid, place(release));
     wait_until("it was tried", || lines().ends_with('\n'));
     assert_eq!(lines(), tried("first", "1"));
     fs::write(&log, "").unwrap();

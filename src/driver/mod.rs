@@ -656,10 +656,17 @@ impl Driver {
                 self.child_mut(generation)?.attempt = attempt;
                 in_vain.filter(|_| !begun)
             }
-            (Ready::Cmd(words), _) => match self.world().and_then(|world| self.order(words, world)) {
-                Ok(order) => self.send_out(Purpose::Try(generation), order),
-                Err(_) => in_vain,
-            },
+            (Ready::Cmd(words), _) => {
+                let order = self.world().and_then(|mut world| {
+                    // In a replace there are two.
+                    world.set(GENERATION_VARIABLE.as_bytes(), generation.to_string().as_bytes());
+                    self.order(words, world)
+                });
+                match order {
+                    Ok(order) => self.send_out(Purpose::Try(generation), order),
+                    Err(_) => in_vain,
+                }
+            }
             _ => None,
         }
     }
