@@ -2,6 +2,7 @@
 //! that is not known is skipped, so a newer hupwrap may add some. Pure.
 
 use std::fmt::Write as _;
+use std::net::SocketAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -40,6 +41,8 @@ pub struct Handover {
     pub sockets: Vec<Facts>,
     /// The child's NOTIFY_SOCKET.
     pub notify: Option<InnerFacts>,
+    /// Where a connection shows that a child is ready. A name is not looked up again: after the exec nothing may fail.
+    pub ready_at: Option<SocketAddr>,
 }
 
 /// What a hupwrap answers to a probe: name, version, and the formats it understands.
@@ -118,6 +121,9 @@ impl Handover {
                 fact("notify_directory", directory);
             }
         }
+        if let Some(address) = &self.ready_at {
+            let _ = writeln!(text, "ready_at {address}");
+        }
         text.into_bytes()
     }
 
@@ -174,6 +180,7 @@ impl Handover {
                 .map(str::to_owned)
                 .zip(number("notify_socket"))
                 .map(|(path, socket)| InnerFacts { socket, directory: number("notify_directory"), path }),
+            ready_at: find("ready_at").and_then(|address| address.parse().ok()),
         })
     }
 }
@@ -214,6 +221,7 @@ mod tests {
                 Facts { fd: 8, kind: SocketKind::Other, name: "unknown".to_owned(), said: None, made: None },
             ],
             notify: Some(InnerFacts { socket: 9, directory: Some(10), path: "/run/x y".to_owned() }),
+            ready_at: Some("[fe80::1%2]:80".parse().unwrap()),
         }
     }
 
@@ -230,7 +238,8 @@ mod tests {
             terminal_gone: None,
             ..full.machine.clone()
         };
-        let bare = Handover { machine, child: None, strangers: vec![], sockets: vec![], notify: None, ..full };
+        let bare =
+            Handover { machine, child: None, strangers: vec![], sockets: vec![], notify: None, ready_at: None, ..full };
         assert_eq!(Handover::decode(&bare.encode()), Ok(bare));
     }
 

@@ -99,8 +99,9 @@ impl Driver {
     /// Says what is missing.
     pub fn new(config: Config, birth: Birth, adopted: Option<Handover>) -> Result<Self, String> {
         let is_init = birth.pid == 1;
-        let ready_at = match &config.ready {
-            Ready::Tcp(endpoint) => {
+        let ready_at = match (&config.ready, &adopted) {
+            (Ready::Tcp(_), Some(state)) => state.ready_at,
+            (Ready::Tcp(endpoint), None) => {
                 let named = |error| format!("--ready 'tcp:{}:{}': {error}", endpoint.host, endpoint.port);
                 Some(sockets::resolve(endpoint).map_err(named)?)
             }
@@ -788,6 +789,7 @@ impl Driver {
             chld_ignored: self.birth.chld_ignored,
             strangers: self.strangers.clone(),
             sockets: self.sockets.iter().map(Socket::facts).cloned().collect(),
+            ready_at: self.ready_at,
         };
         self.let_cross(true);
         let reason = match self.probe.take() {
