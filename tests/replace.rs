@@ -740,6 +740,37 @@ fn a_term_in_the_middle_of_a_replace_ends_it_with_the_status_of_the_one_that_ser
 }
 
 #[test]
+fn a_term_in_the_same_batch_as_hups_forbids_the_start() {
+    for order in [["HUP", "HUP", "TERM"], ["TERM", "HUP", "HUP"]] {
+        let (run, _) = serving(by_hand(&[], &["exit=TERM:3"]));
+        // Stopped, it takes all of them at once.
+        run.kill("STOP");
+        wait_until("it is stopped", || state(run.pid) == Some('T'));
+        for signal in order {
+            run.kill(signal);
+        }
+        run.kill("CONT");
+        let ended = run.end();
+        assert_eq!((ended.shell(), ended.stdout.matches("ready ").count()), (3, 1), "{order:?}");
+    }
+}
+
+#[test]
+fn a_try_that_is_under_way_ends_with_hupwrap() {
+    // By itself, and told to.
+    for by in ["KILL", "TERM"] {
+        let ready = "cmd:sh -c 'sleep 1000 & wait'";
+        let mut run = Setup::new(args([&"--ready", &ready, &"--", &puppet()])).start();
+        let (_, child) = run.ready();
+        wait_until("it is tried", || run.family().len() == 4);
+        let family = run.family();
+        kill(if by == "KILL" { child } else { run.pid }, by);
+        run.status();
+        wait_until("nobody is left", || family.iter().all(|pid| !is_alive(*pid)));
+    }
+}
+
+#[test]
 fn a_second_term_is_passed_on_to_both() {
     let (mut run, _) = serving(by_hand(&[], &["ignore=TERM", "exit=INT:7"]));
     second(&mut run);
