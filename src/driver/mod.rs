@@ -226,6 +226,8 @@ impl Driver {
                 // Their files go with them. Nothing else in here needs to be given back one by one: the process ends.
                 self.sockets.clear();
                 self.children.clear();
+                // The tether would end the errand, not what it has started.
+                self.errands.drain(..).map(Errand::give_up).for_each(drop);
                 std::mem::forget(self);
                 return ending;
             }
