@@ -34,6 +34,13 @@ pub enum Meaning {
     LeftAlone,
 }
 
+impl Meaning {
+    /// Whether somebody asks for something new by it: a child, a hupwrap, or both.
+    pub fn is_request(self) -> bool {
+        matches!(self, Self::Restart | Self::Replace | Self::Reexec | Self::UpgradeReplace | Self::Upgrade)
+    }
+}
+
 /// The actions as `--on` takes them. The completions and the man page name the same.
 pub const ACTIONS: [&str; 8] =
     ["restart", "reexec", "replace", "upgrade", "upgrade+replace", "forward", "stop", "ignore"];

@@ -35,7 +35,7 @@ use crate::sys::terminal::{self, Place};
 use crate::sys::{Pid, clock};
 use child::Child;
 use errand::{Errand, Purpose};
-use upward::Upward;
+use upward::{Service, Upward};
 
 /// More orders than any event can cause: a machine that wants more turns in circles.
 const MAX_ROUNDS: usize = 1000;
@@ -146,7 +146,7 @@ impl Driver {
             }
         };
         let nohup = had_terminal && signals::is_ignored(Signal::HUP, false);
-        let upward = Upward::new(&birth, adopted.is_some());
+        let upward = Upward::new(&birth, adopted.as_ref().map(|state| state.machine.child));
         let place = machine::Place {
             shared_group,
             has_terminal: had_terminal,
@@ -297,9 +297,15 @@ impl Driver {
         }
         self.resumed = false;
         for event in events {
-            if !self.is_undone(&event, continued)
-                && let Some(ending) = self.tell(event)
+            if self.is_undone(&event, continued) {
+                continue;
+            }
+            if let (Event::Signal { signal, .. }, Some(upward)) = (&event, &mut self.upward)
+                && self.config.on.of(*signal).is_request()
             {
+                upward.asked();
+            }
+            if let Some(ending) = self.tell(event) {
                 return Some(ending);
             }
         }
@@ -326,9 +332,11 @@ impl Driver {
         let says_ready = self.config.ready == Ready::Notify;
         let mut events = Vec::new();
         for child in &mut self.children {
-            // To whoever is above it is over with one that was replaced.
-            let mut above = self.upward.as_mut().filter(|_| !self.machine.is_outdated(child.generation));
-            events.extend(child.hear(says_ready, |lines| above.iter_mut().for_each(|above| above.pass_up(lines))));
+            // To whoever is above it is over with one that was replaced, or given up.
+            let generation = child.generation;
+            let mut above = self.upward.as_mut().filter(|_| self.machine.speaks(generation));
+            let pass_up = |lines: &[u8]| above.iter_mut().for_each(|above| above.pass_up(generation, lines));
+            events.extend(child.hear(says_ready, pass_up));
         }
         events
     }
@@ -514,7 +522,8 @@ impl Driver {
         let text = self.report.text(line, self.machine.serves(), pid);
         text.iter().for_each(|text| report::complain(text));
         if let Some(upward) = &mut self.upward {
-            upward.hear(clock::now(), line, text.as_deref().unwrap_or_default(), self.machine.serves());
+            let service = Service { serving: self.machine.serving(), is_asked: self.machine.is_asked() };
+            upward.hear(clock::now(), line, text.as_deref().unwrap_or_default(), service);
         }
     }
 
@@ -571,7 +580,8 @@ impl Driver {
             child.notify = Some(notify);
         }
         // A watchdog that waits for hupwrap waits for the child: what that says is passed up.
-        if self.upward.is_some() && world.var(upward::WATCHDOG_PID_VARIABLE).is_some() {
+        let own_pid = self.birth.pid.to_string();
+        if self.upward.is_some() && world.var(upward::WATCHDOG_PID_VARIABLE) == Some(own_pid.as_bytes()) {
             pid_vars.push(upward::WATCHDOG_PID_VARIABLE);
         }
         let mut theirs = None;
@@ -779,6 +789,9 @@ impl Driver {
     /// that was taken from the kernel is in no state that crosses.
     fn reexec_if_due(&mut self) -> Option<Ending> {
         let machine = self.machine.snapshot()?;
+        if machine.again.is_none() {
+            self.upward.iter_mut().for_each(|upward| upward.crossing(clock::now()));
+        }
         let child = machine.child.and_then(|generation| self.child(generation));
         let state = Handover {
             writer: crate::NAME_AND_VERSION.to_owned(),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::machine::Time;
 use crate::machine::action::{Line, Verdict};
+use crate::machine::event::Generation;
 use crate::notify;
 use crate::sys::birth::Birth;
 use crate::sys::notify::Outer;
@@ -29,63 +30,118 @@ enum Told {
 pub struct Upward {
     outer: Outer,
     told: Told,
-    /// Whether the status shown is one of hupwrap's own.
-    own_status: bool,
+    /// Of which child the status is that is shown, or [`OWN`]; none where there is none.
+    status_of: Option<Generation>,
+    /// Whether something was asked for since the last `RELOADING=1`.
+    asked: bool,
     /// What its socket had no room for.
     unsent: VecDeque<Vec<u8>>,
 }
 
+/// No child's number: the status is hupwrap's own.
+const OWN: Generation = 0;
+/// The most that is kept of what a child says to whoever does not listen.
+const MOST_PASSED_UP: usize = 64;
+/// More than systemd can have missed without being hung.
+const MOST_UNSENT: usize = 128;
+
+/// What there is to serve, as far as it matters above.
+#[derive(Clone, Copy, Debug)]
+pub struct Service {
+    /// The child that runs and is ready, if there is one.
+    pub serving: Option<Generation>,
+    /// Whether a request is under way, or waits.
+    pub is_asked: bool,
+}
+
 impl Upward {
-    /// Where there is somebody above. A re-executed hupwrap goes on in the middle of a reload.
-    pub fn new(birth: &Birth, reexecuted: bool) -> Option<Self> {
+    /// Where there is somebody above. A re-executed hupwrap, which has adopted this child or none, goes on in the middle
+    /// of a reload.
+    pub fn new(birth: &Birth, adopted: Option<Option<Generation>>) -> Option<Self> {
         let outer = Outer::new(birth.var(SOCKET_VARIABLE)?)?;
-        let told = if reexecuted { Told::Reloading } else { Told::Nothing };
-        Some(Self { outer, told, own_status: reexecuted, unsent: VecDeque::new() })
+        let told = if adopted.is_some() { Told::Reloading } else { Told::Nothing };
+        // That child may have said something. What hupwrap had to say was taken back when the reload began.
+        Some(Self { outer, told, status_of: adopted.flatten(), asked: false, unsent: VecDeque::new() })
     }
 
-    /// Makes of an event what it means above. `text` says it for people; `serves`: whether a child serves.
-    pub fn hear(&mut self, now: Time, line: &Line, text: &str, serves: bool) {
+    /// Makes of an event what it means above. `text` says it for people.
+    ///
+    /// systemd, for a unit with `Type=notify-reload`, waits after its HUP for a `RELOADING=1` that is not older than that
+    /// HUP, and then for `READY=1` (service.c). The latter is said whatever came of it, but only of a child that serves.
+    pub fn hear(&mut self, now: Time, line: &Line, text: &str, service: Service) {
         match (line, self.told) {
             (_, Told::Stopping) => {}
             (Line::Stopping(_), _) => {
                 self.told = Told::Stopping;
                 self.send(notify::stopping());
             }
-            (Line::Ready(_), Told::Nothing) | (Line::Settled(_, Verdict::Done), Told::Reloading) => self.ready(None),
-            (Line::Began(_), Told::Ready) => {
-                self.told = Told::Reloading;
-                let clear = self.own_status.then_some("");
-                self.own_status = false;
-                self.send(notify::reloading(now, clear));
+            (Line::Began(_), Told::Ready | Told::Reloading) => self.reload(now),
+            (Line::Ready(generation), Told::Nothing | Told::Reloading) if service.serving == Some(*generation) => {
+                self.ready(now, *generation, None, service);
             }
-            (Line::Settled(_, verdict @ (Verdict::Refused(_) | Verdict::Failed(_))), Told::Reloading) => {
-                if serves || matches!(verdict, Verdict::Refused(_)) {
-                    self.ready(Some(text));
-                } else {
-                    self.own_status = true;
-                    self.send(notify::status(text));
+            (Line::Settled(_, verdict), Told::Nothing | Told::Reloading) => {
+                let reason = (*verdict != Verdict::Done).then_some(text);
+                match (service.serving, reason) {
+                    (Some(generation), _) => self.ready(now, generation, reason, service),
+                    (None, Some(reason)) => {
+                        self.status_of = Some(OWN);
+                        self.send(notify::status(reason));
+                    }
+                    (None, None) => {}
                 }
             }
-            // After a restart that failed, and one that did not.
-            (Line::Ready(_), Told::Reloading) if serves => self.ready(None),
             _ => {}
         }
     }
 
-    fn ready(&mut self, status: Option<&str>) {
+    fn reload(&mut self, now: Time) {
+        self.told = Told::Reloading;
+        self.asked = false;
+        let clear = (self.status_of == Some(OWN)).then_some("");
+        if clear.is_some() {
+            self.status_of = None;
+        }
+        self.send(notify::reloading(now, clear));
+    }
+
+    fn ready(&mut self, now: Time, generation: Generation, reason: Option<&str>, service: Service) {
+        // Who asked during a reload and shares it does not take it for an answer before hearing that it is.
+        if self.asked && !service.is_asked && self.told == Told::Reloading {
+            self.reload(now);
+        }
         self.told = Told::Ready;
-        self.own_status |= status.is_some();
+        // What another child had to say is no news of this one.
+        let clear = self.status_of.filter(|of| *of != generation).map(|_| "");
+        let status = reason.or(clear);
+        if status.is_some() {
+            self.status_of = reason.map(|_| OWN);
+        }
         self.send(notify::ready(status));
     }
 
+    /// Somebody is about to ask for something by a signal.
+    pub fn asked(&mut self) {
+        self.asked = true;
+    }
+
+    /// The new hupwrap is about to begin, which serves whoever has asked until now.
+    pub fn crossing(&mut self, now: Time) {
+        if self.asked && self.told == Told::Reloading {
+            self.reload(now);
+        }
+    }
+
     /// Passes on what a child said.
-    pub fn pass_up(&mut self, lines: &[u8]) {
-        self.send(lines.to_vec());
+    pub fn pass_up(&mut self, generation: Generation, lines: &[u8]) {
+        if lines.split(|byte| *byte == b'\n').any(|line| line.starts_with(b"STATUS=")) {
+            self.status_of = Some(generation);
+        }
+        self.send_if_room(lines.to_vec());
     }
 
     /// Feeds the watchdog.
     pub fn feed(&mut self) {
-        self.send(notify::watchdog());
+        self.send_if_room(notify::watchdog());
     }
 
     /// Sends what could not be sent before, and returns whether nothing is left.
@@ -100,12 +156,18 @@ impl Upward {
     }
 
     fn send(&mut self, message: Vec<u8>) {
-        /// More than systemd can have missed without being hung.
-        const MOST: usize = 64;
-        if self.unsent.len() < MOST {
-            self.unsent.push_back(message);
+        if self.unsent.len() >= MOST_UNSENT {
+            self.unsent.pop_front();
         }
+        self.unsent.push_back(message);
         self.flush();
+    }
+
+    /// What may get lost must not take the place of what may not.
+    fn send_if_room(&mut self, message: Vec<u8>) {
+        if self.unsent.len() < MOST_PASSED_UP {
+            self.send(message);
+        }
     }
 }
 

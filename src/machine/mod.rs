@@ -326,14 +326,20 @@ impl Machine {
         [Some(self.child), self.other].into_iter().flatten().any(|life| life.generation == generation && awaited(life))
     }
 
-    /// Whether a generation is one that was replaced, and on its way out.
-    pub fn is_outdated(&self, generation: Generation) -> bool {
-        generation < self.child.generation
+    /// Whether a generation speaks for the service: it is neither one that was replaced nor one that was to replace
+    /// another and failed.
+    pub fn speaks(&self, generation: Generation) -> bool {
+        [Some(self.child), self.successor()].into_iter().flatten().any(|life| life.generation == generation)
     }
 
-    /// Whether there is a child that runs and is ready.
-    pub fn serves(&self) -> bool {
-        self.child.serves()
+    /// The child that runs and is ready, if there is one.
+    pub fn serving(&self) -> Option<Generation> {
+        self.child.serves().then_some(self.child.generation)
+    }
+
+    /// Whether a request is under way, or waits for its turn.
+    pub fn is_asked(&self) -> bool {
+        self.request.is_some() || self.again.is_some()
     }
 
     /// Takes a fact, and adds the orders that follow from it.
@@ -394,6 +400,9 @@ impl Machine {
             Event::Proven => {
                 if let Some(Request { step: step @ Step::Probing { .. }, .. }) = &mut self.request {
                     *step = Step::Proven;
+                    if self.rules.place.watchdog.is_some() {
+                        out.push(Action::Feed);
+                    }
                 }
             }
             Event::Resumed(pause) => self.shift(pause),
