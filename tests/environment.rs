@@ -231,7 +231,7 @@ fn what_nobody_may_not_read() {
         let before = fs::metadata(path).unwrap().permissions();
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
         run.kill("HUP");
-        run.said(&format!("restart refused, nothing was touched: --"));
+        run.said("restart refused, nothing was touched: --");
         run.said(&format!("'{}': {what}\n", path.display()));
         assert_eq!(children(run.pid), [child]);
         let ended = setup().end();
@@ -299,11 +299,12 @@ fn app(parent: i32, but: &[i32]) -> i32 {
 fn a_directory_that_is_not_there() {
     let dir = Dir::new();
     dir.file("file", "", 0o600);
-    let cases: [(&str, &dyn Fn(&Path), &str); 4] = [
-        ("removed", &|_| (), "no such file or directory"),
-        ("a file", &|path| fs::write(path, "").unwrap(), "it, or a part of its path, is no directory"),
-        ("a loop", &|path| symlink("work", path).unwrap(), "too many symbolic links"),
-        ("a dead link", &|path| symlink("nowhere", path).unwrap(), "no such file or directory"),
+    type Make = fn(&Path);
+    let cases: [(&str, Make, &str); 4] = [
+        ("removed", |_| (), "no such file or directory"),
+        ("a file", |path| fs::write(path, "").unwrap(), "it, or a part of its path, is no directory"),
+        ("a loop", |path| symlink("work", path).unwrap(), "too many symbolic links"),
+        ("a dead link", |path| symlink("nowhere", path).unwrap(), "no such file or directory"),
     ];
     let work = dir.path().join("work");
     for options in ACTIONS {

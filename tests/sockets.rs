@@ -850,6 +850,36 @@ fn what_server_starter_reads() {
 }
 
 #[test]
+fn a_name_that_is_lost_does_not_end_a_child() {
+    const NAME: &str = "a_name_that_is_lost_does_not_end_a_child";
+    let can = Command::new("unshare").args(["--mount", "mount", "--bind", "/etc/hosts", "/etc/hosts"]).output();
+    if !can.is_ok_and(|done| done.status.success()) {
+        return skipped(NAME, "the right to mount");
+    }
+    let dir = Dir::new();
+    let hosts = dir.file("hosts", "127.77.2.1 web.test\n", 0o644);
+    let port = TcpListener::bind("127.77.2.1:0").unwrap();
+    let ready = format!("tcp:web.test:{}", port.local_addr().unwrap().port());
+    let script = "mount --bind \"$0\" /etc/hosts; exec \"$@\"";
+    let rest =
+        args([&hosts, &hupwrap(), &"--on-hup", &"upgrade", &"--on", &"USR1=replace", &"--ready", &ready, &puppet()]);
+    let setup = Setup::of("unshare", [args([&"--mount", &"sh", &"-c", &script]), rest].concat());
+    let mut run = setup.start();
+    let (_, child) = run.ready();
+    fs::write(&hosts, "").unwrap();
+    for times in 1..=2 {
+        run.kill("HUP");
+        run.said_times("took over", times);
+    }
+    assert_eq!(children(run.pid), [child]);
+    // It still knows where.
+    run.kill("USR1");
+    assert_eq!(run.ready().0, 2);
+    run.said("is ready; stopping");
+    assert_eq!(run.stop().shell(), 0);
+}
+
+#[test]
 fn in_an_empty_root_addresses_in_figures_work() {
     const NAME: &str = "in_an_empty_root_addresses_in_figures_work";
     let Some(program) = static_build() else { return skipped(NAME, "a static build (cargo static)") };
