@@ -837,6 +837,16 @@ fn bind(config: &Config, birth: &Birth) -> Result<Vec<Socket>, String> {
             "--ready 'fd:{fd}': the sockets of the child are there; want a descriptor from {taken} on"
         ));
     }
+    // While they are put in place, each has a copy above that one, and so has what tells of the exec.
+    let copies = taken.saturating_sub(listen::FIRST_FD).saturating_add(2);
+    let end = spawn::descriptor_limit().saturating_sub(i64::from(copies));
+    if let Ready::Fd(fd) = config.ready
+        && i64::from(fd) >= end
+    {
+        return Err(format!(
+            "--ready 'fd:{fd}': so many files may not be open (ulimit -n); want a descriptor below {end}"
+        ));
+    }
     let more = sockets::bind_all(&config.listen, &sockets)?;
     sockets.extend(more);
     Ok(sockets)

@@ -303,6 +303,14 @@ unsafe fn become_program(loan: &mut Loan) -> (Step, isize) {
     }
 }
 
+/// The number that every descriptor is below (`RLIMIT_NOFILE`).
+pub fn descriptor_limit() -> i64 {
+    let mut limit = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
+    // SAFETY: the pointer is to a struct of ours.
+    unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) };
+    i64::try_from(limit.rlim_cur).unwrap_or(i64::MAX)
+}
+
 /// Gives descriptors the numbers they are to have after the exec. What stands in the way of one, and is none of them, is
 /// closed. Negative on an error.
 ///
