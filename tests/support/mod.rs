@@ -4,6 +4,7 @@
 //! bounds how long a broken one may take.
 
 pub mod http;
+pub mod notify;
 pub mod pty;
 pub mod seen;
 
