@@ -519,7 +519,7 @@ impl Driver {
 
     fn say(&mut self, line: &Line) {
         let pid = |generation| self.child(generation).and_then(|child| child.pid).unwrap_or(0);
-        let text = self.report.text(line, self.machine.serves(), pid);
+        let text = self.report.text(line, self.machine.serving().is_some(), pid);
         text.iter().for_each(|text| report::complain(text));
         if let Some(upward) = &mut self.upward {
             let service = Service { serving: self.machine.serving(), is_asked: self.machine.is_asked() };

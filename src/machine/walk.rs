@@ -235,7 +235,7 @@ impl State {
                 (model.said, model.lived, model.shown) = (false, Duration::ZERO, None);
             }
         }
-        if m.serves() || m.rules.place.watchdog.is_none() {
+        if m.child.serves() || m.rules.place.watchdog.is_none() {
             self.world.unfed = Duration::ZERO;
         }
         // Only which is the older one counts.
