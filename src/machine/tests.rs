@@ -480,3 +480,327 @@ fn who_asks_before_the_end_has_the_rest_swept_first() {
     assert_eq!(bench.tell(Event::RestGone(2)), []);
     assert_eq!(bench.tell(Event::RestGone(1)), [Action::Start(3)]);
 }
+
+impl Bench {
+    /// A child that serves, and HUP means replace.
+    fn replacing(change: impl FnOnce(&mut Args)) -> Self {
+        let with = |args: &mut Args| {
+            args.on = ["HUP=replace", "USR2=upgrade"].map(str::to_owned).to_vec();
+            change(args);
+        };
+        let mut bench = Self::with(with, |_| ());
+        bench.tell(Event::Ready(1));
+        let next = bench.kill("HUP");
+        assert_eq!(next, [CHECK, Action::Say(Line::Replacing(1)), Action::Start(2)]);
+        bench.tell(Event::Started);
+        bench
+    }
+}
+
+fn replaced(old: Generation, new: Generation) -> [Action; 3] {
+    [Action::Say(Line::Replaced { old, new }), sent_to(old, To::Child, "TERM"), sent_to(old, To::Child, "CONT")]
+}
+
+fn notify(args: &mut Args) {
+    args.ready = Some("notify".to_owned());
+}
+
+#[test]
+fn a_new_child_takes_over_when_it_is_ready() {
+    let mut bench = Bench::replacing(|_| ());
+    assert_eq!(bench.tell(Event::Executed(2)), []);
+    // Nothing was said of readiness: it has to live for a second.
+    assert_eq!(bench.left(), Some(SECOND));
+    assert_eq!(bench.pass(SECOND), replaced(1, 2));
+    // What is asked now waits until the old one is gone, with all that was its.
+    assert_eq!(bench.kill("HUP"), []);
+    assert_eq!(bench.tell(Event::ChildEnded(1, Outcome::Exited(0))), [survey(1)]);
+    assert_eq!(bench.tell(Event::RestGone(1)), [CHECK]);
+    assert_eq!(bench.tell(Event::Checked), [Action::Say(Line::Replacing(2)), Action::Start(3)]);
+}
+
+#[test]
+fn the_old_one_is_killed_when_its_time_is_up() {
+    let mut bench = Bench::replacing(notify);
+    bench.tell(Event::Executed(2));
+    assert_eq!(bench.outcomes(Event::Ready(2)), [Line::Settled(Kind::Replace, Verdict::Done)]);
+    let killed = [Action::Say(Line::Killing(1, 10 * SECOND)), sent_to(1, To::Child, "KILL")];
+    assert_eq!(bench.pass(10 * SECOND), killed);
+}
+
+#[test]
+fn a_new_child_that_fails_leaves_the_old_one_alone() {
+    let overlap = |args: &mut Args| {
+        notify(args);
+        args.overlap = Some("5s".to_owned());
+    };
+    let ended = Outcome::Exited(0);
+    let stop = [sent_to(2, To::Child, "TERM"), sent_to(2, To::Child, "CONT")];
+    let cases: [(&[Event], Event, Failure, &[Action]); 4] = [
+        (&[], start_failed(2, true), Failure::CannotStart("why".to_owned()), &[]),
+        (&[Event::Executed(2)], Event::ChildEnded(2, ended), Failure::Ended(ended), &[survey(2)]),
+        (
+            &[Event::Executed(2), Event::Ready(2)],
+            Event::ChildEnded(2, ended),
+            Failure::EndedInOverlap(ended),
+            &[survey(2)],
+        ),
+        (&[Event::Executed(2)], Event::Tick, Failure::NotReady(60 * SECOND), &stop),
+    ];
+    for (before, event, failure, after) in cases {
+        let mut bench = Bench::replacing(overlap);
+        for event in before {
+            assert_eq!(bench.tell(event.clone()), []);
+        }
+        if event == Event::Tick {
+            bench.now += 60 * SECOND;
+        }
+        let said = Action::Say(failed(Kind::Replace, failure));
+        assert_eq!(bench.tell(event.clone()), [&[said], after].concat());
+        // One that was stopped ends.
+        if event == Event::Tick {
+            assert_eq!(bench.kill("HUP"), []);
+            bench.tell(Event::ChildEnded(2, ended));
+            assert_eq!(bench.tell(Event::RestGone(2)), [CHECK]);
+            continue;
+        }
+        bench.tell(Event::RestGone(2));
+        // Nothing is tried again, and whoever asks again gets another.
+        assert_eq!(bench.left(), None);
+        assert_eq!(bench.kill("HUP"), [CHECK, Action::Say(Line::Replacing(1)), Action::Start(3)]);
+    }
+}
+
+#[test]
+fn both_run_for_the_overlap() {
+    let mut bench = Bench::replacing(|args| args.overlap = Some("5s".to_owned()));
+    bench.tell(Event::Executed(2));
+    assert_eq!(bench.pass(SECOND), []);
+    assert_eq!(bench.left(), Some(5 * SECOND));
+    // It is no news that it is ready.
+    assert_eq!(bench.tell(Event::Ready(2)), []);
+    assert_eq!(bench.pass(5 * SECOND), replaced(1, 2));
+}
+
+#[test]
+fn the_old_one_may_go_first() {
+    let outcome = Outcome::Exited(7);
+    let mut bench = Bench::replacing(notify);
+    bench.tell(Event::Executed(2));
+    let remains = Action::Say(Line::SuccessorRemains(outcome));
+    assert_eq!(bench.tell(Event::ChildEnded(1, outcome)), [remains.clone(), survey(1)]);
+    assert_eq!(bench.outcomes(Event::Ready(2)), [Line::Settled(Kind::Replace, Verdict::Done)]);
+    // Within the overlap nothing is left to wait for.
+    let mut bench = Bench::replacing(|args| args.overlap = Some("5s".to_owned()));
+    bench.tell(Event::Executed(2));
+    bench.pass(SECOND);
+    let settled = [Line::Settled(Kind::Replace, Verdict::Done)];
+    assert_eq!(bench.outcomes(Event::ChildEnded(1, outcome)), settled);
+    // What becomes of the new one is a crash as any other.
+    let mut bench = Bench::replacing(notify);
+    bench.tell(Event::Executed(2));
+    bench.tell(Event::ChildEnded(1, outcome));
+    bench.tell(Event::RestGone(1));
+    let said = Action::Say(failed(Kind::Replace, Failure::Ended(Outcome::Exited(8))));
+    let end = Action::Finish(Ending::Child(Outcome::Exited(8)));
+    assert_eq!(bench.tell(Event::ChildEnded(2, Outcome::Exited(8))), [said, end]);
+}
+
+#[test]
+fn a_stop_is_for_both() {
+    let mut bench = Bench::replacing(notify);
+    bench.tell(Event::Executed(2));
+    bench.kill("USR2");
+    let stop = |generation| [sent_to(generation, To::Child, "TERM"), sent_to(generation, To::Child, "CONT")];
+    assert_eq!(bench.kill("TERM"), [stop(2), stop(1)].concat());
+    // Nothing is asked any more, and a second one is passed on.
+    assert_eq!(bench.kill("HUP"), []);
+    assert_eq!(bench.kill("TERM"), [stop(2), stop(1)].concat());
+    assert_eq!(bench.tell(Event::Ready(2)), []);
+    bench.tell(Event::ChildEnded(1, Outcome::Exited(4)));
+    assert_eq!(bench.tell(Event::RestGone(1)), []);
+    bench.tell(Event::ChildEnded(2, Outcome::Exited(5)));
+    // The one that served says how it ended.
+    assert_eq!(bench.tell(Event::RestGone(2)), [Action::Finish(Ending::Child(Outcome::Exited(4)))]);
+}
+
+#[test]
+fn ctrl_c_is_for_both() {
+    let with = |args: &mut Args| {
+        args.on = vec!["HUP=replace".to_owned()];
+        notify(args);
+    };
+    let mut bench = Bench::with(with, |place| place.shared_group = true);
+    bench.tell(Event::Ready(1));
+    bench.kill("HUP");
+    bench.tell(Event::Executed(2));
+    assert_eq!(bench.signal("INT", Sender::Kernel), []);
+    let stop = [sent_to(2, To::Child, "TERM"), sent_to(2, To::Child, "CONT")];
+    assert_eq!(bench.tell(Event::ChildEnded(1, Outcome::Exited(3))), stop);
+    bench.tell(Event::ChildEnded(2, Outcome::Killed(Signal::INT)));
+    assert_eq!(bench.tell(Event::RestGone(2)), [Action::Finish(Ending::Child(Outcome::Exited(3)))]);
+}
+
+#[test]
+fn what_is_passed_on_during_a_replace() {
+    let usr1 = |generation| sent_to(generation, To::Child, "USR1");
+    let mut bench = Bench::replacing(notify);
+    bench.tell(Event::Executed(2));
+    assert_eq!(bench.kill("USR1"), [usr1(1)]);
+    let both = [sent_to(1, To::Child, "WINCH"), sent_to(2, To::Child, "WINCH")];
+    assert_eq!(bench.kill("WINCH"), both);
+    // The new one hears it when it can.
+    assert_eq!(bench.tell(Event::Ready(2)), [&replaced(1, 2)[..], &[usr1(2)]].concat());
+    assert_eq!(bench.kill("USR1"), [usr1(2)]);
+    // One that has failed does not, nor does the one after it.
+    let mut bench = Bench::replacing(notify);
+    bench.tell(Event::Executed(2));
+    bench.kill("USR1");
+    bench.tell(Event::ChildEnded(2, Outcome::Exited(3)));
+    bench.tell(Event::RestGone(2));
+    bench.kill("HUP");
+    bench.tell(Event::Executed(3));
+    assert_eq!(bench.tell(Event::Ready(3)), replaced(1, 3));
+}
+
+#[test]
+fn when_a_child_is_ready() {
+    let tries = [Action::Try(1)];
+    let cases: [(&str, &[Action], Option<Duration>, Option<Event>); 6] = [
+        ("exec", &[], None, None),
+        ("notify", &[], Some(60 * SECOND), Some(Event::Ready(1))),
+        ("fd:3", &[], Some(60 * SECOND), Some(Event::Ready(1))),
+        ("delay:90s", &[], Some(90 * SECOND), Some(Event::Tick)),
+        ("tcp:127.0.0.1:1", &tries, Some(60 * SECOND), Some(Event::Ready(1))),
+        ("cmd:x", &tries, Some(60 * SECOND), Some(Event::Ready(1))),
+    ];
+    for (ready, orders, left, event) in cases {
+        let mut bench = Bench::unborn(|args| args.ready = Some(ready.to_owned()), |_| ());
+        bench.tell(Event::Began);
+        bench.tell(Event::Started);
+        // Before the exec there is nobody to be ready.
+        bench.tell(Event::Ready(1));
+        assert_eq!(bench.tell(Event::Executed(1)), orders, "{ready}");
+        assert_eq!(bench.left(), left, "{ready}");
+        assert_eq!(bench.machine.child.serves(), event.is_none(), "{ready}");
+        if let Some(event) = event {
+            if event == Event::Tick {
+                bench.now += bench.left().unwrap();
+            }
+            bench.tell(event);
+            assert!(bench.machine.child.serves() && bench.left().is_none(), "{ready}");
+        }
+    }
+}
+
+#[test]
+fn tries_are_a_quarter_of_a_second_apart() {
+    let mut bench = Bench::with(|args| args.ready = Some("cmd:x".to_owned()), |_| ());
+    assert_eq!(bench.out, [Action::Try(1)]);
+    for _ in 0..3 {
+        assert_eq!(bench.tell(Event::TriedInVain(1)), []);
+        assert_eq!(bench.left(), Some(TRY_DELAY));
+        assert_eq!(bench.pass(TRY_DELAY), [Action::Try(1)]);
+    }
+}
+
+#[test]
+fn a_child_that_is_late() {
+    let stop = [sent(To::Child, "TERM"), sent(To::Child, "CONT")];
+    let with = |args: &mut Args| {
+        notify(args);
+        args.ready_timeout = Some("20s".to_owned());
+    };
+    let late = Action::Say(Line::NotReady(1, 20 * SECOND));
+    let mut bench = Bench::with(with, |_| ());
+    assert_eq!(bench.pass(20 * SECOND), [&[late], &stop[..]].concat());
+    bench.tell(Event::ChildEnded(1, Outcome::Exited(0)));
+    assert_eq!(bench.tell(Event::RestGone(1)), [Action::Finish(Ending::Own(TIMED_OUT))]);
+    // Where it was told to stop meanwhile, that it was late is not the answer.
+    let mut bench = Bench::with(with, |_| ());
+    bench.pass(20 * SECOND);
+    bench.kill("TERM");
+    bench.tell(Event::ChildEnded(1, Outcome::Exited(0)));
+    assert_eq!(bench.tell(Event::RestGone(1)), [Action::Finish(Ending::Child(Outcome::Exited(0)))]);
+    // Who asked for another one meanwhile gets it.
+    let mut bench = Bench::with(with, |_| ());
+    assert_eq!(bench.kill("HUP"), []);
+    bench.pass(20 * SECOND);
+    assert_eq!(bench.out, stop);
+    bench.tell(Event::ChildEnded(1, Outcome::Exited(0)));
+    assert_eq!(bench.tell(Event::RestGone(1)), [Action::Start(2)]);
+    // It may ask for more time, and never for less.
+    let mut bench = Bench::with(with, |_| ());
+    for (extension, left) in [(30, 30), (5, 30)] {
+        bench.tell(Event::Extended(1, extension * SECOND));
+        assert_eq!(bench.left(), Some(left * SECOND));
+    }
+    bench.tell(Event::Extended(1, Duration::MAX));
+    bench.pass(365 * 24 * 3600 * SECOND);
+    assert_eq!(bench.out, []);
+}
+
+#[test]
+fn a_child_that_is_stopped_may_ask_for_more_time() {
+    let mut bench = Bench::new();
+    bench.kill("HUP");
+    bench.tell(Event::Extended(1, 30 * SECOND));
+    assert_eq!(bench.left(), Some(30 * SECOND));
+    bench.pass(30 * SECOND);
+    assert_eq!(bench.out.last(), Some(&sent(To::Child, "KILL")));
+    bench.tell(Event::Extended(1, 30 * SECOND));
+    assert_eq!(bench.left(), Some(life::KILL_TIMEOUT));
+}
+
+#[test]
+fn checks_come_first() {
+    let checked = || {
+        Bench::with(
+            |args| {
+                args.check = Some("x".to_owned());
+                args.check_timeout = Some("5s".to_owned());
+                args.on = ["USR1=upgrade", "USR2=replace"].map(str::to_owned).to_vec();
+            },
+            |_| (),
+        )
+    };
+    let ask = |name: &str| Event::Signal { signal: name.parse().unwrap(), sender: Sender::Process, hung_up: false };
+    for (name, kind, check, next) in [
+        ("HUP", Kind::Restart, CHECK, Action::Say(Line::Restarting(1))),
+        ("USR1", Kind::Upgrade, Action::Check { new_child: false }, Action::Probe),
+        ("USR2", Kind::Replace, CHECK, Action::Say(Line::Replacing(1))),
+    ] {
+        let mut bench = checked();
+        assert_eq!(bench.tell(ask(name)), [check.clone()]);
+        assert_eq!(bench.tell(Event::Checked).first(), Some(&next));
+        let refused = |reason: &str| Action::Say(Line::Settled(kind, Verdict::Refused(reason.to_owned())));
+        let mut bench = checked();
+        bench.tell(ask(name));
+        assert_eq!(bench.tell(Event::Refused("no".to_owned())), [refused("no")]);
+        // What the check says afterwards is nobody's business.
+        assert_eq!(bench.tell(Event::Checked), []);
+        // One that takes too long is given up, and the next request is heard.
+        bench.tell(ask(name));
+        assert_eq!(bench.left(), Some(5 * SECOND));
+        let late = [Action::Abandon, refused("the check did not end within 5s")];
+        assert_eq!(bench.pass(5 * SECOND), late);
+        assert_eq!(bench.tell(ask(name)), [check]);
+        assert_eq!(bench.tell(ask("TERM")), [Action::Abandon, sent(To::Child, "TERM"), sent(To::Child, "CONT")]);
+    }
+}
+
+#[test]
+fn a_watchdog_is_fed_while_no_child_can() {
+    let mut bench = Bench::with(notify, |place| place.watchdog = Some(3 * SECOND));
+    assert_eq!(bench.left(), Some(Duration::ZERO));
+    for _ in 0..3 {
+        assert_eq!(bench.tell(Event::Tick), [Action::Feed]);
+        assert_eq!(bench.tell(Event::Tick), []);
+        assert_eq!(bench.left(), Some(3 * SECOND));
+        bench.now += 3 * SECOND;
+    }
+    bench.tell(Event::Ready(1));
+    assert_eq!(bench.left(), None);
+    bench.kill("HUP");
+    assert_eq!(bench.tell(Event::Tick), [Action::Feed]);
+}
