@@ -17,7 +17,7 @@ const MAX_ROUNDS: usize = 20;
 /// The longest overlap and delay of these rules: no longer time than this counts.
 const LONG_ENOUGH: Duration = Duration::from_secs(1);
 /// What a child asks for that needs more time.
-const EXTENSION: Duration = Duration::from_secs(2);
+const EXTENSION: Duration = Duration::from_secs(5);
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 enum Body {
