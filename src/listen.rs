@@ -89,6 +89,9 @@ fn check_path(path: &str) -> Result<(), String> {
     if path.is_empty() {
         return Err("want a path, as in unix:/run/app.sock".to_owned());
     }
+    if path.ends_with('/') {
+        return Err("a path that ends with '/' is that of a directory; want one as in unix:/run/app.sock".to_owned());
+    }
     if path.starts_with('@') {
         return Err(format!("an abstract socket has no file; want a path, or './{path}' for a file of that name"));
     }

@@ -262,6 +262,9 @@ impl Refusal {
                 format!("the socket of an earlier process is there and cannot be removed: {}", error.desc())
             }
             Self::NoSocket(what) => format!("a {what} is there already, which is left alone; name another path"),
+            Self::Failed(Errno::ENOENT | Errno::ENOTDIR) if directory_of(path).is_dir() => {
+                format!("no file can be made in '{}'; name another path", directory_of(path).display())
+            }
             Self::Failed(Errno::ENOENT | Errno::ENOTDIR) => {
                 format!("there is no directory '{}'; make it first", directory_of(path).display())
             }
