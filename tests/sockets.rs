@@ -604,6 +604,8 @@ fn one_that_cannot_be_had_is_said_before_anything_is_started() {
         (at(&"x".repeat(108)), "bytes; the kernel takes 107 at most"),
         (format!("{},mode=rw", at("s")), "'rw' is no mode; want an octal number"),
         ("unix:".to_owned(), "want a path"),
+        (at("s/"), "a path that ends with '/' is that of a directory"),
+        ("unix:/proc/s".to_owned(), "no file can be made in '/proc'; name another path"),
         ("unix:@x".to_owned(), "an abstract socket has no file"),
         ("n:m=tcp:127.0.0.1:0".to_owned(), "'n' is no kind of socket"),
         ("=tcp:127.0.0.1:0".to_owned(), "'' is no name"),
