@@ -261,7 +261,7 @@ fn a_moved_link_leads_to_the_next_release() {
             let rest = words(&["--workdir", workdir, "--env-file", "current/env", "--", "bin/app", "1000"]);
             let setup = Setup::new([words(options), rest].concat()).dir(dir.path());
             let run = setup.env("PWD", dir.path()).start();
-            let mut child = app(run.pid, &[]);
+            let mut child = sleeper_called("app", run.pid, &[]);
             for release in ["1", "2", "3", "4"] {
                 assert_eq!(cwd(child), dir.path().join(release).canonicalize().unwrap(), "{options:?} {workdir}");
                 let var = environ(child);
@@ -275,24 +275,12 @@ fn a_moved_link_leads_to_the_next_release() {
                 point(&link, &following.to_string());
                 run.kill("HUP");
                 let old = child;
-                child = app(run.pid, &[old]);
+                child = sleeper_called("app", run.pid, &[old]);
                 wait_until("the old one is gone", || state(old).is_none());
             }
             assert_eq!(run.stop().shell(), 143);
         }
     }
-}
-
-/// As [`sleeper`], by the name of this program.
-#[track_caller]
-fn app(parent: i32, but: &[i32]) -> i32 {
-    let mut found = None;
-    let is_app = |pid: &i32| fs::read(format!("/proc/{pid}/comm")).is_ok_and(|name| name == b"app\n");
-    wait_until("the program runs", || {
-        found = children(parent).into_iter().filter(|pid| !but.contains(pid)).find(is_app);
-        found.is_some()
-    });
-    found.unwrap()
 }
 
 #[test]
@@ -386,7 +374,7 @@ fn a_command_is_found_by_the_path_of_its_environment() {
     env(&at("one"));
     let options = ["--env-file", "env", "--workdir", "work", "--", "app", "1000"];
     let run = Setup::new(options).dir(dir.path()).start();
-    let mut child = app(run.pid, &[]);
+    let mut child = sleeper_called("app", run.pid, &[]);
     let given = |pid: i32| environ(pid)["PATH"].clone();
     assert_eq!(given(child), at("one"));
     // Relative ones are meant from where the command will be.
@@ -396,7 +384,7 @@ fn a_command_is_found_by_the_path_of_its_environment() {
         }
         env(&path);
         run.kill("HUP");
-        child = app(run.pid, &[child]);
+        child = sleeper_called("app", run.pid, &[child]);
         assert_eq!(given(child), path);
         assert!(fs::read(format!("/proc/{child}/cmdline")).unwrap().starts_with(b"app\0"));
     }

@@ -39,11 +39,18 @@ fn is_asleep(pid: i32) -> bool {
 /// Waits for a child of this process that executes `sleep`, is asleep, and is none of these.
 #[track_caller]
 pub fn sleeper(parent: i32, but: &[i32]) -> i32 {
+    sleeper_called("sleep", parent, but)
+}
+
+/// The same, where `sleep` has another name.
+#[track_caller]
+pub fn sleeper_called(name: &str, parent: i32, but: &[i32]) -> i32 {
     let mut found = None;
-    let sleeps =
-        |pid: &i32| fs::read(format!("/proc/{pid}/comm")).is_ok_and(|name| name == b"sleep\n") && is_asleep(*pid);
+    let is_called =
+        |pid: &i32| fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.trim_end() == name);
     wait_until("it sleeps", || {
-        found = children(parent).into_iter().filter(|pid| !but.contains(pid)).find(sleeps);
+        let others = children(parent).into_iter().filter(|pid| !but.contains(pid));
+        found = others.filter(is_called).find(|pid| is_asleep(*pid));
         found.is_some()
     });
     found.expect("a pid")
