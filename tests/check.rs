@@ -519,7 +519,7 @@ fn two_hundred_bad_versions_lose_no_connection() {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
         now.as_secs() ^ u64::from(now.subsec_nanos())
     });
-    println!("HUPWRAP_TEST_SEED={seed}");
+    eprintln!("HUPWRAP_TEST_SEED={seed}");
     // SplitMix64.
     let mut state = seed;
     let mut random = |below: usize| {

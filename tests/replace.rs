@@ -2,6 +2,7 @@
 //!
 //! The puppets here write a newline to fd 3 by USR2: the test says when one is ready.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::process::CommandExt;
@@ -663,22 +664,19 @@ fn ends(run: Run, statuses: &[i32], when: &str) {
     wait_until("nobody is left", || family.iter().all(|pid| !is_alive(*pid)) && run.family().is_empty());
     let ended = Ended { status: ended, stdout: run.stdout(), stderr: run.stderr() };
     assert!(statuses.contains(&ended.shell()), "{when}: {ended:?}");
-    assert_no_directory(run.pid);
 }
 
-/// No file of a NOTIFY_SOCKET is left.
-#[track_caller]
-fn assert_no_directory(pid: i32) {
-    assert_eq!(directories(pid), 0);
+/// The directories of NOTIFY_SOCKETs. Those of a hupwrap that was killed stay, and its pid may be another's by now.
+fn directories() -> BTreeSet<OsString> {
+    let entries = ["/run", "/tmp"].into_iter().flat_map(fs::read_dir).flatten().flatten();
+    entries.map(|entry| entry.file_name()).filter(|name| name.as_encoded_bytes().starts_with(b"hupwrap-")).collect()
 }
 
-fn directories(pid: i32) -> usize {
+/// How many of them this hupwrap has made since.
+fn made_by(pid: i32, before: &BTreeSet<OsString>) -> usize {
     let beginning = format!("hupwrap-{pid}-");
-    let count = |place: &str| {
-        let entries = fs::read_dir(place).into_iter().flatten().flatten();
-        entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(&beginning)).count()
-    };
-    count("/run") + count("/tmp")
+    let new = directories().into_iter().filter(|name| !before.contains(name));
+    new.filter(|name| name.as_encoded_bytes().starts_with(beginning.as_bytes())).count()
 }
 
 #[test]
@@ -875,6 +873,7 @@ fn memory(pid: i32) -> u64 {
 
 #[test]
 fn three_hundred_replaces_leave_nothing_behind() {
+    let unmade = directories();
     let mut run =
         Setup::new(args([&"--on-hup", &"replace", &"--ready", &"notify", &"--", &puppet(), &"notify"])).start();
     run.ready();
@@ -894,16 +893,17 @@ fn three_hundred_replaces_leave_nothing_behind() {
     }
     at_rest(&mut run);
     assert!(watch.most() <= 2);
-    assert_eq!((open_fds(run.pid), directories(run.pid)), (before.0, 1));
+    assert_eq!((open_fds(run.pid), made_by(run.pid, &unmade)), (before.0, 1));
     assert!(memory(run.pid) <= before.1 + 256, "{} kB, before {} kB", memory(run.pid), before.1);
     assert_eq!(starts(&run), 306);
     let pid = run.pid;
     assert_eq!(run.stop().shell(), 0);
-    assert_no_directory(pid);
+    assert_eq!(made_by(pid, &unmade), 0);
 }
 
 #[test]
 fn a_flood_of_hups_is_never_three_generations() {
+    let unmade = directories();
     let mut run =
         Setup::new(args([&"--on-hup", &"replace", &"--ready", &"notify", &"--", &puppet(), &"notify"])).start();
     run.ready();
@@ -921,7 +921,7 @@ fn a_flood_of_hups_is_never_three_generations() {
     assert!(watch.most() <= 2);
     let pid = run.pid;
     assert_eq!(run.stop().shell(), 0);
-    assert_no_directory(pid);
+    assert_eq!(made_by(pid, &unmade), 0);
 }
 
 // In the foreground of a terminal.
