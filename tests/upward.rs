@@ -413,6 +413,7 @@ fn the_child_never_sees_the_socket_above() {
     let (_, child) = run.ready();
     let next = socket_of(child).unwrap();
     assert_ne!((next.as_str(), Some(next.as_str())), (socket.as_str(), above.name().to_str()));
+    run.stop();
     // What is not understood is no socket for the child either.
     for odd in ["vsock:2:1234", "nonsense", ""] {
         let mut run = Setup::new(args([&"--", &puppet()])).env("NOTIFY_SOCKET", odd).start();
@@ -473,6 +474,8 @@ fn the_watchdog_is_fed_while_no_child_can() {
     let mut run = setup("1").env("NOTIFY_SOCKET", above.name()).start();
     let (_, child) = run.ready();
     assert_eq!(variable_of(child, "WATCHDOG_PID").as_deref(), Some("1"));
+    kill(child, "USR1");
+    run.end();
     // And without a socket nobody could be fed.
     let mut run = setup("$$").start();
     let (_, child) = run.ready();

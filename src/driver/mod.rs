@@ -580,8 +580,8 @@ impl Driver {
             child.notify = Some(notify);
         }
         // A watchdog that waits for hupwrap waits for the child: what that says is passed up.
-        let own_pid = self.birth.pid.to_string();
-        if self.upward.is_some() && world.var(upward::WATCHDOG_PID_VARIABLE) == Some(own_pid.as_bytes()) {
+        let awaited = self.upward.as_ref().and_then(|_| world.var(upward::WATCHDOG_PID_VARIABLE));
+        if awaited.is_some_and(|awaited| awaited == self.birth.pid.to_string().as_bytes()) {
             pid_vars.push(upward::WATCHDOG_PID_VARIABLE);
         }
         let mut theirs = None;
@@ -829,23 +829,20 @@ fn bind(config: &Config, birth: &Birth) -> Result<Vec<Socket>, String> {
         sockets::inherited(var("LISTEN_FDS"), var(LISTEN_PID_VARIABLE), var("LISTEN_FDNAMES"), birth.pid)?;
     let taken = listen::FIRST_FD
         .saturating_add(i32::try_from(sockets.len().saturating_add(config.listen.len())).unwrap_or(i32::MAX));
-    if let Ready::Fd(fd) = config.ready
-        && fd < taken
-        && taken > listen::FIRST_FD
-    {
-        return Err(format!(
-            "--ready 'fd:{fd}': the sockets of the child are there; want a descriptor from {taken} on"
-        ));
-    }
-    // While they are put in place, each has a copy above that one, and so has what tells of the exec.
-    let copies = taken.saturating_sub(listen::FIRST_FD).saturating_add(2);
-    let end = spawn::descriptor_limit().saturating_sub(i64::from(copies));
-    if let Ready::Fd(fd) = config.ready
-        && i64::from(fd) >= end
-    {
-        return Err(format!(
-            "--ready 'fd:{fd}': so many files may not be open (ulimit -n); want a descriptor below {end}"
-        ));
+    if let Ready::Fd(fd) = config.ready {
+        if fd < taken && taken > listen::FIRST_FD {
+            return Err(format!(
+                "--ready 'fd:{fd}': the sockets of the child are there; want a descriptor from {taken} on"
+            ));
+        }
+        // While they are put in place each has a copy above, and so has what tells of the exec.
+        let copies = taken.saturating_sub(listen::FIRST_FD).saturating_add(2);
+        let end = spawn::descriptor_limit().saturating_sub(i64::from(copies));
+        if i64::from(fd) >= end {
+            return Err(format!(
+                "--ready 'fd:{fd}': so many files may not be open (ulimit -n); want a descriptor below {end}"
+            ));
+        }
     }
     let more = sockets::bind_all(&config.listen, &sockets)?;
     sockets.extend(more);

@@ -10,7 +10,7 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::{Dir, PATIENCE};
+use super::{Dir, PATIENCE, wait_until};
 
 /// CLOCK_MONOTONIC in microseconds, as systemd writes it down when it sends a signal.
 pub fn monotonic() -> u64 {
@@ -152,7 +152,13 @@ pub fn variable_of(pid: i32, name: &str) -> Option<String> {
 /// acted on it too, have it forward a signal.
 #[track_caller]
 pub fn tell(child: i32, message: impl AsRef<[u8]>) {
-    tell_at(&socket_of(child).expect("a NOTIFY_SOCKET"), message.as_ref());
+    let mut socket = None;
+    // While it executes another program it has no environment.
+    wait_until("it has a NOTIFY_SOCKET", || {
+        socket = socket_of(child);
+        socket.is_some()
+    });
+    tell_at(&socket.unwrap(), message.as_ref());
 }
 
 /// The same, to a socket of this name.
