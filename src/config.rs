@@ -249,7 +249,7 @@ impl Config {
             .iter()
             .map(|said| each("--listen", said, str::parse::<Listen>))
             .collect::<Result<Vec<_>, _>>()?;
-        let ready = args.ready.as_deref().map(|said| each("--ready", said, |said| readiness(said))).transpose()?;
+        let ready = args.ready.as_deref().map(|said| each("--ready", said, readiness)).transpose()?;
         listen::check_distinct(&listen)?;
         let limit_of = |option, said: &Option<String>, default| {
             said.as_deref().map_or(Ok(Limit::After(default)), |said| each(option, said, limit))

@@ -387,10 +387,11 @@ impl Machine {
                 let life = [Some(child), other.as_mut()].into_iter().flatten();
                 life.filter(|life| life.generation == generation).for_each(|life| life.rest_remains(now, rules, out));
             }
-            Event::RestGone(generation) => match self.life(generation) {
-                Some(Life { phase: Phase::Sweeping { .. }, .. }) => self.gone(now, generation, out),
-                _ => {}
-            },
+            Event::RestGone(generation) => {
+                if let Some(Life { phase: Phase::Sweeping { .. }, .. }) = self.life(generation) {
+                    self.gone(now, generation, out);
+                }
+            }
             Event::Checked => self.checked(now, out),
             Event::Refused(reason) => {
                 if self.request.is_some_and(|request| request.step.can_be_refused()) {

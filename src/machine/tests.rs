@@ -666,7 +666,8 @@ fn what_is_passed_on_during_a_replace() {
 #[test]
 fn when_a_child_is_ready() {
     let tries = [Action::Try(1)];
-    let cases: [(&str, &[Action], Option<Duration>, Option<Event>); 6] = [
+    type Case<'a> = (&'a str, &'a [Action], Option<Duration>, Option<Event>);
+    let cases: [Case; 6] = [
         ("exec", &[], None, None),
         ("notify", &[], Some(60 * SECOND), Some(Event::Ready(1))),
         ("fd:3", &[], Some(60 * SECOND), Some(Event::Ready(1))),
@@ -771,7 +772,7 @@ fn checks_come_first() {
         ("USR2", Kind::Replace, CHECK, Action::Say(Line::Replacing(1))),
     ] {
         let mut bench = checked();
-        assert_eq!(bench.tell(ask(name)), [check.clone()]);
+        assert_eq!(bench.tell(ask(name)), std::slice::from_ref(&check));
         assert_eq!(bench.tell(Event::Checked).first(), Some(&next));
         let refused = |reason: &str| Action::Say(Line::Settled(kind, Verdict::Refused(reason.to_owned())));
         let mut bench = checked();

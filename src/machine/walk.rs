@@ -1,6 +1,8 @@
 //! Walks through all the machine can come into, with a model of the world beside it: a breadth-first search over what
 //! may happen next, in every order. Time is relative, so that the walk ends: only what is left of a deadline counts.
 
+#![allow(clippy::arithmetic_side_effects)]
+
 use std::collections::{HashSet, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::rc::Rc;
@@ -898,7 +900,6 @@ fn walk_place(
         (args.ready, args.overlap, args.check) = (ready, overlap, check);
     };
     let states = walk(rules(change, kill_mode, limit, place), extends);
-    eprintln!("{meanings:?} {options:?} {kill_mode:?} {limit:?}: {states} states");
     assert!((1000..200_000).contains(&states), "{states} states");
 }
 
