@@ -575,6 +575,9 @@ impl State {
         if m.stop.is_some() && !idle {
             self.fail("a request outlived a stop");
         }
+        if m.other.is_some_and(|other| other.generation < m.child.generation && other.is_up()) {
+            self.fail("one that was replaced is left alone");
+        }
         if m.other.is_none() && m.then.is_some() {
             self.fail("what waited for the other one is forgotten");
         }
