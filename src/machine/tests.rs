@@ -805,3 +805,15 @@ fn a_watchdog_is_fed_while_no_child_can() {
     bench.kill("HUP");
     assert_eq!(bench.tell(Event::Tick), [Action::Feed]);
 }
+
+#[test]
+fn no_time_of_a_second_child_runs_out_while_hupwrap_is_stopped() {
+    let mut bench = Bench::replacing(notify);
+    bench.tell(Event::Executed(2));
+    for (event, left) in [(None, 60), (Some(Event::Ready(2)), 10)] {
+        event.into_iter().for_each(|event| drop(bench.tell(event).to_vec()));
+        bench.now += 100 * SECOND;
+        bench.tell(Event::Resumed(100 * SECOND));
+        assert_eq!(bench.left(), Some(left * SECOND));
+    }
+}
