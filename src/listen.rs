@@ -285,15 +285,18 @@ impl FromStr for Facts {
 
 /// What the child is told of the sockets that it gets from [`FIRST_FD`] on, in this order; nothing where there is none.
 /// `LISTEN_PID` and `SERVER_STARTER_GENERATION` differ with each child and are not among it, and `SERVER_STARTER_PORT`
-/// only where it would say something: it knows no UDP.
+/// only where it would say something. It has UDP sockets too, as that of start_server(1) has (`--port=u53`).
 pub fn environment<'a>(sockets: impl IntoIterator<Item = &'a Facts>) -> Vec<(&'static str, String)> {
-    let (mut names, mut ports) = (Vec::new(), Vec::new());
-    for (fd, socket) in (FIRST_FD..).zip(sockets) {
-        names.push(socket.name.as_str());
-        if let (Kind::Tcp | Kind::Unix, Some(said)) = (socket.kind, &socket.said) {
-            ports.push(format!("{said}={fd}"));
-        }
-    }
+    let sockets: Vec<&Facts> = sockets.into_iter().collect();
+    // Under one key, as DNS has it, there can be one socket: not the UDP one.
+    let is_hidden = |socket: &Facts| {
+        let shares = |other: &&Facts| other.kind == Kind::Tcp && other.said == socket.said;
+        socket.kind == Kind::Other || (socket.kind == Kind::Udp && sockets.iter().any(shares))
+    };
+    let names: Vec<&str> = sockets.iter().map(|socket| socket.name.as_str()).collect();
+    let visible = (FIRST_FD..).zip(&sockets).filter(|(_, socket)| !is_hidden(socket));
+    let ports: Vec<String> =
+        visible.filter_map(|(fd, socket)| Some(format!("{}={fd}", socket.said.as_ref()?))).collect();
     let mut environment = Vec::new();
     if !names.is_empty() {
         environment.push(("LISTEN_FDS", names.len().to_string()));
@@ -496,10 +499,10 @@ mod tests {
         let want = [
             ("LISTEN_FDS", "4"),
             ("LISTEN_FDNAMES", "fifo:web:unknown:unknown"),
-            ("SERVER_STARTER_PORT", "[::1]:80=4;/run/a:b.sock=6"),
+            ("SERVER_STARTER_PORT", "[::1]:80=4;*:53=5;/run/a:b.sock=6"),
         ];
         assert_eq!(environment(&all), want.map(|(name, value)| (name, value.to_owned())));
-        let names: Vec<_> = environment([&all[2]]).into_iter().map(|(name, _)| name).collect();
+        let names: Vec<_> = environment([&all[0]]).into_iter().map(|(name, _)| name).collect();
         assert_eq!(names, ["LISTEN_FDS", "LISTEN_FDNAMES"]);
     }
 

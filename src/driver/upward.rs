@@ -177,5 +177,6 @@ pub fn watchdog(birth: &Birth) -> Option<Duration> {
     let is_ours =
         birth.var(WATCHDOG_PID_VARIABLE).is_none() || number(WATCHDOG_PID_VARIABLE) == u64::try_from(birth.pid).ok();
     let time = number(WATCHDOG_VARIABLE).filter(|time| is_ours && *time > 0)?;
-    Some(Duration::from_micros(time.div_ceil(2)))
+    // Nobody means less than a millisecond, and it would keep hupwrap busy.
+    Some(Duration::from_micros(time.div_ceil(2).max(1000)))
 }

@@ -633,8 +633,7 @@ impl Machine {
                 Some(_) => self.settle(Verdict::Failed(Failure::CannotStart(error.reason)), out),
                 None => out.push(Action::Say(Line::CannotStart(error.reason))),
             }
-            let code = if error.transient { crate::status::CANNOT_EXECUTE } else { error.code };
-            return self.finish(Ending::Own(code), out);
+            return self.finish(Ending::Own(error.code), out);
         }
         let delay =
             RETRY_DELAY.saturating_mul(1u32.checked_shl(self.failed_starts).unwrap_or(u32::MAX)).min(RETRY_MAX_DELAY);

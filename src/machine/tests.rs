@@ -194,7 +194,7 @@ fn the_first_start_is_final_or_tried_for_ten_seconds() {
         bench.pass(left);
         bench.tell(Event::StartFailed(bench.machine.generation, error(true)));
     }
-    assert_eq!(bench.out, [said, Action::Finish(Ending::Own(126))]);
+    assert_eq!(bench.out, [said, Action::Finish(Ending::Own(127))]);
     assert_eq!(bench.now, Duration::from_secs(110));
 }
 
