@@ -926,14 +926,16 @@ mod tests {
         let (client, _) = (TcpStream::connect(tcp.local_addr().unwrap()).unwrap(), tcp.accept().unwrap());
         let address = tcp.local_addr().unwrap();
         place(tcp, HIGH);
-        place(std::net::UdpSocket::bind("127.0.0.1:0").unwrap(), HIGH + 1);
+        let udp = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let of_udp = udp.local_addr().unwrap();
+        place(udp, HIGH + 1);
         place(UnixListener::bind(dir.at("s")).unwrap(), HIGH + 2);
         place(UnixListener::bind(dir.at("a;b")).unwrap(), HIGH + 3);
         place(client, HIGH + 4);
         place(fs::File::open("/dev/null").unwrap(), HIGH + 5);
         let all = receive(HIGH, Some(b"6"), Some(b"77"), Some(b"a:b:c:d:e:f"), 77).unwrap();
         let told = listen::environment(all.iter().map(Socket::facts));
-        let ports = format!("{address}=3;{}=5", dir.at("s"));
+        let ports = format!("{address}=3;{of_udp}=4;{}=5", dir.at("s"));
         let want = [("LISTEN_FDS", "6"), ("LISTEN_FDNAMES", "a:b:c:d:e:f"), ("SERVER_STARTER_PORT", &ports)];
         assert_eq!(told, want.map(|(name, value)| (name, value.to_owned())));
         assert_eq!(all.iter().map(|one| one.facts().fd).collect::<Vec<_>>(), (HIGH..HIGH + 6).collect::<Vec<_>>());
