@@ -92,6 +92,70 @@ pub struct Args {
     #[arg(long, value_name = "FROM=TO", help_heading = END)]
     pub map_status: Vec<String>,
 
+    /// Start the child again by itself: no, on-failure or always [default: no]
+    #[arg(long, value_name = "WHEN")]
+    pub restart: Option<String>,
+
+    /// The wait before that; doubles each time in a row, with up to 25 % more at random [default: 100ms]
+    #[arg(long, value_name = "T")]
+    pub restart_delay: Option<String>,
+
+    /// Up to this [default: 1m]
+    #[arg(long, value_name = "T")]
+    pub restart_max_delay: Option<String>,
+
+    /// A child that ran this long starts the count afresh [default: 1m]
+    #[arg(long, value_name = "T")]
+    pub restart_reset: Option<String>,
+
+    /// Give up after N restarts in a row, or N within the last T
+    #[arg(long, value_name = "N[/T]")]
+    pub restart_limit: Option<String>,
+
+    /// Statuses or signals after which the child is not started again, as in 0,64,TERM; repeatable
+    #[arg(long, value_name = "LIST")]
+    pub no_restart_on: Vec<String>,
+
+    /// Write hupwrap's pid to FILE, and keep it locked
+    #[arg(long, value_name = "FILE")]
+    pub pidfile: Option<OsString>,
+
+    /// Keep FILE up to date with how things are, as JSON
+    #[arg(long, value_name = "FILE")]
+    pub status_file: Option<OsString>,
+
+    /// What hupwrap's own lines look like: text or json [default: text]
+    #[arg(long, value_name = "FORMAT")]
+    pub log_format: Option<String>,
+
+    /// Say more: starts, ends and signals as well
+    #[arg(short, long)]
+    pub verbose: bool,
+
+    /// Say less: errors only
+    #[arg(short, long)]
+    pub quiet: bool,
+
+    /// Send HUP to the hupwrap of the status file FILE; 0 when a new child is ready, 1 when not
+    #[arg(long, value_name = "FILE", help_heading = "Instead of a COMMAND")]
+    pub reload: Option<OsString>,
+
+    /// Send TERM to it, and wait for its end
+    #[arg(long, value_name = "FILE", help_heading = "Instead of a COMMAND")]
+    pub stop: Option<OsString>,
+
+    /// Show how it is; 0 when its child is ready
+    #[arg(long, value_name = "FILE", help_heading = "Instead of a COMMAND")]
+    pub status: Option<OsString>,
+
+    /// Wait until its child is ready
+    #[arg(long, value_name = "FILE", help_heading = "Instead of a COMMAND")]
+    pub wait_ready: Option<OsString>,
+
+    /// How long to wait [default: 60s]
+    #[arg(long, value_name = "T", help_heading = "Instead of a COMMAND")]
+    pub timeout: Option<String>,
+
     /// Print this help
     #[arg(short, long, help_heading = HELP)]
     pub help: bool,
@@ -263,7 +327,7 @@ mod tests {
     fn an_error_is_one_line_that_helps() {
         let cases = [
             ("hupwrap --on-hop restart x", "unknown option '--on-hop'; did you mean '--on-hup'?"),
-            ("hupwrap --stop x", "unknown option '--stop'; did you mean '--stop-signal'?"),
+            ("hupwrap --stop-sig x", "unknown option '--stop-sig'; did you mean '--stop-signal'?"),
             (
                 "hupwrap --frobnicate x",
                 "unknown option '--frobnicate'; see 'hupwrap --help'. Options of COMMAND stand behind its name",

@@ -73,6 +73,24 @@ impl FromStr for Meaning {
     }
 }
 
+impl fmt::Display for Meaning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = match self {
+            Self::Restart => "restart",
+            Self::Replace => "replace",
+            Self::Reexec => "reexec",
+            Self::UpgradeReplace => "upgrade+replace",
+            Self::Upgrade => "upgrade",
+            Self::Forward(None) => "forward",
+            Self::Stop(None) => "stop",
+            Self::Forward(Some(signal)) => return write!(f, "forward:{signal}"),
+            Self::Stop(Some(signal)) => return write!(f, "stop:{signal}"),
+            Self::Ignore | Self::LeftAlone => "ignore",
+        };
+        f.write_str(name)
+    }
+}
+
 /// What each signal means.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Meanings([Meaning; 65]);
@@ -161,6 +179,82 @@ pub enum Ready {
     Cmd(Vec<OsString>),
 }
 
+/// When the child is started again by itself, and how.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Restart {
+    /// After which ends.
+    pub when: When,
+    /// The wait before the first restart in a row.
+    pub delay: Duration,
+    /// The longest wait.
+    pub max_delay: Duration,
+    /// How long a child must have been ready for the count to start afresh.
+    pub reset: Duration,
+    /// When to give up.
+    pub limit: Option<RestartLimit>,
+    /// After which ends it is not.
+    pub never_on: Vec<Outcome>,
+}
+
+/// After which ends the child is started again by itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum When {
+    /// None.
+    #[default]
+    No,
+    /// A status other than 0, and a death by a signal other than those that ask for an end.
+    OnFailure,
+    /// Every one.
+    Always,
+}
+
+/// How many restarts are too many.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RestartLimit {
+    /// So many are allowed.
+    pub count: u32,
+    /// Within the last so much time; without it, in a row.
+    pub within: Option<Duration>,
+}
+
+impl Restart {
+    /// Whether a child that ended so is to be started again. HUP, INT, TERM and PIPE ask for an end, and are no failure.
+    pub fn wants(&self, outcome: Outcome) -> bool {
+        let is_failure = match outcome {
+            Outcome::Exited(code) => code != 0,
+            Outcome::Killed(signal) => ![Signal::HUP, Signal::INT, Signal::TERM, Signal::PIPE].contains(&signal),
+        };
+        let wanted = match self.when {
+            When::No => false,
+            When::OnFailure => is_failure,
+            When::Always => true,
+        };
+        wanted && !self.never_on.contains(&outcome)
+    }
+}
+
+/// How hupwrap's own lines look.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One object in a line.
+    Json,
+}
+
+/// How much hupwrap says.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub enum Level {
+    /// What went wrong.
+    Error,
+    /// What is remarkable.
+    #[default]
+    Info,
+    /// Every start, end and signal.
+    Debug,
+}
+
 /// What `--map-status` says: from how a child ended to a status.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct StatusMap(Vec<(Outcome, u8)>);
@@ -210,6 +304,16 @@ pub struct Config {
     pub env_files: Vec<OsString>,
     /// The child's working directory, where it is not hupwrap's.
     pub workdir: Option<OsString>,
+    /// When the child is started again by itself.
+    pub restart: Restart,
+    /// Where hupwrap's pid is written.
+    pub pidfile: Option<OsString>,
+    /// Where it is written how things are.
+    pub status_file: Option<OsString>,
+    /// How hupwrap's own lines look.
+    pub log_format: LogFormat,
+    /// How much of them is said.
+    pub log_level: Level,
     /// The program and its arguments; never empty.
     pub command: Vec<OsString>,
 }
@@ -255,6 +359,20 @@ impl Config {
             said.as_deref().map_or(Ok(Limit::After(default)), |said| each(option, said, limit))
         };
         Ok(Self {
+            restart: restart(&args)?,
+            pidfile: args.pidfile,
+            status_file: args.status_file,
+            log_format: match args.log_format.as_deref() {
+                None | Some("text") => LogFormat::Text,
+                Some("json") => LogFormat::Json,
+                Some(other) => return Err(format!("--log-format '{other}': want text or json")),
+            },
+            log_level: match (args.quiet, args.verbose) {
+                (true, true) => return Err("--quiet and --verbose: want one of them".to_owned()),
+                (true, false) => Level::Error,
+                (false, true) => Level::Debug,
+                (false, false) => Level::Info,
+            },
             check: args
                 .check
                 .as_deref()
@@ -321,6 +439,63 @@ const READY_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a new child must live beside the old one, where nobody said how it shows that it is ready.
 const READY_DELAY: Duration = Duration::from_secs(1);
 
+fn restart(args: &Args) -> Result<Restart, String> {
+    let time = |option, said: &Option<String>, default| {
+        said.as_deref().map_or(Ok(default), |said| each(option, said, duration))
+    };
+    let delay = time("--restart-delay", &args.restart_delay, RESTART_DELAY)?;
+    let max_delay = time("--restart-max-delay", &args.restart_max_delay, RESTART_MAX_DELAY.max(delay))?;
+    if let (true, Some(said)) = (max_delay < delay, &args.restart_max_delay) {
+        return Err(format!("--restart-max-delay '{said}': shorter than --restart-delay, {}; want at least that", Shown(delay)));
+    }
+    let lists = args.no_restart_on.iter().map(|said| each("--no-restart-on", said, outcomes)).collect::<Result<Vec<_>, _>>()?;
+    Ok(Restart {
+        when: match args.restart.as_deref() {
+            None | Some("no") => When::No,
+            Some("on-failure") => When::OnFailure,
+            Some("always") => When::Always,
+            Some(other) => return Err(format!("--restart '{other}': want no, on-failure or always")),
+        },
+        delay,
+        max_delay,
+        reset: time("--restart-reset", &args.restart_reset, RESTART_RESET)?,
+        limit: args.restart_limit.as_deref().map(|said| each("--restart-limit", said, restart_limit)).transpose()?,
+        never_on: lists.concat(),
+    })
+}
+
+fn restart_limit(said: &str) -> Result<RestartLimit, String> {
+    let (count, within) = said.split_once('/').map_or((said, None), |(count, within)| (count, Some(within)));
+    let count = match count.bytes().all(|b| b.is_ascii_digit()) {
+        true => count.parse().ok(),
+        false => None,
+    };
+    let within = within.map(duration).transpose()?;
+    match (count, within) {
+        (Some(count), Some(_)) if count > MOST_REMEMBERED => {
+            Err(format!("hupwrap remembers {MOST_REMEMBERED} restarts; want fewer within that time"))
+        }
+        (_, Some(Duration::ZERO)) | (None, _) => {
+            Err("want N or N/T, such as 5 (in a row) or 5/1m (within a minute)".to_owned())
+        }
+        (Some(count), within) => Ok(RestartLimit { count, within }),
+    }
+}
+
+/// The outcomes in a list such as `0,64,TERM`.
+fn outcomes(said: &str) -> Result<Vec<Outcome>, &'static str> {
+    said.split(',').map(|word| outcome(word).ok_or("want statuses from 0 to 255 and signals' names, such as 0,64,TERM")).collect()
+}
+
+/// The wait before the first restart, where nobody said otherwise.
+const RESTART_DELAY: Duration = Duration::from_millis(100);
+/// The longest wait, where nobody said otherwise.
+const RESTART_MAX_DELAY: Duration = Duration::from_secs(60);
+/// How long a child must have been ready for the count to start afresh, where nobody said otherwise.
+const RESTART_RESET: Duration = Duration::from_secs(60);
+/// How many restarts are remembered at most, for `N/T`.
+const MOST_REMEMBERED: u32 = 1000;
+
 fn readiness(said: &str) -> Result<Ready, String> {
     const WANT: &str = "want exec, notify, fd:N, delay:T, tcp:HOST:PORT or cmd:CMD";
     let (kind, with) = said.split_once(':').map_or((said, None), |(kind, with)| (kind, Some(with)));
@@ -344,17 +519,20 @@ fn readiness(said: &str) -> Result<Ready, String> {
 fn mapping(said: &str) -> Result<(Outcome, u8), &'static str> {
     const WANT: &str = "want FROM=TO; FROM is 0 to 255 or a signal's name, TO is 0 to 255";
     let (from, to) = said.split_once('=').ok_or(WANT)?;
-    let code = |word: &str| match word.bytes().all(|b| b.is_ascii_digit()) {
-        true => word.parse::<u8>().ok(),
-        false => None,
-    };
-    let from = match code(from) {
-        Some(code) => Outcome::Exited(code),
-        // A number is a status, never a signal.
-        None if from.starts_with(|c: char| c.is_ascii_digit()) => return Err(WANT),
-        None => Outcome::Killed(from.parse().map_err(|_| WANT)?),
-    };
-    Ok((from, code(to).ok_or(WANT)?))
+    Ok((outcome(from).ok_or(WANT)?, code(to).ok_or(WANT)?))
+}
+
+/// How a child can end: a status from 0 to 255, or a signal's name. A number is a status, never a signal.
+fn outcome(word: &str) -> Option<Outcome> {
+    match word.starts_with(|c: char| c.is_ascii_digit()) {
+        true => code(word).map(Outcome::Exited),
+        false => word.parse().ok().map(Outcome::Killed),
+    }
+}
+
+fn code(word: &str) -> Option<u8> {
+    // The parser of u8 would take a sign.
+    word.bytes().all(|b| b.is_ascii_digit()).then(|| word.parse().ok()).flatten()
 }
 
 /// The longest time anybody means.
@@ -407,12 +585,13 @@ pub struct Shown(pub Duration);
 
 impl fmt::Display for Shown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // What is left of a longer one is a matter of nanoseconds, which nobody wants to know.
-        let rounded = match u64::try_from(self.0.as_millis()) {
-            Ok(millis @ 1000..) => Duration::from_millis(millis),
-            _ => self.0,
-        };
-        write!(f, "{}", humantime::format_duration(rounded))
+        // Two figures are enough for people: 2.1s, 412ms.
+        let Self(time) = self;
+        match time.as_millis() {
+            0..1000 => write!(f, "{}ms", time.as_millis()),
+            1000..60_000 if time.subsec_millis() >= 100 => write!(f, "{:.1}s", time.as_secs_f64()),
+            _ => write!(f, "{}", humantime::format_duration(Duration::from_secs(time.as_secs()))),
+        }
     }
 }
 

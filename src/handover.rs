@@ -7,9 +7,11 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::listen::Facts;
-use crate::machine::{Kind, Snapshot};
+use crate::machine::{Counts, Kind, Snapshot};
 use crate::notify::InnerFacts;
-use crate::signal::SignalSet;
+use crate::signal::{Signal, SignalSet};
+use crate::status::Outcome;
+use crate::status_file::Reload;
 
 /// The format written here. It grows when an older reader would misunderstand.
 const FORMAT: u32 = 2;
@@ -43,6 +45,25 @@ pub struct Handover {
     pub notify: Option<InnerFacts>,
     /// Where a connection shows that a child is ready. A name is not looked up again: after the exec nothing may fail.
     pub ready_at: Option<SocketAddr>,
+    /// The descriptor by which the pidfile is locked.
+    pub pidfile: Option<i32>,
+    /// The last request, for whoever waits for its end.
+    pub reload: Option<Reload>,
+}
+
+/// An outcome as a number: a status, or less than 0 a signal.
+fn word(outcome: Outcome) -> i32 {
+    match outcome {
+        Outcome::Exited(code) => i32::from(code),
+        Outcome::Killed(signal) => signal.number().saturating_neg(),
+    }
+}
+
+fn from_word(word: i32) -> Option<Outcome> {
+    match u8::try_from(word) {
+        Ok(code) => Some(Outcome::Exited(code)),
+        Err(_) => Signal::from_number(word.saturating_neg()).map(Outcome::Killed),
+    }
 }
 
 /// What a hupwrap answers to a probe: name, version, and the formats it understands.
@@ -83,7 +104,10 @@ impl Handover {
         fact("writer", &self.writer);
         fact("kind", &machine.kind.name());
         fact("generation", &machine.generation);
-        fact("failed_starts", &machine.failed_starts);
+        fact("failed_starts", &machine.row);
+        fact("asked", &machine.counts.asked);
+        fact("failed", &machine.counts.failed);
+        fact("began", &machine.began.as_nanos());
         fact("shared_group", &self.shared_group);
         fact("had_terminal", &self.had_terminal);
         fact("mask", &self.mask.bits());
@@ -98,7 +122,8 @@ impl Handover {
             fact("child", &child);
         }
         let times = [
-            ("retry_at", machine.retry_at),
+            ("retry_at", machine.restart_at),
+            ("ready_at", machine.ready_at),
             ("first_start", machine.first_start),
             ("interrupted", machine.interrupted),
             ("terminal_gone", machine.terminal_gone),
@@ -107,6 +132,18 @@ impl Handover {
             if let Some(time) = time {
                 fact(name, &time.as_nanos());
             }
+        }
+        for restart in &machine.restarts {
+            fact("restart", &restart.as_nanos());
+        }
+        if let Some(outcome) = machine.last_exit {
+            fact("last_exit", &word(outcome));
+        }
+        if let Some(pidfile) = self.pidfile {
+            fact("pidfile", &pidfile);
+        }
+        if let Some(reload) = &self.reload {
+            fact("reload", &reload.encode());
         }
         for stranger in &self.strangers {
             fact("stranger", stranger);
@@ -142,7 +179,10 @@ impl Handover {
         fn must<T: FromStr>(name: &str, value: Option<&str>) -> Result<T, String> {
             value.and_then(|value| value.parse().ok()).ok_or_else(|| format!("it has no '{name}'"))
         }
-        let number = |name| find(name).and_then(|value| value.parse().ok());
+        fn number<T: FromStr>(value: Option<&str>) -> Option<T> {
+            value.and_then(|value| value.parse().ok())
+        }
+        let all = |wanted: &'static str| facts.iter().filter(move |(name, _)| *name == wanted).map(|(_, value)| *value);
         let time = |name| find(name).and_then(|value| value.parse().ok()).map(Duration::from_nanos);
         Ok(Self {
             writer: must("writer", find("writer"))?,
@@ -152,11 +192,16 @@ impl Handover {
                     Some("true") => Some(must("generation", find("generation"))?),
                     _ => find("child_generation").and_then(|value| value.parse().ok()),
                 },
-                retry_at: time("retry_at"),
+                restart_at: time("retry_at"),
+                began: time("began").unwrap_or_default(),
+                ready_at: time("ready_at"),
                 kind: find("kind").and_then(Kind::named).ok_or("it has no 'kind'")?,
                 again: find("again").and_then(Kind::named),
                 generation: must("generation", find("generation"))?,
-                failed_starts: must("failed_starts", find("failed_starts"))?,
+                row: must("failed_starts", find("failed_starts"))?,
+                restarts: all("restart").filter_map(|at| at.parse().ok()).map(Duration::from_nanos).collect(),
+                counts: Counts { asked: number(find("asked")).unwrap_or(0), failed: number(find("failed")).unwrap_or(0) },
+                last_exit: number(find("last_exit")).and_then(from_word),
                 first_start: time("first_start"),
                 interrupted: time("interrupted"),
                 terminal_gone: time("terminal_gone"),
@@ -166,20 +211,14 @@ impl Handover {
             had_terminal: must("had_terminal", find("had_terminal"))?,
             mask: SignalSet::from_bits(must("mask", find("mask"))?),
             chld_ignored: must("chld_ignored", find("chld_ignored"))?,
-            strangers: facts
-                .iter()
-                .filter(|(name, _)| *name == "stranger")
-                .filter_map(|(_, pid)| pid.parse().ok())
-                .collect(),
-            sockets: facts
-                .iter()
-                .filter(|(name, _)| *name == "socket")
-                .map(|(_, socket)| socket.parse())
-                .collect::<Result<_, _>>()?,
+            strangers: all("stranger").filter_map(|pid| pid.parse().ok()).collect(),
+            sockets: all("socket").map(str::parse).collect::<Result<_, _>>()?,
+            pidfile: number(find("pidfile")),
+            reload: find("reload").and_then(Reload::decode),
             notify: find("notify_path")
                 .map(str::to_owned)
-                .zip(number("notify_socket"))
-                .map(|(path, socket)| InnerFacts { socket, directory: number("notify_directory"), path }),
+                .zip(number(find("notify_socket")))
+                .map(|(path, socket)| InnerFacts { socket, directory: number(find("notify_directory")), path }),
             ready_at: find("ready_at").and_then(|address| address.parse().ok()),
         })
     }
@@ -189,17 +228,23 @@ impl Handover {
 mod tests {
     use super::*;
     use crate::listen::Kind as SocketKind;
+    use crate::status_file::Answer;
 
     fn sample() -> Handover {
         Handover {
             writer: "hupwrap 9.9.9".to_owned(),
             machine: Snapshot {
                 child: Some(u64::MAX),
-                retry_at: Some(Duration::from_nanos(u64::MAX)),
+                restart_at: Some(Duration::from_nanos(u64::MAX)),
+                began: Duration::from_nanos(3),
+                ready_at: Some(Duration::from_nanos(4)),
                 kind: Kind::Reexec,
                 again: Some(Kind::Restart),
                 generation: u64::MAX,
-                failed_starts: u32::MAX,
+                row: u32::MAX,
+                restarts: vec![Duration::from_nanos(5), Duration::from_nanos(6)],
+                counts: Counts { asked: 7, failed: u64::MAX },
+                last_exit: Some(Outcome::Killed(Signal::TERM)),
                 first_start: Some(Duration::ZERO),
                 interrupted: Some(Duration::from_nanos(1)),
                 terminal_gone: Some(Duration::from_secs(2)),
@@ -210,6 +255,12 @@ mod tests {
             mask: SignalSet::ALL,
             chld_ignored: true,
             strangers: vec![1, 2],
+            pidfile: Some(11),
+            reload: Some(Reload {
+                action: "upgrade".to_owned(),
+                began: Duration::from_nanos(12),
+                ended: Some((Duration::from_nanos(13), Answer::Failed("of itself".to_owned()))),
+            }),
             sockets: vec![
                 Facts {
                     fd: 7,
@@ -231,15 +282,26 @@ mod tests {
         assert_eq!(Handover::decode(&full.encode()), Ok(full.clone()));
         let machine = Snapshot {
             child: None,
-            retry_at: None,
+            restart_at: None,
+            ready_at: None,
+            last_exit: None,
             again: None,
             first_start: None,
             interrupted: None,
             terminal_gone: None,
             ..full.machine.clone()
         };
-        let bare =
-            Handover { machine, child: None, strangers: vec![], sockets: vec![], notify: None, ready_at: None, ..full };
+        let bare = Handover {
+            machine,
+            child: None,
+            strangers: vec![],
+            sockets: vec![],
+            notify: None,
+            ready_at: None,
+            pidfile: None,
+            reload: None,
+            ..full
+        };
         assert_eq!(Handover::decode(&bare.encode()), Ok(bare));
     }
 

@@ -19,6 +19,7 @@ pub mod cli;
 pub mod config;
 pub mod driver;
 pub mod env_file;
+pub mod events;
 pub mod handover;
 pub mod listen;
 pub mod machine;
@@ -26,6 +27,7 @@ pub mod notify;
 pub mod report;
 pub mod signal;
 pub mod status;
+pub mod status_file;
 pub mod sys;
 pub mod words;
 
@@ -71,6 +73,7 @@ fn life(mut birth: Birth) -> Result<Ending, String> {
         }
         Said::Supervise(args) => {
             let config = Config::new(args)?;
+            report::set_look(config.log_format, config.log_level, birth.var("NO_COLOR"), birth.var("TERM"));
             if probed {
                 report::print(&handover::introduction());
                 return Ok(Ending::Own(0));

@@ -1,111 +1,82 @@
-//! The lines for people: the only writer to stderr, and for `--help` to stdout. A stream that is closed, full or broken
-//! never stops supervision.
+//! The only writer to stderr, and for `--help` and `--status` to stdout. A stream that is closed, full or broken never
+//! stops supervision.
 
 use std::fmt::Write as _;
+use std::io::IsTerminal;
 use std::os::fd::AsFd;
+use std::sync::OnceLock;
+use std::time::SystemTime;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use serde_json::json;
 
-use crate::config::Shown;
-use crate::machine::action::{Failure, Line, Verdict};
-use crate::machine::event::Generation;
-use crate::status::Outcome;
+use crate::config::{Level, LogFormat};
+use crate::events::{self, Entry, Kind};
+use crate::status_file;
 
-/// Words the lines of one supervisor.
-pub struct Report {
-    command: String,
-    /// Whether the child is given sockets.
-    listens: bool,
+/// How lines look, and which are said.
+#[derive(Clone, Copy, Default, Debug)]
+struct Look {
+    format: LogFormat,
+    level: Level,
+    colour: bool,
 }
 
-impl Report {
-    /// Of a supervisor of this command, which is named without its directories.
-    pub fn new(command: &str, listens: bool) -> Self {
-        Self { command: command.rsplit('/').next().unwrap_or(command).to_owned(), listens }
-    }
+/// Until it is known: text, and what is remarkable.
+static LOOK: OnceLock<Look> = OnceLock::new();
 
-    /// What the machine has to say, for people; nothing where it is not remarkable. `serves`: whether there is a child
-    /// that runs and is ready. `pid` knows the pid of a generation's child, 0 where there is none any more.
-    pub fn text(&self, line: &Line, serves: bool, pid: impl Fn(Generation) -> i32) -> Option<String> {
-        let command = &self.command;
-        let child = |generation: &Generation| format!("{command}[{}]", pid(*generation));
-        Some(match line {
-            Line::Began(_) | Line::Ready(_) | Line::Settled(_, Verdict::Done) | Line::Stopping(_) => return None,
-            Line::Restarting(generation) => format!("restarting {}", child(generation)),
-            Line::Replacing(generation) => {
-                format!("replacing {}, which serves until a new one is ready", child(generation))
-            }
-            Line::Replaced { old, new } => format!("{} is ready; stopping {}", child(new), child(old)),
-            Line::StartingAgain(outcome) => {
-                format!("{command} ended by itself ({outcome}) before it was stopped; starting it again")
-            }
-            Line::SuccessorRemains(outcome) => {
-                format!("{command} ended by itself ({outcome}) before it was replaced; waiting for the new one")
-            }
-            Line::Settled(kind, Verdict::Refused(reason)) => {
-                format!("{} refused, nothing was touched: {reason}", kind.name())
-            }
-            Line::Settled(kind, Verdict::Failed(failure)) => {
-                let old = if serves { ", the old one serves on" } else { "" };
-                format!("{} failed{old}: {}", kind.name(), self.failure(failure, serves))
-            }
-            Line::NotReady(generation, after) => {
-                format!("{} was not ready within {}; stopping it", child(generation), Shown(*after))
-            }
-            Line::Reexecuted { before } => {
-                format!("{} took over from {before} as pid {}", crate::NAME_AND_VERSION, std::process::id())
-            }
-            Line::Killing(generation, after) => {
-                format!("{} did not end within {}; sending KILL", child(generation), Shown(*after))
-            }
-            Line::KillingRest(after) => {
-                format!("what {command} left behind did not end within {}; sending KILL", Shown(*after))
-            }
-            Line::Unkillable(after) => {
-                format!("KILL did not end it within {}; is it in uninterruptible sleep?", Shown(*after))
-            }
-            Line::CannotStart(reason) => reason.clone(),
-            Line::StartingLater(error, delay) => format!("{}; trying again in {}", error.reason, Shown(*delay)),
-            Line::NotForwarded(signal) => format!("{signal} not passed on: no child runs"),
-            Line::HangUpIgnored => "the terminal is gone; its HUP is ignored, as nohup asked".to_owned(),
-        })
-    }
+fn look() -> Look {
+    LOOK.get().copied().unwrap_or_default()
+}
 
-    fn failure(&self, failure: &Failure, serves: bool) -> String {
-        match failure {
-            Failure::CannotStart(reason) => reason.clone(),
-            Failure::NotReady(after) => format!("the new {} was not ready within {}", self.command, Shown(*after)),
-            Failure::EndedInOverlap(outcome) => {
-                format!("the new {} ended ({outcome}) soon after it was ready", self.command)
-            }
-            Failure::Ended(outcome) => {
-                let hint = match outcome {
-                    Outcome::Exited(0) => "; does it go into the background? it must stay in the foreground",
-                    _ if serves && !self.listens => "; did it want the port that the old one has? see --listen",
-                    _ => "",
-                };
-                format!("the new {} ended ({outcome}) before it was ready{hint}", self.command)
-            }
-        }
-    }
+/// Says how lines are to look from now on; once. Colour is for a terminal, unless the environment says NO_COLOR
+/// (no-color.org) or TERM=dumb.
+pub fn set_look(format: LogFormat, level: Level, no_color: Option<&[u8]>, term: Option<&[u8]>) {
+    let wanted = no_color.is_none_or(<[u8]>::is_empty) && term.is_some_and(|term| term != b"dumb");
+    let colour = format == LogFormat::Text && wanted && std::io::stderr().is_terminal();
+    let _ = LOOK.set(Look { format, level, colour });
+}
 
-    /// Says that a signal could not be sent.
-    pub fn not_sent(&self, signal: crate::signal::Signal, pid: i32, error: Errno) {
-        complain(&format!("cannot send {signal} to pid {pid}: {}", error.desc()));
-    }
+/// Whether an event of this kind is said at all.
+pub fn is_said(kind: &Kind) -> bool {
+    kind.level <= look().level
+}
 
-    /// Says that something is wrong with hupwrap itself.
-    pub fn internal(&self, what: &str) {
-        complain(&format!("internal error: {what}; please report it"));
-    }
+/// Says that something is wrong with hupwrap, or with what it was told.
+pub fn complain(text: &str) {
+    say(&events::error(text));
 }
 
 /// Writes one line to stderr, if it takes it at once.
-pub fn complain(text: &str) {
-    let mut line = String::from("hupwrap: ");
-    // Up to a page: a pipe takes that whole, or not at all.
-    for c in text.chars().take(900) {
+pub fn say(entry: &Entry) {
+    if !is_said(entry.kind) {
+        return;
+    }
+    let Look { format, colour, .. } = look();
+    let line = match format {
+        LogFormat::Text => text_line(entry, colour),
+        LogFormat::Json => json_line(entry),
+    };
+    // A pipe that nobody reads must not hold supervision up, and a terminal under Ctrl-S neither.
+    let stderr = std::io::stderr();
+    let mut ready = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];
+    if poll(&mut ready, PollTimeout::ZERO) == Ok(1) {
+        let _ = nix::unistd::write(stderr.as_fd(), line.as_bytes());
+    }
+}
+
+/// The longest text of a line, in characters: a page with all that stands around it. A pipe takes that whole, or not at
+/// all.
+const LONGEST: usize = 900;
+
+fn text_line(entry: &Entry, colour: bool) -> String {
+    let mut line = String::from(match (colour, entry.kind.level) {
+        (false, _) => "hupwrap: ",
+        (true, Level::Error) => "\x1b[1;31mhupwrap:\x1b[0m ",
+        (true, Level::Info | Level::Debug) => "\x1b[1mhupwrap:\x1b[0m ",
+    });
+    for c in entry.text.chars().take(LONGEST) {
         // A name may hold anything, a line of ours is one line.
         if c.is_control() {
             let _ = write!(line, "{}", c.escape_default());
@@ -114,12 +85,23 @@ pub fn complain(text: &str) {
         }
     }
     line.push('\n');
-    // A pipe that nobody reads must not hold supervision up, and a terminal under Ctrl-S neither.
-    let stderr = std::io::stderr();
-    let mut ready = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];
-    if poll(&mut ready, PollTimeout::ZERO) == Ok(1) {
-        let _ = nix::unistd::write(stderr.as_fd(), line.as_bytes());
-    }
+    line
+}
+
+fn json_line(entry: &Entry) -> String {
+    let level = match entry.kind.level {
+        Level::Error => "error",
+        Level::Info => "info",
+        Level::Debug => "debug",
+    };
+    let text: String = entry.text.chars().take(LONGEST).collect();
+    let head = [
+        ("time", json!(humantime::format_rfc3339_millis(SystemTime::now()).to_string())),
+        ("level", json!(level)),
+        ("event", json!(entry.kind.name)),
+    ];
+    let facts = entry.kind.facts.iter().copied().zip(entry.facts.iter().cloned());
+    status_file::object(head.into_iter().chain(facts).chain([("message", json!(text))]))
 }
 
 /// Writes a text to stdout.
@@ -132,5 +114,25 @@ pub fn print(text: &str) {
             Err(Errno::EINTR) => {}
             Err(_) => return,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_json_line_is_one_object() {
+        let line = json_line(&events::error("a \"quote\"\nand a newline\u{7f}"));
+        assert_eq!(line.matches('\n').count(), 1);
+        let value: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(value["event"], "error");
+        assert_eq!(value["message"], "a \"quote\"\nand a newline\u{7f}");
+        assert!(value["time"].as_str().unwrap().ends_with('Z'));
+    }
+
+    #[test]
+    fn a_text_line_is_one_line() {
+        assert_eq!(text_line(&events::error("a\nb\x1b"), false), "hupwrap: a\\nb\\u{1b}\n");
     }
 }

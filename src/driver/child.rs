@@ -21,6 +21,8 @@ pub struct Child {
     pub generation: Generation,
     /// Its pid, until it is reaped.
     pub pid: Option<Pid>,
+    /// The pid that it has or had, for people.
+    pub number: Pid,
     /// The process group that it leads, which may outlive it.
     pub group: Option<Pid>,
     /// While it has not executed.
@@ -43,6 +45,7 @@ impl Child {
         Self {
             generation,
             pid,
+            number: pid.unwrap_or(0),
             group,
             unexecuted: None,
             notify: None,

@@ -3,6 +3,7 @@
 mod child;
 mod errand;
 mod upward;
+mod watch;
 
 use std::collections::VecDeque;
 use std::ffi::{CString, OsStr, OsString};
@@ -20,11 +21,13 @@ use crate::listen;
 use crate::machine::action::{Action, Line, To};
 use crate::machine::event::{Event, Generation, Sender, StartError};
 use crate::machine::{self, Machine, Rules};
-use crate::report::{self, Report};
+use crate::events::{self, Words};
+use crate::report;
 use crate::signal::{Signal, SignalSet};
 use crate::status::{Change, Ending, Outcome};
 use crate::sys::birth::Birth;
 use crate::sys::environment::World;
+use crate::sys::files::Pidfile;
 use crate::sys::notify::{Inner, Pipe};
 use crate::sys::process::{self, Seen};
 use crate::sys::reexec::{Origin, Probe};
@@ -36,6 +39,7 @@ use crate::sys::{Pid, clock};
 use child::Child;
 use errand::{Errand, Purpose};
 use upward::{Service, Upward};
+use watch::Watch;
 
 /// More orders than any event can cause: a machine that wants more turns in circles.
 const MAX_ROUNDS: usize = 1000;
@@ -65,8 +69,10 @@ pub struct Driver {
     config: Config,
     birth: Birth,
     machine: Machine,
-    report: Report,
+    words: Words,
     upward: Option<Upward>,
+    watch: Option<Watch>,
+    pidfile: Option<Pidfile>,
     inbox: Inbox,
     shared_group: bool,
     had_terminal: bool,
@@ -106,6 +112,15 @@ impl Driver {
                 Some(sockets::resolve(endpoint).map_err(named)?)
             }
             _ => None,
+        };
+        // First: the second instance leaves everything alone.
+        let pidfile = match (&config.pidfile, adopted.as_ref().and_then(|state| state.pidfile)) {
+            (None, _) => None,
+            (Some(path), Some(fd)) => Pidfile::from_fact(path, fd),
+            (Some(path), None) => Some(
+                Pidfile::take(path, birth.pid)
+                    .map_err(|error| format!("--pidfile '{}': {error}", path.to_string_lossy()))?,
+            ),
         };
         // Before anything else is opened: they are known by their numbers.
         let sockets = match &adopted {
@@ -152,9 +167,16 @@ impl Driver {
             has_terminal: had_terminal,
             is_init,
             nohup,
-            is_watched: upward.is_some(),
+            is_watched: upward.is_some() || config.status_file.is_some(),
             watchdog: upward.as_ref().and_then(|_| upward::watchdog(&birth)),
+            seed: clock::now().as_nanos() as u64 ^ u64::try_from(birth.pid).unwrap_or(0).rotate_left(32),
         };
+        let reload = adopted.as_ref().and_then(|state| state.reload.clone());
+        let watch = config.status_file.as_ref().map(|path| {
+            Watch::new(path, birth.pid, config.on.of(Signal::HUP).to_string(), &sockets, reload)
+                .map_err(|error| format!("--status-file '{}': {error}", path.to_string_lossy()))
+        });
+        let watch = watch.transpose()?;
         let rules = Rules::new(&config, place);
         let reexecs =
             |signal| matches!(config.on.of(signal), Meaning::Reexec | Meaning::Upgrade | Meaning::UpgradeReplace);
@@ -162,8 +184,10 @@ impl Driver {
         let command = config.command.first().map(|word| word.to_string_lossy().into_owned()).unwrap_or_default();
         let mut driver = Self {
             machine: Machine::new(rules.clone()),
-            report: Report::new(&command, !sockets.is_empty()),
+            words: Words::new(&command, !sockets.is_empty()),
             upward,
+            watch,
+            pidfile,
             inbox,
             shared_group,
             had_terminal,
@@ -196,7 +220,11 @@ impl Driver {
                 if process::has_children() {
                     driver.strangers = process::children();
                 }
-                driver.sockets.iter().filter_map(Socket::chosen).for_each(|line| report::complain(&line));
+                for socket in &driver.sockets {
+                    if let Some(text) = socket.chosen() {
+                        report::say(&events::listening(&socket.facts().name, &socket.address(), text));
+                    }
+                }
             }
         }
         Ok(driver)
@@ -224,13 +252,16 @@ impl Driver {
         loop {
             if let Some(ending) = ending {
                 // Their files go with them. Nothing else in here needs to be given back one by one: the process ends.
+                self.update_watch();
                 self.sockets.clear();
                 self.children.clear();
                 // The tether would end the errand, not what it has started.
                 self.errands.drain(..).map(Errand::give_up).for_each(drop);
+                self.pidfile = None;
                 std::mem::forget(self);
                 return ending;
             }
+            self.update_watch();
             let signalled = self.wait();
             ending = self.turn(signalled);
         }
@@ -245,7 +276,8 @@ impl Driver {
         let all_told = self.upward.as_mut().is_none_or(Upward::flush);
         let now = clock::now();
         let retry = (!all_told).then(|| now.saturating_add(std::time::Duration::from_millis(RETRY_UPWARD)));
-        let deadline = self.machine.deadline().into_iter().chain(retry).min();
+        let rewrite = self.watch.as_ref().and_then(Watch::retry);
+        let deadline = self.machine.deadline().into_iter().chain(retry).chain(rewrite).min();
         let left = deadline.map(|deadline| deadline.saturating_sub(now));
         let leader = self.leader.as_ref().map(|leader| (leader.as_fd(), PollFlags::POLLIN));
         let mut others = self.children.iter().flat_map(|child| child.fds(awaits_execution)).chain(leader).peekable();
@@ -438,6 +470,7 @@ impl Driver {
         let mut orders = Vec::new();
         for _ in 0..MAX_ROUNDS {
             let event = events.pop_front()?;
+            self.mention(&event);
             self.machine.handle(clock::now(), event, &mut orders);
             for order in orders.drain(..) {
                 if let Action::Finish(ending) = order {
@@ -446,7 +479,7 @@ impl Driver {
                 events.extend(self.carry_out(order));
             }
         }
-        self.report.internal("the machine turns in circles");
+        report::complain("internal error: the machine turns in circles; please report it");
         None
     }
 
@@ -517,10 +550,43 @@ impl Driver {
         }
     }
 
+    /// Says what happens, to those who want to hear all of it.
+    fn mention(&mut self, event: &Event) {
+        match event {
+            Event::Signal { signal, .. } if report::is_said(&events::SIGNAL) => report::say(&events::signal(*signal)),
+            Event::Executed(generation) => self.say(&Line::Started(*generation)),
+            Event::ChildEnded(generation, outcome) => self.say(&Line::Ended(*generation, *outcome)),
+            _ => {}
+        }
+    }
+
+    /// Brings the status file up to date.
+    fn update_watch(&mut self) {
+        let children = &self.children;
+        let number = |generation| {
+            children.iter().find(|child| child.generation == generation).map_or(0, |child| child.number)
+        };
+        if let Some(watch) = &mut self.watch {
+            // It has said why not.
+            let _ = watch.update(&self.machine.status(), number);
+        }
+    }
+
     fn say(&mut self, line: &Line) {
-        let pid = |generation| self.child(generation).and_then(|child| child.pid).unwrap_or(0);
-        let text = self.report.text(line, self.machine.serving().is_some(), pid);
-        text.iter().for_each(|text| report::complain(text));
+        let pid = |generation| self.child(generation).map_or(0, |child| child.number);
+        // Most of what happens nobody wants to hear of: it is not put into words.
+        let text = (!line.is_usual() || report::is_said(&events::STARTED)).then(|| {
+            let entry = self.words.entry(line, self.machine.serving().is_some(), pid);
+            report::say(&entry);
+            entry.text
+        });
+        if let Some(watch) = &mut self.watch {
+            let reason = match line {
+                Line::Settled { verdict, .. } => self.words.reason(verdict, self.machine.serving().is_some()),
+                _ => None,
+            };
+            watch.hear(clock::now(), line, reason);
+        }
         if let Some(upward) = &mut self.upward {
             let service = Service { serving: self.machine.serving(), is_asked: self.machine.is_asked() };
             upward.hear(clock::now(), line, text.as_deref().unwrap_or_default(), service);
@@ -610,7 +676,7 @@ impl Driver {
         let spawned = spawn::spawn(order)
             .map_err(|error| spawn::explain(self.command(), Some(&program), workdir.as_deref(), error))?;
         drop(theirs);
-        child.pid = Some(spawned.pid);
+        (child.pid, child.number) = (Some(spawned.pid), spawned.pid);
         child.group = child.pid.filter(|_| !self.shared_group);
         child.born = if self.children.is_empty() { None } else { Seen::at_birth(spawned.pid) };
         child.unexecuted = Some(spawned);
@@ -698,7 +764,7 @@ impl Driver {
     fn signal(&self, generation: Generation, to: To, signal: Signal) {
         let said = |pid: Pid, result: nix::Result<()>| {
             if let Err(error @ Errno::EPERM) = result {
-                self.report.not_sent(signal, pid, error);
+                report::say(&events::not_sent(signal, pid, error));
             }
         };
         let pid = self.child(generation).and_then(|child| child.pid);
@@ -760,7 +826,7 @@ impl Driver {
         asked.extend(&new);
         for seen in new {
             if let Err(error @ Errno::EPERM) = seen.kill(signal) {
-                self.report.not_sent(signal, seen.pid, error);
+                report::say(&events::not_sent(signal, seen.pid, error));
             }
             let _ = seen.kill(Signal::CONT);
         }
@@ -805,6 +871,8 @@ impl Driver {
             strangers: self.strangers.clone(),
             sockets: self.sockets.iter().map(Socket::facts).cloned().collect(),
             ready_at: self.ready_at,
+            pidfile: self.pidfile.as_ref().map(Pidfile::fact),
+            reload: self.watch.as_ref().and_then(Watch::reload),
         };
         self.let_cross(true);
         let reason = match self.probe.take() {
@@ -817,6 +885,7 @@ impl Driver {
 
     /// Whether sockets stay open over an exec.
     fn let_cross(&self, crossing: bool) {
+        self.pidfile.iter().for_each(|pidfile| pidfile.set_crossing(crossing));
         self.sockets.iter().for_each(|socket| socket.stays_open(crossing));
         self.children.iter().filter_map(|child| child.notify.as_ref()).for_each(|notify| notify.set_crossing(crossing));
     }

@@ -79,7 +79,7 @@ impl Upward {
             (Line::Ready(generation), Told::Nothing | Told::Reloading) if service.serving == Some(*generation) => {
                 self.ready(now, *generation, None, service);
             }
-            (Line::Settled(_, verdict), Told::Nothing | Told::Reloading) => {
+            (Line::Settled { verdict, .. }, Told::Nothing | Told::Reloading) => {
                 let reason = (*verdict != Verdict::Done).then_some(text);
                 match (service.serving, reason) {
                     (Some(generation), _) => self.ready(now, generation, reason, service),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::machine::Kind;
+use crate::machine::{Kind, Time};
 use crate::machine::event::{Generation, StartError};
 use crate::signal::Signal;
 use crate::status::{Ending, Outcome};
@@ -99,7 +99,18 @@ pub enum Line {
     /// A request is taken up.
     Began(Kind),
     /// A request is over: the one verdict that it gets.
-    Settled(Kind, Verdict),
+    Settled {
+        /// What was asked.
+        kind: Kind,
+        /// When that began which settles it: the start, the new hupwrap, or where it is refused the check.
+        began: Time,
+        /// What came of it.
+        verdict: Verdict,
+    },
+    /// A child executes the program.
+    Started(Generation),
+    /// A child has ended, and so.
+    Ended(Generation, Outcome),
     /// A child is ready.
     Ready(Generation),
     /// The child is about to be stopped and started again.
@@ -136,8 +147,37 @@ pub enum Line {
     CannotStart(String),
     /// The child could not be started; tried again after this time.
     StartingLater(StartError, Duration),
+    /// The child has ended, and is started again after a while though nobody asked for it.
+    RestartingLater {
+        /// Which.
+        generation: Generation,
+        /// How it ended; none where it was stopped because it was late.
+        outcome: Option<Outcome>,
+        /// How long after its start.
+        ran: Duration,
+        /// When it is started again.
+        delay: Duration,
+        /// Which restart in a row that will be.
+        attempt: u32,
+    },
+    /// It was started again too often.
+    GaveUp {
+        /// How often in a row.
+        restarts: u32,
+    },
     /// A signal to forward came while no child ran.
     NotForwarded(Signal),
     /// A hang-up was ignored, because hupwrap was started with HUP ignored.
     HangUpIgnored,
+}
+
+impl Line {
+    /// Whether it is nothing remarkable, but for those who want to hear everything.
+    pub fn is_usual(&self) -> bool {
+        match self {
+            Self::Began(_) | Self::Started(_) | Self::Ended(..) | Self::Ready(_) | Self::Stopping(_) => true,
+            Self::Settled { verdict, .. } => *verdict == Verdict::Done,
+            _ => false,
+        }
+    }
 }

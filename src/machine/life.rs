@@ -48,6 +48,10 @@ pub(super) struct Life {
     pub(super) phase: Phase,
     /// None when it is trusted, or is not there.
     pub(super) trial: Option<Trial>,
+    /// When its start was ordered.
+    pub(super) began: Time,
+    /// When it was ready.
+    pub(super) ready_at: Option<Time>,
 }
 
 impl Life {

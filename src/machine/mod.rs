@@ -8,6 +8,7 @@ pub mod action;
 pub mod event;
 mod life;
 mod request;
+pub mod status;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
@@ -15,7 +16,7 @@ mod walk;
 
 use std::time::Duration;
 
-use crate::config::{Config, KillMode, Limit, Meaning, Meanings, Ready, Shown, StatusMap};
+use crate::config::{Config, KillMode, Limit, Meaning, Meanings, Ready, Restart, RestartLimit, Shown, StatusMap, When};
 use crate::signal::{Signal, SignalSet};
 use crate::status::{Ending, Outcome, TIMED_OUT};
 use action::{Action, Failure, Line, To, Verdict};
@@ -38,10 +39,6 @@ const TRY_DELAY: Duration = Duration::from_millis(250);
 const INTERRUPT_WINDOW: Duration = Duration::from_secs(5);
 /// HUPs this soon after the terminal's end are echoes of it.
 const HANG_UP_WINDOW: Duration = Duration::from_secs(1);
-/// The first wait before a failed start is tried again; each further one is twice as long.
-const RETRY_DELAY: Duration = Duration::from_millis(100);
-/// Up to this.
-const RETRY_MAX_DELAY: Duration = Duration::from_secs(60);
 /// How long the very first start is tried again.
 const FIRST_START_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -60,6 +57,8 @@ pub struct Place {
     pub is_watched: bool,
     /// How often a watchdog above wants to be fed.
     pub watchdog: Option<Duration>,
+    /// Any number: delays differ by it, so that what failed together does not start again together.
+    pub seed: u64,
 }
 
 /// What never changes while hupwrap runs: configuration, and where it stands.
@@ -83,6 +82,8 @@ pub struct Rules {
     pub ready_timeout: Limit,
     /// How long a new child is watched beside the old one after it is ready.
     pub overlap: Duration,
+    /// When the child is started again by itself.
+    pub restart: Restart,
     /// How long somebody's own check may take, where there is one.
     pub check: Option<Limit>,
     /// Where hupwrap stands.
@@ -128,6 +129,7 @@ impl Rules {
             ready_beside: Trust::from(&config.ready_beside),
             ready_timeout: config.ready_timeout,
             overlap: config.overlap,
+            restart: config.restart.clone(),
             check: (!config.check.is_empty()).then_some(config.check_timeout),
             place,
             follows_stops: place.shared_group && place.has_terminal && !place.is_init,
@@ -157,21 +159,40 @@ enum Then {
     End(Ending),
 }
 
+/// How often the child was started again.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub struct Counts {
+    /// Because somebody asked for it.
+    pub asked: u64,
+    /// Because it had ended, or could not be started.
+    pub failed: u64,
+}
+
 /// The part of the machine that crosses a re-exec. A child runs and is trusted, or none does; there is no other.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Snapshot {
     /// The number of the child that runs, if one does.
     pub child: Option<Generation>,
-    /// When a failed start is tried again.
-    pub retry_at: Option<Time>,
+    /// When the child is started again.
+    pub restart_at: Option<Time>,
     /// What the re-exec is for.
     pub kind: Kind,
     /// What was asked meanwhile.
     pub again: Option<Kind>,
     /// The number of the last start.
     pub generation: Generation,
-    /// Starts that failed in a row.
-    pub failed_starts: u32,
+    /// When the child was ordered that runs.
+    pub began: Time,
+    /// When it was ready.
+    pub ready_at: Option<Time>,
+    /// Restarts that nobody asked for, and starts that failed, in a row.
+    pub row: u32,
+    /// When there were some lately.
+    pub restarts: Vec<Time>,
+    /// How often the child was started because it was asked for, and because it had ended.
+    pub counts: Counts,
+    /// How the last child ended.
+    pub last_exit: Option<Outcome>,
     /// When the very first start was ordered, while none has succeeded.
     pub first_start: Option<Time>,
     /// When the child heard Ctrl-C.
@@ -205,7 +226,17 @@ pub struct Machine {
     early: SignalSet,
     /// The number of the last start.
     generation: Generation,
-    failed_starts: u32,
+    /// When the child is started again that has ended, while its generation is swept.
+    restart_at: Option<Time>,
+    /// Restarts that nobody asked for, and starts that failed, in a row: each waits twice as long as the one before.
+    row: u32,
+    /// When there were some, for a limit within a time.
+    restarts: Vec<Time>,
+    counts: Counts,
+    /// How the last child ended, as it ended.
+    last_exit: Option<Outcome>,
+    /// The state of a small generator of random numbers.
+    seed: u64,
     first_start: Option<Time>,
     interrupted: Option<Time>,
     terminal_gone: Option<Time>,
@@ -216,9 +247,10 @@ pub struct Machine {
 impl Machine {
     /// A machine that has done nothing yet and waits for [`Event::Began`].
     pub fn new(rules: Rules) -> Self {
+        let rules_seed = rules.place.seed | 1;
         Self {
             rules,
-            child: Life { generation: 0, phase: Phase::Unborn, trial: None },
+            child: Life { generation: 0, phase: Phase::Unborn, trial: None, began: Time::ZERO, ready_at: None },
             other: None,
             then: None,
             request: None,
@@ -228,7 +260,12 @@ impl Machine {
             was_late: false,
             early: SignalSet::EMPTY,
             generation: 0,
-            failed_starts: 0,
+            restart_at: None,
+            row: 0,
+            restarts: Vec::new(),
+            counts: Counts::default(),
+            last_exit: None,
+            seed: rules_seed,
             first_start: None,
             interrupted: None,
             terminal_gone: None,
@@ -240,15 +277,18 @@ impl Machine {
     pub fn adopt(rules: Rules, snapshot: Snapshot) -> Self {
         let phase = match snapshot.child {
             Some(_) => Phase::Running,
-            None => Phase::Down { until: snapshot.retry_at },
+            None => Phase::Down { until: snapshot.restart_at },
         };
         let generation = snapshot.child.unwrap_or(snapshot.generation);
         Self {
-            child: Life { generation, phase, trial: None },
-            request: Some(Request { kind: snapshot.kind, step: Step::Crossed }),
+            child: Life { generation, phase, trial: None, began: snapshot.began, ready_at: snapshot.ready_at },
+            request: Some(Request { kind: snapshot.kind, step: Step::Crossed, began: Time::ZERO }),
             again: snapshot.again,
             generation: snapshot.generation,
-            failed_starts: snapshot.failed_starts,
+            row: snapshot.row,
+            restarts: snapshot.restarts,
+            counts: snapshot.counts,
+            last_exit: snapshot.last_exit,
             first_start: snapshot.first_start,
             interrupted: snapshot.interrupted,
             terminal_gone: snapshot.terminal_gone,
@@ -259,7 +299,7 @@ impl Machine {
     /// What must cross a re-exec, when it is time for one: the driver then executes the new hupwrap, once everything
     /// that it knows was told. Answered by [`Event::Adopted`] in the new one, or by [`Event::Refused`].
     pub fn snapshot(&self) -> Option<Snapshot> {
-        let (child, retry_at) = match self.child.phase {
+        let (child, restart_at) = match self.child.phase {
             Phase::Running if self.child.trial.is_none() => (Some(self.child.generation), None),
             Phase::Down { until } => (None, until),
             _ => return None,
@@ -269,11 +309,16 @@ impl Machine {
         let again = self.again.and_then(Kind::without_hupwrap).filter(|_| !kind.wants_new_child());
         Some(Snapshot {
             child,
-            retry_at,
+            restart_at,
             kind,
             again,
             generation: self.generation,
-            failed_starts: self.failed_starts,
+            began: self.child.began,
+            ready_at: self.child.ready_at,
+            row: self.row,
+            restarts: self.restarts.clone(),
+            counts: self.counts,
+            last_exit: self.last_exit,
             first_start: self.first_start,
             interrupted: self.interrupted,
             terminal_gone: self.terminal_gone,
@@ -469,6 +514,13 @@ impl Machine {
             }
             Meaning::Forward(by) => {
                 self.forward(by.unwrap_or(signal), out);
+                if signal == Signal::HUP && self.request.is_none() {
+                    let verdict = match self.child.has_child() {
+                        true => Verdict::Done,
+                        false => Verdict::Refused("no child runs".to_owned()),
+                    };
+                    out.push(Action::Say(Line::Settled { kind: Kind::Forward, began: now, verdict }));
+                }
                 if signal.is_job_control() && !self.rules.place.is_init && !heard {
                     out.push(Action::Suspend { signal, insist: true });
                 }
@@ -519,7 +571,7 @@ impl Machine {
             other.stop_for_good(now, &self.rules, by, out);
         }
         // The last child's end was a step of a restart, and is not hupwrap's.
-        if first && restarts && matches!(self.child.phase, Phase::Sweeping { .. }) {
+        if first && (restarts || self.restart_at.is_some()) && matches!(self.child.phase, Phase::Sweeping { .. }) {
             self.ended = None;
         }
         match self.child.phase {
@@ -537,6 +589,7 @@ impl Machine {
 
     /// Starts the child; once a second generation is gone, if there is one.
     fn start(&mut self, now: Time, out: &mut Vec<Action>) {
+        self.restart_at = None;
         self.ended = None;
         self.was_late = false;
         if self.other.is_some() {
@@ -552,7 +605,11 @@ impl Machine {
         out.push(Action::Start(self.generation));
         let deadline = after(now, self.rules.ready_timeout).filter(|_| trust != Trust::Executed);
         let trial = Some(Trial::Readiness { deadline, next: None });
-        Life { generation: self.generation, phase: Phase::Starting, trial }
+        if let Some(request) = &mut self.request {
+            request.began = now;
+            self.counts.asked = self.counts.asked.saturating_add(1);
+        }
+        Life { generation: self.generation, phase: Phase::Starting, trial, began: now, ready_at: None }
     }
 
     fn executed(&mut self, now: Time, generation: Generation, out: &mut Vec<Action>) {
@@ -567,7 +624,6 @@ impl Machine {
             // It has nothing to say, so that it cannot be late.
             (*deadline, *next) = (None, Some(now.saturating_add(time)));
         }
-        self.failed_starts = 0;
         self.first_start = None;
         match trust {
             Trust::Executed => self.ready(now, generation, out),
@@ -583,7 +639,7 @@ impl Machine {
         if !matches!(life, Life { phase: Phase::Running, trial: Some(Trial::Readiness { .. }), .. }) {
             return;
         }
-        life.trial = None;
+        (life.trial, life.ready_at) = (None, Some(now));
         out.push(Action::Say(Line::Ready(generation)));
         if !beside {
             self.send_early(out);
@@ -635,13 +691,15 @@ impl Machine {
             }
             return self.finish(Ending::Own(error.code), out);
         }
-        let delay =
-            RETRY_DELAY.saturating_mul(1u32.checked_shl(self.failed_starts).unwrap_or(u32::MAX)).min(RETRY_MAX_DELAY);
+        let reason = error.reason.clone();
+        let Some(delay) = self.next_delay(now) else {
+            self.settle(Verdict::Failed(Failure::CannotStart(reason)), out);
+            out.push(Action::Say(Line::GaveUp { restarts: self.row }));
+            return self.finish(Ending::Own(error.code), out);
+        };
         // The last try of the first start is when its patience ends, and not later.
         let left = self.first_start.map(|first| first.saturating_add(FIRST_START_PATIENCE).saturating_sub(now));
         let delay = left.map_or(delay, |left| delay.min(left));
-        self.failed_starts = self.failed_starts.saturating_add(1);
-        let reason = error.reason.clone();
         out.push(Action::Say(Line::StartingLater(error, delay)));
         self.settle(Verdict::Failed(Failure::CannotStart(reason)), out);
         self.child.phase = Phase::Down { until: Some(now.saturating_add(delay)) };
@@ -650,6 +708,7 @@ impl Machine {
     }
 
     fn some_child_ended(&mut self, now: Time, generation: Generation, outcome: Outcome, out: &mut Vec<Action>) {
+        self.last_exit = Some(outcome);
         if generation == self.child.generation {
             return self.child_ended(now, outcome, out);
         }
@@ -746,8 +805,8 @@ impl Machine {
         // A new child that was asked for ended before it was ready. A request that came meanwhile waits in `again`.
         if self.request.is_none_or(|request| request.step == Step::Renewing) {
             self.settle(Verdict::Failed(Failure::Ended(outcome)), out);
-            if let Some(kind) = self.again.take().filter(|kind| kind.wants_new_child()) {
-                self.owe_restart(kind, out);
+            if let Some(kind) = self.again.filter(|kind| kind.wants_new_child()) {
+                self.owe_restart(now, kind, out);
             }
         }
         // One that came behind an upgrade is owed as well: now they are one.
@@ -757,7 +816,11 @@ impl Machine {
             request.kind = Kind::Reexec;
             self.again = self.again.filter(|again| again.wants_new_hupwrap());
         }
-        if interrupted || !self.request.is_some_and(|request| request.kind.wants_new_child()) {
+        let asked = self.request.is_some_and(|request| request.kind.wants_new_child());
+        if !interrupted && !asked && self.rules.restart.wants(outcome) && self.restart_later(now, Some(outcome), out) {
+            return;
+        }
+        if interrupted || !asked {
             self.drop_request(out);
             self.again = None;
             if let Some(mut successor) = self.successor() {
@@ -771,6 +834,65 @@ impl Machine {
             KillMode::Process => self.after_sweep_with_request(now, out),
             KillMode::Mixed | KillMode::Group => self.child.sweep(None, &self.rules, out),
         }
+    }
+
+    /// The child has ended, and is to be started again though nobody asked for it. `outcome`: how it ended; none where it
+    /// was stopped because it was late. Returns false where that was once too often.
+    fn restart_later(&mut self, now: Time, outcome: Option<Outcome>, out: &mut Vec<Action>) -> bool {
+        if self.child.ready_at.is_some_and(|ready| now.saturating_sub(ready) >= self.rules.restart.reset) {
+            self.row = 0;
+        }
+        let Some(delay) = self.next_delay(now) else {
+            out.push(Action::Say(Line::GaveUp { restarts: self.row }));
+            return false;
+        };
+        out.push(Action::Say(Line::RestartingLater {
+            generation: self.child.generation,
+            outcome,
+            ran: now.saturating_sub(self.child.began),
+            delay,
+            attempt: self.row,
+        }));
+        let at = Some(now.saturating_add(delay));
+        match (self.rules.kill_mode, outcome) {
+            // What there was to sweep was swept.
+            (KillMode::Process, _) | (_, None) => self.child.phase = Phase::Down { until: at },
+            (KillMode::Mixed | KillMode::Group, Some(_)) => {
+                self.restart_at = at;
+                self.child.sweep(None, &self.rules, out);
+            }
+        }
+        true
+    }
+
+    /// How long to wait before the next restart, which is counted; none where there were too many.
+    fn next_delay(&mut self, now: Time) -> Option<Duration> {
+        let Restart { delay, max_delay, limit, .. } = self.rules.restart;
+        // The very first start has a bound of its own.
+        match limit.filter(|_| self.first_start.is_none()) {
+            Some(RestartLimit { count, within: None }) if self.row >= count => return None,
+            Some(RestartLimit { count, within: Some(within) }) => {
+                self.restarts.retain(|at| now.saturating_sub(*at) < within);
+                if self.restarts.len() >= usize::try_from(count).unwrap_or(usize::MAX) {
+                    return None;
+                }
+                self.restarts.push(now);
+            }
+            _ => {}
+        }
+        // A factor beyond any duration comes to the longest delay.
+        let delay = delay.saturating_mul(1u32.checked_shl(self.row).unwrap_or(u32::MAX)).min(max_delay);
+        self.row = self.row.saturating_add(1);
+        self.counts.failed = self.counts.failed.saturating_add(1);
+        Some(delay.saturating_add(delay.mul_f64(self.random() / 4.0)))
+    }
+
+    /// A number from 0 to 1 (Marsaglia, "Xorshift RNGs", 2003).
+    fn random(&mut self) -> f64 {
+        self.seed ^= self.seed << 13;
+        self.seed ^= self.seed >> 7;
+        self.seed ^= self.seed << 17;
+        f64::from(u16::try_from(self.seed >> 48).unwrap_or(0)) / f64::from(u16::MAX)
     }
 
     /// The command ended by itself and is not started again.
@@ -802,8 +924,18 @@ impl Machine {
 
     /// Nothing remains of the child's generation: what comes next?
     fn swept(&mut self, now: Time, out: &mut Vec<Action>) {
-        if self.stop.is_none() && self.request.is_some() {
+        if self.stop.is_none() && self.request.is_some_and(|request| request.kind.wants_new_child()) {
             return self.after_sweep_with_request(now, out);
+        }
+        if let Some(until) = self.restart_at.take().filter(|_| self.stop.is_none()) {
+            self.child.phase = Phase::Down { until: Some(until) };
+            return self.take_up_again(now, out);
+        }
+        // One that is not ready in time is a failure like any other.
+        let restarts = self.was_late && self.rules.restart.when != When::No && self.stop.is_none();
+        if restarts && self.restart_later(now, None, out) {
+            self.was_late = false;
+            return;
         }
         let ending = match (self.ended, self.stop) {
             _ if self.was_late => Ending::Own(TIMED_OUT),
@@ -855,11 +987,11 @@ impl Machine {
             ) if !kind.wants_new_hupwrap() => {}
             // The child ended by itself, or is about to be given up, and hupwrap was about to follow.
             (Phase::Stopping { .. } | Phase::Sweeping { .. }, None, _) if kind.wants_new_child() => {
-                self.owe_restart(kind, out);
+                self.owe_restart(now, kind, out);
             }
             // What it left behind has to go now.
             (Phase::Down { .. }, None, Some(Then::End(_))) if kind.wants_new_child() => {
-                self.owe_restart(kind, out);
+                self.owe_restart(now, kind, out);
                 self.then = None;
                 match self.rules.kill_mode {
                     KillMode::Process => self.start(now, out),
@@ -869,7 +1001,7 @@ impl Machine {
             (Phase::Stopping { .. } | Phase::Sweeping { .. }, None, _)
             | (Phase::Down { .. }, None, Some(Then::End(_))) => {}
             (Phase::Down { .. }, None, Some(Then::Start)) if !kind.wants_new_hupwrap() => {
-                self.set_request(kind, Step::Renewing, out);
+                self.set_request(now, kind, Step::Renewing, out);
             }
             (Phase::Running | Phase::Down { .. }, None, None) if self.other.is_none() && self.child.trial.is_none() => {
                 self.begin(now, kind, out);
@@ -878,39 +1010,41 @@ impl Machine {
         }
     }
 
-    fn set_request(&mut self, kind: Kind, step: Step, out: &mut Vec<Action>) {
-        self.request = Some(Request { kind, step });
+    fn set_request(&mut self, now: Time, kind: Kind, step: Step, out: &mut Vec<Action>) {
+        self.request = Some(Request { kind, step, began: now });
         out.push(Action::Say(Line::Began(kind)));
     }
 
     /// The child is gone, or going, and is to be started again because of this request; a new hupwrap can wait.
-    fn owe_restart(&mut self, kind: Kind, out: &mut Vec<Action>) {
-        self.set_request(Kind::Restart, Step::Renewing, out);
+    fn owe_restart(&mut self, now: Time, kind: Kind, out: &mut Vec<Action>) {
+        self.set_request(now, Kind::Restart, Step::Renewing, out);
         self.again = kind.wants_new_hupwrap().then_some(Kind::Upgrade);
     }
 
     fn begin(&mut self, now: Time, kind: Kind, out: &mut Vec<Action>) {
         let new_child = kind.wants_new_child();
         let deadline = self.rules.check.and_then(|limit| after(now, limit));
-        self.set_request(kind, Step::Checking { deadline }, out);
+        self.set_request(now, kind, Step::Checking { deadline }, out);
         // An upgrade does not touch the child: that the program could be started again does not matter.
         if new_child || self.rules.check.is_some() {
             out.push(Action::Check { new_child });
         } else {
-            self.probe(now, kind, out);
+            self.probe(now, out);
         }
     }
 
-    fn probe(&mut self, now: Time, kind: Kind, out: &mut Vec<Action>) {
+    fn probe(&mut self, now: Time, out: &mut Vec<Action>) {
         let deadline = now.saturating_add(PROBE_TIMEOUT);
-        self.request = Some(Request { kind, step: Step::Probing { deadline } });
+        if let Some(request) = &mut self.request {
+            request.step = Step::Probing { deadline };
+        }
         out.push(Action::Probe);
     }
 
     fn checked(&mut self, now: Time, out: &mut Vec<Action>) {
-        let Some(Request { kind, step: Step::Checking { .. } }) = self.request else { return };
+        let Some(Request { kind, step: Step::Checking { .. }, .. }) = self.request else { return };
         if kind.wants_new_hupwrap() {
-            self.probe(now, kind, out);
+            self.probe(now, out);
         } else {
             self.renew(now, out);
         }
@@ -921,7 +1055,8 @@ impl Machine {
             out.push(Action::Feed);
         }
         out.push(Action::Say(Line::Reexecuted { before }));
-        let Some(request) = self.request.filter(|request| request.step == Step::Crossed) else { return };
+        let Some(request) = self.request.as_mut().filter(|request| request.step == Step::Crossed) else { return };
+        request.began = now;
         if request.kind.wants_new_child() {
             self.renew(now, out);
         } else {
@@ -935,7 +1070,7 @@ impl Machine {
         let Some(request) = &mut self.request else { return };
         let beside = request.kind.replaces() && self.child.phase == Phase::Running;
         request.step = if beside { Step::Replacing } else { Step::Renewing };
-        self.failed_starts = 0;
+        self.row = 0;
         match self.child.phase {
             Phase::Down { .. } => self.start(now, out),
             _ if beside => {
@@ -958,7 +1093,7 @@ impl Machine {
             return self.take_up_again(now, out);
         }
         // The child ended by itself meanwhile. Someone asked for it, so it is started again.
-        self.set_request(Kind::Restart, Step::Renewing, out);
+        self.set_request(now, Kind::Restart, Step::Renewing, out);
         self.again = self.again.filter(|kind| kind.wants_new_hupwrap());
         if is_gone {
             self.start(now, out);
@@ -967,8 +1102,8 @@ impl Machine {
 
     /// The request under way is over.
     fn settle(&mut self, verdict: Verdict, out: &mut Vec<Action>) {
-        if let Some(Request { kind, .. }) = self.request.take() {
-            out.push(Action::Say(Line::Settled(kind, verdict)));
+        if let Some(Request { kind, began, .. }) = self.request.take() {
+            out.push(Action::Say(Line::Settled { kind, began, verdict }));
         }
     }
 
@@ -1053,7 +1188,7 @@ impl Machine {
         self.settle(Verdict::Failed(Failure::NotReady(waited)), out);
         match self.again.take().filter(|kind| kind.wants_new_child()) {
             // Somebody has asked for another one meanwhile.
-            Some(kind) => self.owe_restart(kind, out),
+            Some(kind) => self.owe_restart(now, kind, out),
             None => {
                 self.was_late = true;
                 out.push(Action::Say(Line::NotReady(generation, waited)));

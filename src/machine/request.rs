@@ -15,10 +15,13 @@ pub enum Kind {
     Reexec,
     /// A new hupwrap, then a replace by it.
     UpgradeReplace,
+    /// The signal, passed on. Over as soon as it is asked for.
+    Forward,
 }
 
 impl Kind {
-    const ALL: [Self; 5] = [Self::Restart, Self::Replace, Self::Upgrade, Self::Reexec, Self::UpgradeReplace];
+    const ALL: [Self; 6] =
+        [Self::Restart, Self::Replace, Self::Upgrade, Self::Reexec, Self::UpgradeReplace, Self::Forward];
 
     /// The action that asks for it.
     pub fn name(self) -> &'static str {
@@ -28,6 +31,7 @@ impl Kind {
             Self::Upgrade => "upgrade",
             Self::Reexec => "reexec",
             Self::UpgradeReplace => "upgrade+replace",
+            Self::Forward => "forward",
         }
     }
 
@@ -37,7 +41,7 @@ impl Kind {
     }
 
     pub(super) fn wants_new_child(self) -> bool {
-        self != Self::Upgrade
+        !matches!(self, Self::Upgrade | Self::Forward)
     }
 
     pub(super) fn wants_new_hupwrap(self) -> bool {
@@ -54,7 +58,7 @@ impl Kind {
         match self {
             Self::Restart | Self::Reexec => Some(Self::Restart),
             Self::Replace | Self::UpgradeReplace => Some(Self::Replace),
-            Self::Upgrade => None,
+            Self::Upgrade | Self::Forward => None,
         }
     }
 
@@ -119,4 +123,6 @@ impl Step {
 pub(super) struct Request {
     pub(super) kind: Kind,
     pub(super) step: Step,
+    /// When that began which can settle it: its check, and later its start or the new hupwrap.
+    pub(super) began: Time,
 }

@@ -41,8 +41,7 @@ impl Bench {
         self.out.clear();
         self.machine.handle(self.now, event, &mut self.out);
         self.out.retain(|action| {
-            use Line::{Began, Ready, Settled, Stopping};
-            !matches!(action, Action::Say(Began(_) | Ready(_) | Stopping(_) | Settled(_, Verdict::Done)))
+            !matches!(action, Action::Say(line) if line.is_usual())
         });
         &self.out
     }
@@ -161,19 +160,259 @@ fn failed_starts_are_tried_again_later_and_later() {
     let mut delay = Duration::from_millis(100);
     for _ in 0..40 {
         bench.tell(Event::StartFailed(bench.machine.generation, error(false)));
-        assert_eq!(bench.left(), Some(delay));
-        bench.pass(delay);
+        let left = bench.left().unwrap();
+        assert_delay(left, delay);
+        bench.pass(left);
         assert!(matches!(bench.out[..], [Action::Start(_)]));
         delay = (delay * 2).min(60 * SECOND);
     }
-    bench.machine.failed_starts = u32::MAX;
+    bench.machine.row = u32::MAX;
     bench.tell(Event::StartFailed(bench.machine.generation, error(false)));
-    assert_eq!(bench.left(), Some(60 * SECOND));
+    assert_delay(bench.left().unwrap(), 60 * SECOND);
     // A HUP starts at once, and begins to count afresh.
     assert!(matches!(bench.kill("HUP"), [Action::Check { .. }, Action::Start(_)]));
     bench.tell(Event::StartFailed(bench.machine.generation, error(false)));
-    assert_eq!(bench.left(), Some(Duration::from_millis(100)));
+    assert_delay(bench.left().unwrap(), Duration::from_millis(100));
     assert_eq!(bench.kill("TERM"), [Action::Finish(Ending::Told(Signal::TERM))]);
+}
+
+/// A delay is what it should be, and up to a quarter more.
+#[track_caller]
+fn assert_delay(delay: Duration, wanted: Duration) {
+    assert!(delay >= wanted && delay <= wanted * 5 / 4, "{delay:?} is not {wanted:?}");
+}
+
+impl Bench {
+    /// A machine with a restart policy.
+    fn restarting(options: &[(&str, &str)]) -> Self {
+        Self::with(
+            |args| {
+                for (name, value) in options {
+                    let value = Some((*value).to_owned());
+                    match *name {
+                        "restart" => args.restart = value,
+                        "delay" => args.restart_delay = value,
+                        "max-delay" => args.restart_max_delay = value,
+                        "reset" => args.restart_reset = value,
+                        "limit" => args.restart_limit = value,
+                        "not-on" => args.no_restart_on.extend(value),
+                        "map" => args.map_status.extend(value),
+                        "ready" => args.ready = value,
+                        _ => panic!("{name}"),
+                    }
+                }
+            },
+            |_| (),
+        )
+    }
+
+    /// The child ends so after a while, and nothing is left of it. The delay until it is started again, if it is.
+    fn crash(&mut self, after: Duration, outcome: Outcome) -> Option<Duration> {
+        self.now += after;
+        let generation = self.machine.generation;
+        self.tell(Event::ChildEnded(generation, outcome));
+        if self.machine.child.phase == Phase::Finished {
+            return None;
+        }
+        self.tell(Event::RestGone(generation));
+        self.left()
+    }
+
+    /// Waits until the child is started again, and that it executes.
+    fn comes_back(&mut self) {
+        let left = self.left().unwrap();
+        self.pass(left);
+        let generation = self.machine.generation;
+        assert_eq!(self.out, [Action::Start(generation)]);
+        self.tell(Event::Started);
+        self.tell(Event::Executed(generation));
+    }
+}
+
+const FAILED: Outcome = Outcome::Exited(3);
+const DONE: Outcome = Outcome::Exited(0);
+
+#[test]
+fn which_ends_are_followed_by_a_restart() {
+    let killed = |name: &str| Outcome::Killed(name.parse().unwrap());
+    for (options, outcome, restarts) in [
+        (&[][..], FAILED, false),
+        (&[("restart", "no")], FAILED, false),
+        (&[("restart", "on-failure")], FAILED, true),
+        (&[("restart", "on-failure")], DONE, false),
+        (&[("restart", "on-failure")], killed("SEGV"), true),
+        (&[("restart", "on-failure")], killed("KILL"), true),
+        (&[("restart", "on-failure")], killed("TERM"), false),
+        (&[("restart", "on-failure")], killed("HUP"), false),
+        (&[("restart", "on-failure")], killed("INT"), false),
+        (&[("restart", "on-failure")], killed("PIPE"), false),
+        (&[("restart", "always")], DONE, true),
+        (&[("restart", "always")], killed("TERM"), true),
+        (&[("restart", "always"), ("not-on", "0,3")], FAILED, false),
+        (&[("restart", "always"), ("not-on", "0"), ("not-on", "SEGV")], killed("SEGV"), false),
+        (&[("restart", "always"), ("not-on", "0")], FAILED, true),
+        // The policy looks at what the status is mapped to.
+        (&[("restart", "on-failure"), ("map", "3=0")], FAILED, false),
+        (&[("restart", "on-failure"), ("map", "TERM=1")], killed("TERM"), true),
+    ] {
+        let mut bench = Bench::restarting(options);
+        let delay = bench.crash(SECOND, outcome);
+        assert_eq!(delay.is_some(), restarts, "{options:?} {outcome}");
+    }
+}
+
+#[test]
+fn delays_double_up_to_the_longest_and_begin_again_after_a_long_run() {
+    let mut bench = Bench::restarting(&[("restart", "on-failure"), ("max-delay", "1s"), ("reset", "10s")]);
+    for wanted in [100, 200, 400, 800, 1000, 1000] {
+        assert_delay(bench.crash(SECOND, FAILED).unwrap(), Duration::from_millis(wanted));
+        bench.comes_back();
+    }
+    // One tick less than the time to reset, then that time.
+    let tick = Duration::from_nanos(1);
+    assert_delay(bench.crash(10 * SECOND - tick, FAILED).unwrap(), SECOND);
+    bench.comes_back();
+    assert_delay(bench.crash(10 * SECOND, FAILED).unwrap(), Duration::from_millis(100));
+    // Under `always` a tight loop of successes is slowed down as well.
+    let mut bench = Bench::restarting(&[("restart", "always")]);
+    bench.crash(Duration::ZERO, DONE);
+    bench.comes_back();
+    assert_delay(bench.crash(Duration::ZERO, DONE).unwrap(), Duration::from_millis(200));
+}
+
+#[test]
+fn delays_differ_by_chance_and_never_overflow() {
+    let mut bench = Bench::restarting(&[("restart", "on-failure"), ("delay", "78840h"), ("max-delay", "78840h")]);
+    bench.machine.row = u32::MAX;
+    bench.machine.counts.failed = u64::MAX;
+    bench.machine.generation = u64::MAX - 1;
+    bench.machine.child.generation = u64::MAX - 1;
+    assert_delay(bench.crash(SECOND, FAILED).unwrap(), Duration::from_secs(78840 * 3600));
+    let mut seen = std::collections::HashSet::new();
+    let mut bench = Bench::restarting(&[("restart", "on-failure"), ("max-delay", "100ms")]);
+    for _ in 0..100 {
+        seen.insert(bench.crash(SECOND, FAILED).unwrap());
+        bench.comes_back();
+    }
+    assert!(seen.len() > 90, "{seen:?}");
+}
+
+#[test]
+fn a_limit_in_a_row() {
+    let mut bench = Bench::restarting(&[("restart", "on-failure"), ("limit", "3")]);
+    for _ in 0..3 {
+        assert!(bench.crash(SECOND, FAILED).is_some());
+        bench.comes_back();
+    }
+    assert_eq!(bench.machine.generation, 4);
+    assert_eq!(bench.crash(SECOND, Outcome::Exited(7)), None);
+    let end = Action::Finish(Ending::Child(Outcome::Exited(7)));
+    assert_eq!(bench.out, [Action::Say(Line::GaveUp { restarts: 3 }), end]);
+    // Requests are no failures, and begin the count afresh.
+    let mut bench = Bench::restarting(&[("restart", "on-failure"), ("limit", "1")]);
+    bench.crash(SECOND, FAILED);
+    for _ in 0..10 {
+        bench.kill("HUP");
+        let generation = bench.machine.generation;
+        bench.tell(Event::Executed(generation));
+        assert!(bench.crash(SECOND, FAILED).is_some());
+    }
+}
+
+#[test]
+fn a_limit_within_a_time() {
+    let limited = || {
+        let mut bench = Bench::restarting(&[("restart", "on-failure"), ("limit", "3/10s"), ("max-delay", "100ms")]);
+        for _ in 0..3 {
+            assert!(bench.crash(SECOND, FAILED).is_some());
+            bench.comes_back();
+        }
+        bench
+    };
+    assert_eq!(limited().crash(SECOND, FAILED), None);
+    // The fourth comes more than ten seconds after the first.
+    assert!(limited().crash(8 * SECOND, FAILED).is_some());
+}
+
+#[test]
+fn a_request_or_a_stop_while_a_restart_is_waited_for() {
+    let waiting = || {
+        let mut bench = Bench::restarting(&[("restart", "always"), ("delay", "1m")]);
+        assert_delay(bench.crash(SECOND, FAILED).unwrap(), 60 * SECOND);
+        bench
+    };
+    assert_eq!(waiting().kill("HUP"), [CHECK, Action::Start(2)]);
+    assert_eq!(waiting().kill("TERM"), [Action::Finish(Ending::Told(Signal::TERM))]);
+    // While what the child has left behind is still being stopped.
+    let mut bench = Bench::restarting(&[("restart", "always")]);
+    bench.tell(Event::ChildEnded(1, FAILED));
+    bench.tell(Event::RestRemains(1));
+    bench.kill("TERM");
+    assert_eq!(bench.tell(Event::RestGone(1)), [Action::Finish(Ending::Told(Signal::TERM))]);
+    let mut bench = Bench::restarting(&[("restart", "always"), ("delay", "1m")]);
+    bench.tell(Event::ChildEnded(1, FAILED));
+    bench.kill("HUP");
+    assert_eq!(bench.tell(Event::RestGone(1)), [Action::Start(2)]);
+    // Ctrl-C is final, whatever the policy says.
+    let mut bench = Bench::with(|args| args.restart = Some("always".to_owned()), |place| place.shared_group = true);
+    bench.signal("INT", Sender::Kernel);
+    assert_eq!(bench.tell(Event::ChildEnded(1, DONE)), [Action::Finish(Ending::Child(DONE))]);
+}
+
+#[test]
+fn an_upgrade_keeps_the_delay_and_the_count() {
+    let mut bench = Bench::restarting(&[("restart", "always"), ("delay", "1m"), ("limit", "9/1h")]);
+    bench.machine.rules.on = {
+        let args = Args { command: vec!["x".into()], on_hup: vec!["upgrade".to_owned()], ..Args::default() };
+        Config::new(args).unwrap().on
+    };
+    let delay = bench.crash(SECOND, FAILED).unwrap();
+    bench.pass(SECOND);
+    bench.kill("HUP");
+    bench.tell(Event::Proven);
+    let snapshot = bench.machine.snapshot().unwrap();
+    bench.machine = Machine::adopt(bench.machine.rules.clone(), snapshot);
+    bench.tell(Event::Adopted { before: "old".to_owned() });
+    assert_eq!(bench.left(), Some(delay - SECOND));
+    assert_eq!((bench.machine.row, bench.machine.restarts.len(), bench.machine.counts.failed), (1, 1, 1));
+    bench.comes_back();
+    // One that is due while the new hupwrap is being proven waits for that, without being asked again and again.
+    let mut bench = Bench::restarting(&[("restart", "always")]);
+    bench.machine.rules.on = {
+        let args = Args { command: vec!["x".into()], on_hup: vec!["upgrade".to_owned()], ..Args::default() };
+        Config::new(args).unwrap().on
+    };
+    bench.crash(SECOND, FAILED);
+    bench.kill("HUP");
+    assert_eq!(bench.left(), Some(5 * SECOND));
+    bench.pass(SECOND);
+    assert_eq!(bench.out, []);
+    bench.tell(Event::Refused("x".to_owned()));
+    assert_eq!(bench.left(), Some(Duration::ZERO));
+    bench.comes_back();
+}
+
+#[test]
+fn a_child_that_is_late_has_failed() {
+    let mut bench = Bench::restarting(&[("restart", "on-failure"), ("ready", "notify"), ("limit", "1")]);
+    for last in [false, true] {
+        let generation = bench.machine.generation;
+        bench.pass(60 * SECOND);
+        assert!(matches!(bench.out[..], [Action::Say(Line::NotReady(..)), ..]), "{:?}", bench.out);
+        bench.tell(Event::ChildEnded(generation, Outcome::Killed(Signal::TERM)));
+        let next = bench.tell(Event::RestGone(generation)).to_vec();
+        if last {
+            assert_eq!(next, [Action::Say(Line::GaveUp { restarts: 1 }), Action::Finish(Ending::Own(TIMED_OUT))]);
+        } else {
+            assert!(matches!(next[..], [Action::Say(Line::RestartingLater { outcome: None, .. })]), "{next:?}");
+            bench.comes_back();
+        }
+    }
+    // Without a policy it ends hupwrap.
+    let mut bench = Bench::restarting(&[("ready", "notify")]);
+    bench.pass(60 * SECOND);
+    bench.tell(Event::ChildEnded(1, Outcome::Killed(Signal::TERM)));
+    assert_eq!(bench.tell(Event::RestGone(1)), [Action::Finish(Ending::Own(TIMED_OUT))]);
 }
 
 #[test]
@@ -337,7 +576,7 @@ fn a_new_hupwrap_has_five_seconds_to_answer() {
     bench.kill("HUP");
     assert_eq!(bench.left(), Some(5 * SECOND));
     bench.pass(5 * SECOND);
-    assert!(matches!(&bench.out[..], [Action::Abandon, Action::Say(Line::Settled(Kind::Reexec, Verdict::Refused(_)))]));
+    assert!(matches!(&bench.out[..], [Action::Abandon, Action::Say(Line::Settled { kind: Kind::Reexec, verdict: Verdict::Refused(_), .. })]));
     // What the dead probe would have said is nobody's business any more.
     assert_eq!(bench.tell(Event::Proven), []);
     assert_eq!(bench.machine.snapshot(), None);

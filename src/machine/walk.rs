@@ -143,7 +143,7 @@ impl Path {
 
 type Key = (
     (Life, Option<Life>, Option<Then>, Option<Request>, Option<Kind>, Option<Signal>, Option<Outcome>, bool),
-    (SignalSet, u32, [Option<Time>; 3], bool, World),
+    (SignalSet, u32, [Option<Time>; 3], Option<Time>, bool, World),
 );
 
 type Seen = HashSet<Key, BuildHasherDefault<Quick>>;
@@ -191,7 +191,7 @@ impl State {
         let world = World { unfed: Duration::ZERO, ..self.world.clone() };
         (
             (m.child, m.other, m.then, m.request, m.again, m.stop, m.ended, m.was_late),
-            (m.early, m.failed_starts, times, hungry, world),
+            (m.early, m.row, times, m.restart_at, hungry, world),
         )
     }
 
@@ -230,7 +230,16 @@ impl State {
         for time in [&mut m.first_start, &mut m.interrupted, &mut m.terminal_gone] {
             *time = time.map(|time| if time == LONG_AGO { LONG_AGO } else { NOW });
         }
-        m.failed_starts = m.failed_starts.min(1);
+        m.restart_at.iter_mut().for_each(moved);
+        m.row = m.row.min(2);
+        m.restarts.truncate(2);
+        // Told to people only, or, by the move "time passes", long ago.
+        for life in [Some(&mut m.child), m.other.as_mut()].into_iter().flatten() {
+            life.began = NOW;
+            life.ready_at = life.ready_at.map(|_| NOW);
+        }
+        m.request.iter_mut().for_each(|request| request.began = NOW);
+        (m.counts, m.last_exit, m.seed) = (Counts::default(), None, 1);
         for model in &mut self.world.models {
             let life = [Some(m.child), m.other].into_iter().flatten().find(|life| life.generation == model.generation);
             if life.is_none_or(|life| life.trial.is_none()) {
@@ -904,6 +913,21 @@ fn walk_place(
     };
     let states = walk(rules(change, kill_mode, limit, place), extends);
     assert!((1000..200_000).contains(&states), "{states} states");
+}
+
+#[test]
+fn every_order_of_events_with_a_restart_policy() {
+    for (limit, kill_mode) in [(None, KillMode::Mixed), (Some("2"), KillMode::Process), (Some("1"), KillMode::Mixed)] {
+        let change = |args: &mut Args| {
+            args.on = on(&["HUP=restart", "USR1=upgrade", "USR2=replace"]);
+            args.restart = Some("always".to_owned());
+            args.ready = Some("notify".to_owned());
+            args.restart_limit = limit.map(str::to_owned);
+        };
+        let states = walk(rules(change, kill_mode, None, Place::default()));
+        eprintln!("restart {limit:?} {kill_mode:?} {states}");
+        assert!(states > 1000, "only {states} states");
+    }
 }
 
 #[test]

@@ -6,6 +6,7 @@
 pub mod birth;
 pub mod clock;
 pub mod environment;
+pub mod files;
 pub mod finish;
 pub mod notify;
 pub mod process;

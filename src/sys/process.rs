@@ -100,6 +100,11 @@ impl Seen {
         (self.pid, self.began) == (other.pid, other.began)
     }
 
+    /// When it began, in clock ticks since boot: with the pid, an identity.
+    pub fn began(&self) -> u64 {
+        self.began
+    }
+
     /// Whether it began before another. Time is told in hundredths of a second: within one, the pid tells, which goes up
     /// until it begins anew.
     pub fn is_older_than(&self, other: &Self) -> bool {

@@ -1,0 +1,117 @@
+//! The status file: kept as things are.
+
+use std::ffi::OsStr;
+use std::time::Duration;
+
+use crate::machine::Time;
+use crate::machine::action::{Line, Verdict};
+use crate::machine::event::Generation;
+use crate::machine::status::Status;
+use crate::events;
+use crate::report;
+use crate::status_file::{self, Answer, Facts, Listening, Reload};
+use crate::sys::files::StatusFile;
+use crate::sys::process::Seen;
+use crate::sys::sockets::Socket;
+use crate::sys::{Pid, clock};
+
+/// How long after a failure the file is tried again, if nothing changes before.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// What watches.
+pub struct Watch {
+    file: StatusFile,
+    pid: Pid,
+    pid_start: Option<u64>,
+    on_hup: String,
+    listen: Vec<Listening>,
+    reload: Option<Reload>,
+    /// What the file says.
+    written: String,
+    /// When it is tried again, after a failure.
+    retry: Option<Time>,
+}
+
+impl Watch {
+    /// Of this file.
+    ///
+    /// # Errors
+    /// One line that says what is wrong with it.
+    pub fn new(
+        path: &OsStr,
+        pid: Pid,
+        on_hup: String,
+        sockets: &[Socket],
+        reload: Option<Reload>,
+    ) -> Result<Self, String> {
+        let listen = sockets.iter().zip(crate::listen::FIRST_FD..).map(|(socket, fd)| Listening {
+            name: socket.facts().name.clone(),
+            address: socket.address(),
+            fd,
+        });
+        Ok(Self {
+            file: StatusFile::new(path, pid)?,
+            pid,
+            pid_start: Seen::at(pid).map(|seen| seen.began()),
+            on_hup,
+            listen: listen.collect(),
+            reload,
+            written: String::new(),
+            retry: None,
+        })
+    }
+
+    /// The last request, for a re-exec.
+    pub fn reload(&self) -> Option<Reload> {
+        self.reload.clone()
+    }
+
+    /// Keeps account of requests. `reason`: why, for people.
+    pub fn hear(&mut self, now: Time, line: &Line, reason: Option<String>) {
+        let reason = reason.unwrap_or_default();
+        match line {
+            Line::Began(kind) => self.reload = Some(Reload { action: kind.name().to_owned(), began: now, ended: None }),
+            Line::Settled { kind, began, verdict } => {
+                let answer = match verdict {
+                    Verdict::Done => Answer::Ok,
+                    Verdict::Refused(_) => Answer::Refused(reason),
+                    Verdict::Failed(_) => Answer::Failed(reason),
+                };
+                self.reload = Some(Reload { action: kind.name().to_owned(), began: *began, ended: Some((now, answer)) });
+            }
+            _ => {}
+        }
+    }
+
+    /// When the file is to be tried again.
+    pub fn retry(&self) -> Option<Time> {
+        self.retry
+    }
+
+    /// Writes the file where it says something else.
+    pub fn update(&mut self, status: &Status, pid_of: impl Fn(Generation) -> Pid) -> Result<(), String> {
+        let facts = Facts {
+            pid: self.pid,
+            pid_start: self.pid_start,
+            on_hup: self.on_hup.clone(),
+            reload: self.reload.as_ref(),
+            listen: &self.listen,
+        };
+        let text = status_file::write(status, &facts, pid_of);
+        if text == self.written && self.retry.is_none_or(|retry| clock::now() < retry) {
+            return Ok(());
+        }
+        let result = self.file.write(&text);
+        match &result {
+            Ok(()) => self.retry = None,
+            Err(error) => {
+                if self.retry.is_none() {
+                    report::say(&events::status_file_failed(error));
+                }
+                self.retry = Some(clock::now().saturating_add(RETRY));
+            }
+        }
+        self.written = text;
+        result
+    }
+}
