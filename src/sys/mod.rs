@@ -8,6 +8,7 @@ pub mod clock;
 pub mod environment;
 pub mod files;
 pub mod finish;
+pub mod news;
 pub mod notify;
 pub mod process;
 pub mod reexec;
@@ -16,7 +17,8 @@ pub mod sockets;
 pub mod spawn;
 pub mod terminal;
 
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::fs::File;
+use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
@@ -41,6 +43,17 @@ fn above(fd: OwnedFd, lowest: RawFd) -> nix::Result<OwnedFd> {
         .map_err(|error| if error == Errno::EINVAL { Errno::EMFILE } else { error })?;
     // SAFETY: fcntl has just made it, and nothing else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(moved) })
+}
+
+/// Fills the standard descriptors that are closed, so that what is opened next is none of them. Not for a supervisor,
+/// whose child is to find them closed.
+pub fn hold_stdio() {
+    while let Ok(null) = File::options().read(true).write(true).open("/dev/null") {
+        if null.as_raw_fd() > 2 {
+            return;
+        }
+        let _ = null.into_raw_fd();
+    }
 }
 
 /// Takes what a system call that makes a descriptor returned.

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::libc;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::signal::Signal;
 use crate::status::Change;
@@ -133,24 +134,58 @@ impl Seen {
                 sent => sent,
             };
         }
+        match Held::new(self.pid, self.began)?.map(|held| held.kill(signal)) {
+            None | Some(Err(Errno::ESRCH)) => Ok(()),
+            Some(sent) => sent,
+        }
+    }
+}
+
+/// A process by a descriptor (`pidfd_open(2)`), which never comes to mean another.
+pub struct Held(OwnedFd);
+
+impl Held {
+    /// The process of this pid that began then: see [`Seen::began`]. None where it has ended, or the pid means another.
+    ///
+    /// # Errors
+    /// Those of `pidfd_open(2)`; EACCES where /proc does not show a process that is there.
+    pub fn new(pid: Pid, began: u64) -> nix::Result<Option<Self>> {
         // SAFETY: has no preconditions.
-        let handle = match new_fd(unsafe { libc::syscall(libc::SYS_pidfd_open, self.pid, 0) }) {
-            Ok(handle) => handle,
-            Err(Errno::ESRCH) => return Ok(()),
+        let held = match new_fd(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) }) {
+            Ok(fd) => Self(fd),
+            Err(Errno::ESRCH) => return Ok(None),
             Err(error) => return Err(error),
         };
-        // The handle keeps the pid from being used again; was it already?
-        if Self::at(self.pid).is_none_or(|now| now.began != self.began) {
-            return Ok(());
+        // The descriptor stays with the process that it was opened for; was the pid used again before?
+        match Seen::at(pid) {
+            Some(now) => Ok((now.began == began).then_some(held)),
+            None if held.has_ended() => Ok(None),
+            None => Err(Errno::EACCES),
         }
-        let (fd, number) = (handle.as_raw_fd(), signal.number());
+    }
+
+    /// Sends it a signal.
+    ///
+    /// # Errors
+    /// EPERM, or ESRCH.
+    pub fn kill(&self, signal: Signal) -> nix::Result<()> {
+        let (fd, number) = (self.0.as_raw_fd(), signal.number());
         // SAFETY: the descriptor is a pidfd; the null pointer asks for what kill(2) would say of the sender.
         let sent =
             unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd, number, std::ptr::null::<libc::siginfo_t>(), 0) };
-        match Errno::result(sent) {
-            Ok(_) | Err(Errno::ESRCH) => Ok(()),
-            Err(error) => Err(error),
-        }
+        Errno::result(sent).map(drop)
+    }
+
+    /// Whether it has ended, reaped or not. Its descriptor is readable then.
+    pub fn has_ended(&self) -> bool {
+        let mut fds = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
+        poll(&mut fds, PollTimeout::ZERO) == Ok(1)
+    }
+}
+
+impl AsFd for Held {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 }
 

@@ -73,3 +73,24 @@ pub fn watch_session_leader() -> Option<OwnedFd> {
     // SAFETY: has no preconditions.
     new_fd(unsafe { libc::syscall(libc::SYS_pidfd_open, leader, 0) }).ok()
 }
+
+/// How many columns stderr has, where it is a terminal that this process may write to without being asked: one in whose
+/// background it is has another program on it.
+pub fn columns() -> Option<usize> {
+    // SAFETY: has no preconditions; a descriptor that is no terminal gives an error.
+    if unsafe { libc::isatty(2) } != 1 {
+        return None;
+    }
+    // SAFETY: has no preconditions. Of a terminal that is not the controlling one the kernel does not tell.
+    let group = unsafe { libc::tcgetpgrp(2) };
+    if group >= 0 && group != getpgrp().as_raw() {
+        return None;
+    }
+    let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: the pointer is to a struct of ours.
+    unsafe { libc::ioctl(2, libc::TIOCGWINSZ, &raw mut size) };
+    Some(match size.ws_col {
+        0 => 80,
+        columns => usize::from(columns),
+    })
+}
