@@ -4,7 +4,8 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{CommandFactory, FromArgMatches, Parser};
+use clap::parser::ValueSource;
+use clap::{Arg, ArgMatches, CommandFactory, FromArgMatches, Parser};
 
 /// The command line, word for word. An option that is repeated and is not a list: the last one counts.
 #[derive(Parser, Debug, Default, PartialEq)]
@@ -199,10 +200,11 @@ Examples:
 
 /// What a command line asks for.
 #[derive(Debug, PartialEq)]
-#[expect(clippy::large_enum_variant, reason = "there is one, and it is moved twice")]
 pub enum Said {
     /// Supervise a command.
     Supervise(Args),
+    /// Wait for another hupwrap, or ask about it.
+    Wait(Args),
     /// Print this on stdout, and end with 0.
     Print(String),
 }
@@ -240,8 +242,50 @@ fn parse(argv: &[&OsStr]) -> Result<Said, String> {
         Ok(Said::Print(Args::command().render_help().to_string()))
     } else if args.version {
         Ok(Said::Print(format!("{}\n", crate::NAME_AND_VERSION)))
+    } else if stands_alone(&matches)? {
+        Ok(Said::Wait(args))
     } else {
         Ok(Said::Supervise(args))
+    }
+}
+
+/// The options that stand in place of a COMMAND.
+const FORMS: [&str; 4] = ["reload", "stop", "status", "wait_ready"];
+/// What may stand beside one of them.
+const BESIDE: &str = "timeout";
+
+/// Whether one of the forms without a COMMAND was said. They take nothing of what a supervisor takes.
+fn stands_alone(matches: &ArgMatches) -> Result<bool, String> {
+    let said = |arg: &&Arg| matches.value_source(arg.get_id().as_str()) == Some(ValueSource::CommandLine);
+    let shown = |arg: &Arg| {
+        let id = arg.get_id().as_str();
+        let option = arg.get_long().map_or("COMMAND".to_owned(), |long| format!("--{long}"));
+        let value =
+            matches.get_raw(id).and_then(|mut all| if arg.get_long().is_some() { all.next_back() } else { all.next() });
+        match value.filter(|_| arg.get_action().takes_values()) {
+            Some(value) => format!("{option} '{}'", value.to_string_lossy()),
+            None => option,
+        }
+    };
+    let options = Args::command();
+    let is_form = |arg: &&Arg| FORMS.contains(&arg.get_id().as_str());
+    let is_beside = |arg: &&Arg| arg.get_id() == BESIDE;
+    let Some(form) = options.get_arguments().filter(said).find(is_form) else {
+        return match options.get_arguments().filter(said).find(is_beside) {
+            Some(beside) => Err(format!(
+                "{}: it bounds --reload, --stop, --status and --wait-ready; want one of them",
+                shown(beside)
+            )),
+            None => Ok(false),
+        };
+    };
+    let mut others =
+        options.get_arguments().filter(said).filter(|arg| arg.get_id() != form.get_id() && !is_beside(arg));
+    match others.next() {
+        Some(other) => {
+            Err(format!("{} stands alone, or with --timeout: it does not go with {}", shown(form), shown(other)))
+        }
+        None => Ok(true),
     }
 }
 
@@ -328,6 +372,7 @@ mod tests {
         let cases = [
             ("hupwrap --on-hop restart x", "unknown option '--on-hop'; did you mean '--on-hup'?"),
             ("hupwrap --stop-sig x", "unknown option '--stop-sig'; did you mean '--stop-signal'?"),
+            ("hupwrap --stop", "'--stop <FILE>' needs a value"),
             (
                 "hupwrap --frobnicate x",
                 "unknown option '--frobnicate'; see 'hupwrap --help'. Options of COMMAND stand behind its name",
@@ -338,6 +383,26 @@ mod tests {
         ];
         for (line, error) in cases {
             assert_eq!(read(&words(line)), Err(error.to_owned()), "{line}");
+        }
+        let alone = "stands alone, or with --timeout: it does not go with";
+        for (line, form, other) in [
+            ("--reload f -- x y", "--reload 'f'", "COMMAND 'x'"),
+            ("--reload f --stop g", "--reload 'f'", "--stop 'g'"),
+            ("--check c --wait-ready f", "--wait-ready 'f'", "--check 'c'"),
+            ("--timeout 5 --status f --no-tether", "--status 'f'", "--no-tether"),
+            ("--stop f -q", "--stop 'f'", "--quiet"),
+        ] {
+            let line = format!("hupwrap {line}");
+            assert_eq!(read(&words(&line)), Err(format!("{form} {alone} {other}")), "{line}");
+        }
+        assert_eq!(
+            read(&words("hupwrap --timeout 5 x")),
+            Err("--timeout '5': it bounds --reload, --stop, --status and --wait-ready; want one of them".to_owned())
+        );
+        for line in
+            ["hupwrap --reload f", "hupwrap --timeout 5 --stop f --", "hupwrap --status=f", "hupwrap --wait-ready=-f"]
+        {
+            assert!(matches!(read(&words(line)), Ok(Said::Wait(_))), "{line}");
         }
         let odd = OsStr::from_bytes(b"\xff");
         let error = read(&[OsStr::new("hupwrap"), OsStr::new("--group"), odd, OsStr::new("x")]).unwrap_err();

@@ -419,6 +419,64 @@ impl Config {
     }
 }
 
+/// What is asked of the hupwrap that writes a status file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Form {
+    /// That it takes HUP, and what came of it.
+    Reload,
+    /// That it ends.
+    Stop,
+    /// How it is.
+    Status,
+    /// That its child is ready.
+    WaitReady,
+}
+
+impl Form {
+    /// Its option.
+    pub fn option(self) -> &'static str {
+        match self {
+            Self::Reload => "--reload",
+            Self::Stop => "--stop",
+            Self::Status => "--status",
+            Self::WaitReady => "--wait-ready",
+        }
+    }
+}
+
+/// A command line without a COMMAND.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Wait {
+    /// What is asked.
+    pub form: Form,
+    /// The status file that says whom.
+    pub file: OsString,
+    /// How long the answer may take.
+    pub timeout: Limit,
+}
+
+impl Wait {
+    /// Makes sense of the command line, which has one of the forms.
+    ///
+    /// # Errors
+    /// One line that names the option and its value, and says what would be right.
+    pub fn new(args: &Args) -> Result<Self, String> {
+        let Args { reload, stop, status, wait_ready, .. } = args;
+        let forms = [(Form::Reload, reload), (Form::Stop, stop), (Form::Status, status), (Form::WaitReady, wait_ready)];
+        let said = forms.into_iter().find_map(|(form, file)| Some((form, file.clone()?)));
+        let (form, file) = said.ok_or("want one of --reload, --stop, --status and --wait-ready")?;
+        if file.is_empty() {
+            return Err(format!("{} '': want the file that --status-file names", form.option()));
+        }
+        let timeout =
+            args.timeout.as_deref().map_or(Ok(Limit::After(TIMEOUT)), |said| each("--timeout", said, limit))?;
+        Ok(Self { form, file, timeout })
+    }
+}
+
+/// How long a waiting command waits, where nobody said otherwise.
+const TIMEOUT: Duration = Duration::from_secs(60);
+
 /// `--on-hup` is `--on HUP=`, at its place among the others.
 fn on_hup(on: &mut Meanings, args: &Args) -> Result<(), String> {
     if let Some(said) = args.on_hup.last() {
@@ -446,9 +504,13 @@ fn restart(args: &Args) -> Result<Restart, String> {
     let delay = time("--restart-delay", &args.restart_delay, RESTART_DELAY)?;
     let max_delay = time("--restart-max-delay", &args.restart_max_delay, RESTART_MAX_DELAY.max(delay))?;
     if let (true, Some(said)) = (max_delay < delay, &args.restart_max_delay) {
-        return Err(format!("--restart-max-delay '{said}': shorter than --restart-delay, {}; want at least that", Shown(delay)));
+        return Err(format!(
+            "--restart-max-delay '{said}': shorter than --restart-delay, {}; want at least that",
+            Shown(delay)
+        ));
     }
-    let lists = args.no_restart_on.iter().map(|said| each("--no-restart-on", said, outcomes)).collect::<Result<Vec<_>, _>>()?;
+    let lists =
+        args.no_restart_on.iter().map(|said| each("--no-restart-on", said, outcomes)).collect::<Result<Vec<_>, _>>()?;
     Ok(Restart {
         when: match args.restart.as_deref() {
             None | Some("no") => When::No,
@@ -484,7 +546,9 @@ fn restart_limit(said: &str) -> Result<RestartLimit, String> {
 
 /// The outcomes in a list such as `0,64,TERM`.
 fn outcomes(said: &str) -> Result<Vec<Outcome>, &'static str> {
-    said.split(',').map(|word| outcome(word).ok_or("want statuses from 0 to 255 and signals' names, such as 0,64,TERM")).collect()
+    said.split(',')
+        .map(|word| outcome(word).ok_or("want statuses from 0 to 255 and signals' names, such as 0,64,TERM"))
+        .collect()
 }
 
 /// The wait before the first restart, where nobody said otherwise.
@@ -692,6 +756,26 @@ mod tests {
             let error = config(|args| args.map_status = vec![said.to_owned()]).unwrap_err();
             assert!(error.contains("want FROM=TO"), "{said}: {error}");
         }
+    }
+
+    #[test]
+    fn what_is_waited_for() {
+        let wait = |line: &str| {
+            let words: Vec<_> = line.split(' ').map(std::ffi::OsStr::new).collect();
+            let Ok(crate::cli::Said::Wait(args)) = crate::cli::read(&words) else { panic!("{line}") };
+            Wait::new(&args)
+        };
+        let minute = Limit::After(Duration::from_secs(60));
+        for (line, form, timeout) in [
+            ("hupwrap --reload f", Form::Reload, minute),
+            ("hupwrap --stop f --timeout never", Form::Stop, Limit::Never),
+            ("hupwrap --timeout 0 --status f", Form::Status, Limit::After(Duration::ZERO)),
+            ("hupwrap --wait-ready f", Form::WaitReady, minute),
+        ] {
+            assert_eq!(wait(line), Ok(Wait { form, file: "f".into(), timeout }), "{line}");
+        }
+        assert!(wait("hupwrap --stop f --timeout 1M").unwrap_err().starts_with("--timeout '1M': 'M' is a month"));
+        assert_eq!(wait("hupwrap --stop="), Err("--stop '': want the file that --status-file names".to_owned()));
     }
 
     #[test]

@@ -128,17 +128,13 @@ impl Words {
         let of = |generation: &Generation| [json!(generation), json!(pid(*generation))];
         let seconds = |time: &std::time::Duration| json!(time.as_secs_f64());
         match line {
-            Line::Started(g) => {
-                Entry::new(&STARTED, of(g), format!("{} started (generation {g})", child(g)))
-            }
+            Line::Started(g) => Entry::new(&STARTED, of(g), format!("{} started (generation {g})", child(g))),
             Line::Ended(g, outcome) => Entry::new(
                 &ENDED,
                 of(g).into_iter().chain([exit(*outcome)]),
                 format!("{} {}", child(g), ended(*outcome)),
             ),
-            Line::Began(kind) => {
-                Entry::new(&REQUESTED, [json!(kind.name())], format!("{} requested", kind.name()))
-            }
+            Line::Began(kind) => Entry::new(&REQUESTED, [json!(kind.name())], format!("{} requested", kind.name())),
             Line::Settled { kind, verdict, .. } => {
                 let name = kind.name();
                 match (verdict, self.reason(verdict, serves)) {
@@ -164,11 +160,9 @@ impl Words {
                 of(new).into_iter().chain(of(old)),
                 format!("{} is ready; stopping {}", child(new), child(old)),
             ),
-            Line::Stopping(signal) => Entry::new(
-                &STOPPING,
-                [json!(signal.to_string())],
-                format!("stopping {command}, as {signal} asks"),
-            ),
+            Line::Stopping(signal) => {
+                Entry::new(&STOPPING, [json!(signal.to_string())], format!("stopping {command}, as {signal} asks"))
+            }
             Line::StartingAgain(outcome) => Entry::new(
                 &ENDED_EARLY,
                 [exit(*outcome)],

@@ -200,7 +200,10 @@ impl Handover {
                 generation: must("generation", find("generation"))?,
                 row: must("failed_starts", find("failed_starts"))?,
                 restarts: all("restart").filter_map(|at| at.parse().ok()).map(Duration::from_nanos).collect(),
-                counts: Counts { asked: number(find("asked")).unwrap_or(0), failed: number(find("failed")).unwrap_or(0) },
+                counts: Counts {
+                    asked: number(find("asked")).unwrap_or(0),
+                    failed: number(find("failed")).unwrap_or(0),
+                },
                 last_exit: number(find("last_exit")).and_then(from_word),
                 first_start: time("first_start"),
                 interrupted: time("interrupted"),

@@ -12,6 +12,7 @@
 //! | [`handover`] | the state that crosses a re-exec, as bytes | nothing |
 //! | [`notify`] | what is said on a NOTIFY_SOCKET, as bytes | nothing |
 //! | [`sys`] | system calls, the only `unsafe` | the kernel |
+//! | [`wait`] | the commands that wait for a supervisor | sys; its decisions are pure |
 //! | [`driver`] | carries out what the machine orders | machine and sys |
 //! | [`report`] | the lines for people | stderr |
 
@@ -29,12 +30,13 @@ pub mod signal;
 pub mod status;
 pub mod status_file;
 pub mod sys;
+pub mod wait;
 pub mod words;
 
 use std::ffi::{c_char, c_int};
 
 use crate::cli::Said;
-use crate::config::Config;
+use crate::config::{Config, Wait};
 use crate::driver::Driver;
 use crate::signal::SignalSet;
 use crate::status::{Ending, OWN_FAILURE};
@@ -71,6 +73,7 @@ fn life(mut birth: Birth) -> Result<Ending, String> {
             report::print(&text);
             Ok(Ending::Own(0))
         }
+        Said::Wait(args) => wait::run(&Wait::new(&args)?, &birth),
         Said::Supervise(args) => {
             let config = Config::new(args)?;
             report::set_look(config.log_format, config.log_level, birth.var("NO_COLOR"), birth.var("TERM"));

@@ -58,12 +58,7 @@ pub fn say(entry: &Entry) {
         LogFormat::Text => text_line(entry, colour),
         LogFormat::Json => json_line(entry),
     };
-    // A pipe that nobody reads must not hold supervision up, and a terminal under Ctrl-S neither.
-    let stderr = std::io::stderr();
-    let mut ready = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];
-    if poll(&mut ready, PollTimeout::ZERO) == Ok(1) {
-        let _ = nix::unistd::write(stderr.as_fd(), line.as_bytes());
-    }
+    write_at_once(&line);
 }
 
 /// The longest text of a line, in characters: a page with all that stands around it. A pipe takes that whole, or not at
@@ -102,6 +97,44 @@ fn json_line(entry: &Entry) -> String {
     ];
     let facts = entry.kind.facts.iter().copied().zip(entry.facts.iter().cloned());
     status_file::object(head.into_iter().chain(facts).chain([("message", json!(text))]))
+}
+
+fn write_at_once(text: &str) {
+    // A pipe that nobody reads must not hold supervision up, and a terminal under Ctrl-S neither.
+    let stderr = std::io::stderr();
+    let mut ready = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];
+    if poll(&mut ready, PollTimeout::ZERO) == Ok(1) {
+        let _ = nix::unistd::write(stderr.as_fd(), text.as_bytes());
+    }
+}
+
+/// A line on a terminal that is written over again and again.
+#[derive(Default)]
+pub struct Ticker {
+    /// How many columns it takes.
+    width: usize,
+}
+
+impl Ticker {
+    /// Shows this in place of what it showed, cut off where the window ends. In no other way than by a carriage return: so
+    /// it does on every terminal.
+    pub fn show(&mut self, text: &str, columns: usize) {
+        // The last column stays free: some terminals begin a new line behind it.
+        let fits = columns.saturating_sub(1);
+        let text: String = text.chars().filter(|c| !c.is_control()).take(fits).collect();
+        let width = text.chars().count();
+        let rest = self.width.min(fits).saturating_sub(width);
+        write_at_once(&format!("\r{text}{:rest$}", ""));
+        self.width = width;
+    }
+
+    /// Leaves the line empty.
+    pub fn clear(&mut self) {
+        if self.width > 0 {
+            write_at_once(&format!("\r{:width$}\r", "", width = self.width));
+            self.width = 0;
+        }
+    }
 }
 
 /// Writes a text to stdout.

@@ -76,7 +76,9 @@ impl Reload {
         let action = words.next()?.to_owned();
         let began = nanoseconds(words.next()?)?;
         let ended = match (words.next(), words.next(), words.next()) {
-            (Some(ended), Some(name), reason) => Some((nanoseconds(ended)?, Answer::new(name, reason.unwrap_or_default())?)),
+            (Some(ended), Some(name), reason) => {
+                Some((nanoseconds(ended)?, Answer::new(name, reason.unwrap_or_default())?))
+            }
             _ => None,
         };
         Some(Self { action, began, ended })
@@ -137,12 +139,15 @@ pub struct Facts<'a> {
 
 /// The object, and a newline; its keys in the order of the contract.
 pub fn write(status: &Status, facts: &Facts, pid_of: impl Fn(Generation) -> i32) -> String {
-    let child = status.child.map(|child| {
-        json!({ "pid": pid_of(child.generation), "since": number(child.since), "ready": child.ready })
-    });
+    let child = status
+        .child
+        .map(|child| json!({ "pid": pid_of(child.generation), "since": number(child.since), "ready": child.ready }));
     let old = status.old_child.map(|generation| json!({ "pid": pid_of(generation), "generation": generation }));
-    let listen: Vec<Value> =
-        facts.listen.iter().map(|Listening { name, address, fd }| json!({ "name": name, "address": address, "fd": fd })).collect();
+    let listen: Vec<Value> = facts
+        .listen
+        .iter()
+        .map(|Listening { name, address, fd }| json!({ "name": name, "address": address, "fd": fd }))
+        .collect();
     let keys = [
         ("version", json!(env!("CARGO_PKG_VERSION"))),
         ("pid", json!(facts.pid)),
@@ -203,7 +208,12 @@ pub fn read(text: &[u8]) -> Result<Read, String> {
         Some(reload) => Some(read_reload(reload).ok_or_else(|| lacks("reload"))?),
     };
     Ok(Read {
-        pid: all.get("pid").and_then(Value::as_i64).and_then(|pid| pid.try_into().ok()).filter(|pid| *pid > 0).ok_or_else(|| lacks("pid"))?,
+        pid: all
+            .get("pid")
+            .and_then(Value::as_i64)
+            .and_then(|pid| pid.try_into().ok())
+            .filter(|pid| *pid > 0)
+            .ok_or_else(|| lacks("pid"))?,
         pid_start: all.get("pid_start").and_then(Value::as_u64).ok_or_else(|| lacks("pid_start"))?,
         on_hup: text("on_hup")?,
         ready: state != "stopping" && (child_ready || (state == "replacing" && old)),

@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use hupwrap::cli::{Said, read};
-use hupwrap::config::Config;
+use hupwrap::config::{Config, Wait};
 use proptest::prelude::*;
 
 use crate::support::*;
@@ -205,6 +205,7 @@ fn understood(words: &[OsString]) -> Result<Option<Config>, String> {
             assert!(!text.is_empty());
             Ok(None)
         }
+        Said::Wait(args) => Wait::new(&args).map(|_| None),
         Said::Supervise(args) => Config::new(args).map(Some),
     }
 }

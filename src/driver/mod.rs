@@ -16,12 +16,12 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll, ppoll};
 use nix::sys::time::TimeSpec;
 
 use crate::config::{Config, Group, Meaning, Ready};
+use crate::events::{self, Words};
 use crate::handover::Handover;
 use crate::listen;
 use crate::machine::action::{Action, Line, To};
 use crate::machine::event::{Event, Generation, Sender, StartError};
 use crate::machine::{self, Machine, Rules};
-use crate::events::{self, Words};
 use crate::report;
 use crate::signal::{Signal, SignalSet};
 use crate::status::{Change, Ending, Outcome};
@@ -563,9 +563,8 @@ impl Driver {
     /// Brings the status file up to date.
     fn update_watch(&mut self) {
         let children = &self.children;
-        let number = |generation| {
-            children.iter().find(|child| child.generation == generation).map_or(0, |child| child.number)
-        };
+        let number =
+            |generation| children.iter().find(|child| child.generation == generation).map_or(0, |child| child.number);
         if let Some(watch) = &mut self.watch {
             // It has said why not.
             let _ = watch.update(&self.machine.status(), number);

@@ -3,11 +3,11 @@
 use std::ffi::OsStr;
 use std::time::Duration;
 
+use crate::events;
 use crate::machine::Time;
 use crate::machine::action::{Line, Verdict};
 use crate::machine::event::Generation;
 use crate::machine::status::Status;
-use crate::events;
 use crate::report;
 use crate::status_file::{self, Answer, Facts, Listening, Reload};
 use crate::sys::files::StatusFile;
@@ -77,7 +77,8 @@ impl Watch {
                     Verdict::Refused(_) => Answer::Refused(reason),
                     Verdict::Failed(_) => Answer::Failed(reason),
                 };
-                self.reload = Some(Reload { action: kind.name().to_owned(), began: *began, ended: Some((now, answer)) });
+                self.reload =
+                    Some(Reload { action: kind.name().to_owned(), began: *began, ended: Some((now, answer)) });
             }
             _ => {}
         }

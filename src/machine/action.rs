@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::machine::{Kind, Time};
 use crate::machine::event::{Generation, StartError};
+use crate::machine::{Kind, Time};
 use crate::signal::Signal;
 use crate::status::{Ending, Outcome};
 

@@ -40,11 +40,13 @@ impl Kind {
         Self::ALL.into_iter().find(|kind| kind.name() == name)
     }
 
-    pub(super) fn wants_new_child(self) -> bool {
+    /// Whether a new child is part of it.
+    pub fn wants_new_child(self) -> bool {
         !matches!(self, Self::Upgrade | Self::Forward)
     }
 
-    pub(super) fn wants_new_hupwrap(self) -> bool {
+    /// Whether a new hupwrap is part of it.
+    pub fn wants_new_hupwrap(self) -> bool {
         matches!(self, Self::Upgrade | Self::Reexec | Self::UpgradeReplace)
     }
 

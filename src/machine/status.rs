@@ -74,7 +74,10 @@ impl Machine {
             since: life.began,
             ready: life.ready_at.is_some(),
         });
-        let old_child = lives.map(|life| life.generation).min().filter(|oldest| newest.is_some_and(|life| life.generation != *oldest));
+        let old_child = lives
+            .map(|life| life.generation)
+            .min()
+            .filter(|oldest| newest.is_some_and(|life| life.generation != *oldest));
         Status {
             state: self.state(),
             generation: newest.map_or(self.generation, |life| life.generation),
@@ -89,7 +92,9 @@ impl Machine {
         let checks = matches!(self.request, Some(Request { step, .. }) if step.can_be_refused());
         match self.child.phase {
             _ if self.stop.is_some() => State::Stopping,
-            _ if matches!(self.request, Some(Request { step: Step::Replacing, .. })) || self.other.is_some() => State::Replacing,
+            _ if matches!(self.request, Some(Request { step: Step::Replacing, .. })) || self.other.is_some() => {
+                State::Replacing
+            }
             _ if checks => State::Checking,
             Phase::Unborn | Phase::Starting => State::Starting,
             Phase::Running if self.child.trial.is_some() => State::Starting,

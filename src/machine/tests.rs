@@ -40,9 +40,7 @@ impl Bench {
     fn tell(&mut self, event: Event) -> &[Action] {
         self.out.clear();
         self.machine.handle(self.now, event, &mut self.out);
-        self.out.retain(|action| {
-            !matches!(action, Action::Say(line) if line.is_usual())
-        });
+        self.out.retain(|action| !matches!(action, Action::Say(line) if line.is_usual()));
         &self.out
     }
 
@@ -576,7 +574,10 @@ fn a_new_hupwrap_has_five_seconds_to_answer() {
     bench.kill("HUP");
     assert_eq!(bench.left(), Some(5 * SECOND));
     bench.pass(5 * SECOND);
-    assert!(matches!(&bench.out[..], [Action::Abandon, Action::Say(Line::Settled { kind: Kind::Reexec, verdict: Verdict::Refused(_), .. })]));
+    assert!(matches!(
+        &bench.out[..],
+        [Action::Abandon, Action::Say(Line::Settled { kind: Kind::Reexec, verdict: Verdict::Refused(_), .. })]
+    ));
     // What the dead probe would have said is nobody's business any more.
     assert_eq!(bench.tell(Event::Proven), []);
     assert_eq!(bench.machine.snapshot(), None);

@@ -114,7 +114,8 @@ fn is_at(file: &impl AsFd, path: &Path) -> bool {
 /// Where everybody may remove and make files, nothing there can be trusted by root's tools.
 fn check_directory(path: &Path) -> Result<(), String> {
     let directory = directory_of(path);
-    let found = fs::metadata(directory).map_err(|error| format!("the directory '{}': {}", directory.display(), why(&error)))?;
+    let found =
+        fs::metadata(directory).map_err(|error| format!("the directory '{}': {}", directory.display(), why(&error)))?;
     let mode = found.permissions().mode();
     // SAFETY: has no preconditions.
     let is_root = unsafe { libc::geteuid() } == 0;
@@ -165,7 +166,9 @@ fn trust(found: &fs::Metadata) -> Result<(), String> {
     let caller = unsafe { libc::geteuid() };
     match found.uid() {
         owner if owner == 0 || owner == caller => Ok(()),
-        owner => Err(format!("it belongs to uid {owner}, and names a process; want one of root or of uid {caller}, or be uid {owner}")),
+        owner => Err(format!(
+            "it belongs to uid {owner}, and names a process; want one of root or of uid {caller}, or be uid {owner}"
+        )),
     }
 }
 

@@ -1,0 +1,269 @@
+//! What a status file says in answer to somebody who asked. Pure.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::config::{Form, Meaning};
+use crate::machine::{Kind, Time};
+use crate::status_file::{self, Read, Reload};
+
+/// What came of the waiting.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Answer {
+    /// It is so.
+    Yes,
+    /// It is not, and why.
+    No(String),
+    /// hupwrap has ended before it was known, and how.
+    Gone(String),
+}
+
+/// What a HUP is to bring about.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Wanted {
+    /// A new child.
+    NewChild,
+    /// A new hupwrap.
+    NewHupwrap,
+    /// The signal at the child.
+    Delivery,
+}
+
+impl Wanted {
+    /// Whether a request brings it about, by its action.
+    fn is_covered_by(self, action: &str) -> bool {
+        Kind::named(action).is_some_and(|kind| match self {
+            Self::NewChild => kind.wants_new_child(),
+            Self::NewHupwrap => kind.wants_new_hupwrap(),
+            Self::Delivery => kind == Kind::Forward,
+        })
+    }
+}
+
+/// What there is to wait for after a HUP. `on_hup`: what it means.
+///
+/// # Errors
+/// Why there is nothing to wait for: then it is not even sent.
+pub fn wanted(on_hup: &str) -> Result<Wanted, String> {
+    match on_hup.parse::<Meaning>() {
+        Ok(Meaning::Restart | Meaning::Replace | Meaning::Reexec | Meaning::UpgradeReplace) => Ok(Wanted::NewChild),
+        Ok(Meaning::Upgrade) => Ok(Wanted::NewHupwrap),
+        Ok(Meaning::Forward(_)) => Ok(Wanted::Delivery),
+        Ok(Meaning::Stop(_) | Meaning::Ignore | Meaning::LeftAlone) => {
+            Err(format!("HUP means '{on_hup}' there, which reloads nothing, and was not sent; see --on-hup"))
+        }
+        Err(_) => Err(format!("HUP means '{on_hup}' there, which this hupwrap does not know, and was not sent")),
+    }
+}
+
+/// The answer, as soon as there is one. `seen`: what the file says; `asked`: when it was asked; `ended`: whether hupwrap
+/// had ended when the file was read.
+pub fn to(form: Form, seen: &Read, asked: Time, ended: bool) -> Option<Answer> {
+    let answer = match form {
+        Form::Reload => to_reload(seen, asked),
+        Form::Stop => return ended.then_some(Answer::Yes),
+        Form::Status | Form::WaitReady => seen.ready.then_some(Answer::Yes),
+    };
+    match answer {
+        // A request that failed, and took hupwrap with it.
+        Some(Answer::No(why)) => Some(Answer::No(why)),
+        // Whatever was so is not so any more.
+        _ if ended => {
+            Some(Answer::Gone(format!("its hupwrap, pid {}, has ended meanwhile{}", seen.pid, last_exit(seen))))
+        }
+        answer => answer,
+    }
+}
+
+fn to_reload(seen: &Read, asked: Time) -> Option<Answer> {
+    let wanted = wanted(&seen.on_hup).ok()?;
+    // The next request can begin as soon as the one before is settled, and what came of that is in no file then. A child
+    // that was started later than it was asked for, and is ready, says so itself.
+    if wanted == Wanted::NewChild
+        && let Some(since) = ready_since(seen).filter(|since| *since >= asked)
+    {
+        let tells_itself = match &seen.reload {
+            // It may be on trial still.
+            Some(Reload { began, ended: None, .. }) => *began <= since,
+            Some(Reload { began, ended: Some(_), .. }) => *began == since,
+            None => false,
+        };
+        if !tells_itself {
+            return Some(Answer::Yes);
+        }
+    }
+    let reload = seen.reload.as_ref().filter(|reload| reload.began >= asked && wanted.is_covered_by(&reload.action))?;
+    let (_, answer) = reload.ended.as_ref()?;
+    let reason = answer.reason().unwrap_or_default();
+    Some(match answer {
+        status_file::Answer::Ok => Answer::Yes,
+        status_file::Answer::Refused(_) => {
+            Answer::No(format!("{} refused, nothing was touched: {reason}", reload.action))
+        }
+        status_file::Answer::Failed(_) => Answer::No(format!("{} failed: {reason}", reload.action)),
+    })
+}
+
+/// When the start of a child was ordered that is ready.
+fn ready_since(seen: &Read) -> Option<Time> {
+    let child = seen.all.get("child")?;
+    let ready = child.get("ready")?.as_bool()?;
+    child.get("since")?.as_u64().filter(|_| ready).map(Duration::from_nanos)
+}
+
+/// How the last child ended, for people; nothing where there was none.
+fn last_exit(seen: &Read) -> String {
+    match seen.all.get("last_exit").and_then(exit) {
+        Some(exit) => format!("; its last child ended {exit}"),
+        None => String::new(),
+    }
+}
+
+/// `with 3`, or `by TERM`.
+pub(super) fn exit(value: &Value) -> Option<String> {
+    let code = value.get("code").and_then(Value::as_u64).map(|code| format!("with {code}"));
+    code.or_else(|| value.get("signal").and_then(Value::as_str).map(|signal| format!("by {signal}")))
+}
+
+/// What is waited for, and how things are, in a few words.
+pub fn awaited(form: Form, seen: &Read) -> String {
+    let pid = seen.pid;
+    match form {
+        Form::Reload => format!("waiting for the {} of pid {pid}: {}", seen.on_hup, doing(seen)),
+        Form::Stop => format!("waiting for the end of pid {pid}"),
+        Form::Status | Form::WaitReady => format!("waiting until pid {pid} is ready: {}", doing(seen)),
+    }
+}
+
+/// What has not happened, and how things are.
+pub fn not_yet(form: Form, seen: &Read) -> String {
+    let pid = seen.pid;
+    match form {
+        Form::Reload => format!("the {} of pid {pid} ({}) had no outcome", seen.on_hup, doing(seen)),
+        Form::Stop => format!("pid {pid} did not end"),
+        Form::Status | Form::WaitReady => format!("pid {pid} ({}) was not ready", doing(seen)),
+    }
+}
+
+fn doing(seen: &Read) -> String {
+    let generation = seen.all.get("generation").and_then(Value::as_u64).map(|number| format!(", generation {number}"));
+    format!("{}{}", seen.state, generation.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A file of pid 7: what HUP means, its child as JSON, and its reload as JSON.
+    fn file(on_hup: &str, child: &str, reload: &str) -> Read {
+        let text = format!(
+            r#"{{"version":"9","pid":7,"pid_start":1,"state":"running","generation":3,"child":{child},"old_child":null,
+            "on_hup":"{on_hup}","restarts":{{}},"last_exit":{{"code":3}},"reload":{reload},"listen":[],"more":{{}}}}"#
+        );
+        status_file::read(text.as_bytes()).unwrap()
+    }
+
+    fn reload(action: &str, began: u64, outcome: &str) -> String {
+        let (ended, outcome, reason) = match outcome {
+            "" => ("null", "null".to_owned(), "null"),
+            "ok" => ("900", "\"ok\"".to_owned(), "null"),
+            other => ("900", format!("\"{other}\""), "\"why\""),
+        };
+        format!(r#"{{"action":"{action}","began":{began},"ended":{ended},"outcome":{outcome},"reason":{reason}}}"#)
+    }
+
+    fn child(since: u64, ready: bool) -> String {
+        format!(r#"{{"pid":8,"since":{since},"ready":{ready}}}"#)
+    }
+
+    fn answer(form: Form, seen: &Read, ended: bool) -> Option<Answer> {
+        to(form, seen, Duration::from_nanos(100), ended)
+    }
+
+    fn no(why: &str) -> Option<Answer> {
+        Some(Answer::No(why.to_owned()))
+    }
+
+    #[test]
+    fn only_an_outcome_counts_that_began_later_and_covers_what_was_asked() {
+        let refused = "restart refused, nothing was touched: why";
+        for (on_hup, action, began, outcome, want) in [
+            ("restart", "restart", 100, "ok", Some(Answer::Yes)),
+            ("restart", "restart", 99, "ok", None),
+            ("restart", "restart", 100, "", None),
+            ("restart", "restart", 99, "refused", None),
+            ("restart", "restart", 101, "refused", no(refused)),
+            ("replace", "restart", 101, "refused", no(refused)),
+            ("replace", "replace", 101, "failed", no("replace failed: why")),
+            ("replace", "upgrade", 101, "ok", None),
+            ("replace", "forward", 101, "ok", None),
+            ("reexec", "restart", 101, "ok", Some(Answer::Yes)),
+            ("upgrade", "restart", 101, "ok", None),
+            ("upgrade", "upgrade", 101, "ok", Some(Answer::Yes)),
+            ("upgrade", "reexec", 101, "ok", Some(Answer::Yes)),
+            ("upgrade", "upgrade+replace", 101, "failed", no("upgrade+replace failed: why")),
+            ("forward:USR1", "forward", 101, "ok", Some(Answer::Yes)),
+            ("forward", "restart", 101, "ok", None),
+            ("restart", "something new", 101, "ok", None),
+        ] {
+            let seen = file(on_hup, "null", &reload(action, began, outcome));
+            assert_eq!(answer(Form::Reload, &seen, false), want, "{on_hup}: {action} {began} {outcome}");
+        }
+    }
+
+    #[test]
+    fn a_ready_child_speaks_for_itself_where_another_request_has_begun() {
+        for (on_hup, child, reload, want) in [
+            // One reload is over, the next has begun.
+            ("restart", child(150, true), reload("restart", 200, ""), Some(Answer::Yes)),
+            ("replace", child(150, true), reload("replace", 200, "failed"), Some(Answer::Yes)),
+            ("replace", child(150, true), reload("replace", 200, "refused"), Some(Answer::Yes)),
+            // A restart after a crash that began later is a new start as well.
+            ("restart", child(150, true), "null".to_owned(), Some(Answer::Yes)),
+            ("restart", child(150, true), reload("restart", 50, "failed"), Some(Answer::Yes)),
+            ("restart", child(99, true), reload("restart", 50, "ok"), None),
+            ("restart", child(150, false), reload("restart", 200, ""), None),
+            // On trial in an overlap: ready, and not trusted.
+            ("replace", child(150, true), reload("replace", 120, ""), None),
+            ("upgrade+replace", child(150, true), reload("upgrade+replace", 50, ""), None),
+            ("replace", child(150, true), reload("replace", 150, "failed"), no("replace failed: why")),
+            ("replace", child(150, true), reload("replace", 150, "ok"), Some(Answer::Yes)),
+            // A child is not what was asked for.
+            ("upgrade", child(150, true), reload("upgrade", 200, ""), None),
+            ("forward", child(150, true), "null".to_owned(), None),
+        ] {
+            let seen = file(on_hup, &child, &reload);
+            assert_eq!(answer(Form::Reload, &seen, false), want, "{on_hup} {child} {reload}");
+        }
+    }
+
+    #[test]
+    fn an_end_is_never_a_yes() {
+        let gone =
+            Some(Answer::Gone("its hupwrap, pid 7, has ended meanwhile; its last child ended with 3".to_owned()));
+        let ok = file("restart", &child(150, true), &reload("restart", 150, "ok"));
+        assert_eq!(answer(Form::Reload, &ok, true), gone);
+        assert_eq!(answer(Form::WaitReady, &ok, false), Some(Answer::Yes));
+        assert_eq!(answer(Form::WaitReady, &ok, true), gone);
+        assert_eq!(answer(Form::Stop, &ok, false), None);
+        assert_eq!(answer(Form::Stop, &ok, true), Some(Answer::Yes));
+        let under_way = file("restart", "null", &reload("restart", 150, ""));
+        assert_eq!(answer(Form::Reload, &under_way, true), gone);
+        assert_eq!(answer(Form::WaitReady, &under_way, false), None);
+        // One that failed before it asked is not its own.
+        assert_eq!(answer(Form::Reload, &file("restart", "null", &reload("restart", 99, "failed")), true), gone);
+        let failed = file("restart", "null", &reload("restart", 150, "failed"));
+        assert_eq!(answer(Form::Reload, &failed, true), no("restart failed: why"));
+    }
+
+    #[test]
+    fn what_reloads_nothing_is_said_at_once() {
+        for on_hup in ["ignore", "stop", "stop:USR1", "frobnicate", ""] {
+            assert!(wanted(on_hup).unwrap_err().starts_with(&format!("HUP means '{on_hup}' there")), "{on_hup}");
+        }
+        for on_hup in crate::config::ACTIONS {
+            assert_eq!(wanted(on_hup).is_ok(), !["stop", "ignore"].contains(&on_hup), "{on_hup}");
+        }
+    }
+}
