@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::machine::Time;
+use crate::machine::{Kind, Time};
 use crate::machine::action::{Line, Verdict};
 use crate::machine::event::Generation;
 use crate::notify;
@@ -70,7 +70,8 @@ impl Upward {
     /// HUP, and then for `READY=1` (service.c). The latter is said whatever came of it, but only of a child that serves.
     pub fn hear(&mut self, now: Time, line: &Line, text: &str, service: Service) {
         match (line, self.told) {
-            (_, Told::Stopping) => {}
+            // A signal that was passed on is no reload, and does not end one.
+            (_, Told::Stopping) | (Line::Settled { kind: Kind::Forward, .. }, _) => {}
             (Line::Stopping(_), _) => {
                 self.told = Told::Stopping;
                 self.send(notify::stopping());

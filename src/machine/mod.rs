@@ -514,7 +514,8 @@ impl Machine {
             }
             Meaning::Forward(by) => {
                 self.forward(by.unwrap_or(signal), out);
-                if signal == Signal::HUP && self.request.is_none() {
+                // Whoever waits for it waits for nothing else that is under way.
+                if signal == Signal::HUP {
                     let verdict = match self.child.has_child() {
                         true => Verdict::Done,
                         false => Verdict::Refused("no child runs".to_owned()),
