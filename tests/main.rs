@@ -34,3 +34,4 @@ mod storm;
 mod support;
 mod terminal;
 mod upward;
+mod waiting;
