@@ -394,3 +394,8 @@ fn the_unit_is_clean() {
 fn the_comparison_is_so() {
     sessions(&file("docs/comparison.md")).iter().for_each(|session| replay("docs/comparison.md", session));
 }
+
+#[test]
+fn the_scripts_are_so() {
+    sessions(&file("docs/scripts.md")).iter().for_each(|session| replay("docs/scripts.md", session));
+}
