@@ -652,7 +652,8 @@ impl fmt::Display for Shown {
         // Two figures are enough for people: 2.1s, 412ms.
         let Self(time) = self;
         match time.as_millis() {
-            0..1000 => write!(f, "{}ms", time.as_millis()),
+            0 => write!(f, "{}", humantime::format_duration(*time)),
+            1..1000 => write!(f, "{}ms", time.as_millis()),
             1000..60_000 if time.subsec_millis() >= 100 => write!(f, "{:.1}s", time.as_secs_f64()),
             _ => write!(f, "{}", humantime::format_duration(Duration::from_secs(time.as_secs()))),
         }
@@ -801,7 +802,14 @@ mod tests {
 
     #[test]
     fn a_duration_for_people() {
-        for (time, want) in [(3_693_760_458, "3s 693ms"), (1_000_000_001, "1s"), (1_500_000, "1ms 500us"), (0, "0s")] {
+        for (time, want) in [
+            (90_500_000_000, "1m 30s"),
+            (3_693_760_458, "3.7s"),
+            (1_000_000_001, "1s"),
+            (412_345_678, "412ms"),
+            (500_000, "500us"),
+            (0, "0s"),
+        ] {
             assert_eq!(Shown(Duration::from_nanos(time)).to_string(), want);
         }
     }

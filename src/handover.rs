@@ -123,7 +123,7 @@ impl Handover {
         }
         let times = [
             ("retry_at", machine.restart_at),
-            ("ready_at", machine.ready_at),
+            ("ready_since", machine.ready_at),
             ("first_start", machine.first_start),
             ("interrupted", machine.interrupted),
             ("terminal_gone", machine.terminal_gone),
@@ -194,7 +194,7 @@ impl Handover {
                 },
                 restart_at: time("retry_at"),
                 began: time("began").unwrap_or_default(),
-                ready_at: time("ready_at"),
+                ready_at: time("ready_since"),
                 kind: find("kind").and_then(Kind::named).ok_or("it has no 'kind'")?,
                 again: find("again").and_then(Kind::named),
                 generation: must("generation", find("generation"))?,

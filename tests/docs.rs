@@ -9,10 +9,10 @@ use std::time::Duration;
 use clap::CommandFactory;
 use hupwrap::cli::Args;
 use hupwrap::config::{ACTIONS, Meaning, Meanings};
+use hupwrap::events::Words;
 use hupwrap::machine::Kind;
 use hupwrap::machine::action::{Failure, Line, Verdict};
 use hupwrap::machine::event::StartError;
-use hupwrap::report::Report;
 use hupwrap::signal::Signal;
 use hupwrap::status::{self, Outcome};
 
@@ -332,13 +332,14 @@ fn the_examples_of_zero_downtime_run() {
 fn the_lines_are_those_of_the_code() {
     let minute = Duration::from_secs(60);
     let ended = Failure::Ended(Outcome::Exited(1));
-    let failed = |kind, failure| Line::Settled(kind, Verdict::Failed(failure));
+    let settled = |kind, verdict| Line::Settled { kind, began: Duration::ZERO, verdict };
+    let failed = |kind, failure| settled(kind, Verdict::Failed(failure));
     let error = StartError { code: 127, transient: false, reason: "./app: not found".to_owned() };
     let lines = [
         (Line::Restarting(1), true),
         (Line::Replacing(1), true),
         (Line::Replaced { old: 1, new: 2 }, true),
-        (Line::Settled(Kind::Replace, Verdict::Refused("REASON".to_owned())), true),
+        (settled(Kind::Replace, Verdict::Refused("REASON".to_owned())), true),
         (failed(Kind::Replace, ended.clone()), true),
         (failed(Kind::Replace, Failure::Ended(Outcome::Exited(0))), true),
         (failed(Kind::Replace, Failure::EndedInOverlap(Outcome::Exited(1))), true),
@@ -353,10 +354,10 @@ fn the_lines_are_those_of_the_code() {
         (Line::Reexecuted { before: hupwrap::NAME_AND_VERSION.to_owned() }, true),
     ];
     let texts = |listens| {
-        let report = Report::new("./app", listens);
+        let words = Words::new("./app", listens);
         let text = move |(line, serves): &(Line, bool)| {
-            let text = report.text(line, *serves, |generation| if generation == 1 { 4711 } else { 4712 });
-            without_pids(&format!("hupwrap: {}", text.expect("a line")))
+            let entry = words.entry(line, *serves, |generation| if generation == 1 { 4711 } else { 4712 });
+            without_pids(&format!("hupwrap: {}", entry.text))
         };
         lines.iter().map(text).collect::<Vec<_>>()
     };

@@ -3,9 +3,9 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::machine::{Kind, Time};
 use crate::machine::action::{Line, Verdict};
 use crate::machine::event::Generation;
+use crate::machine::{Kind, Time};
 use crate::notify;
 use crate::sys::birth::Birth;
 use crate::sys::notify::Outer;

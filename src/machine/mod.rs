@@ -857,7 +857,10 @@ impl Machine {
         let at = Some(now.saturating_add(delay));
         match (self.rules.kill_mode, outcome) {
             // What there was to sweep was swept.
-            (KillMode::Process, _) | (_, None) => self.child.phase = Phase::Down { until: at },
+            (KillMode::Process, _) | (_, None) => {
+                self.child.phase = Phase::Down { until: at };
+                self.take_up_again(now, out);
+            }
             (KillMode::Mixed | KillMode::Group, Some(_)) => {
                 self.restart_at = at;
                 self.child.sweep(None, &self.rules, out);

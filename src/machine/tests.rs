@@ -40,6 +40,11 @@ impl Bench {
     fn tell(&mut self, event: Event) -> &[Action] {
         self.out.clear();
         self.machine.handle(self.now, event, &mut self.out);
+        for action in &mut self.out {
+            if let Action::Say(Line::Settled { began, .. }) = action {
+                *began = Time::ZERO;
+            }
+        }
         self.out.retain(|action| !matches!(action, Action::Say(line) if line.is_usual()));
         &self.out
     }
@@ -77,6 +82,11 @@ fn sent(to: To, name: &str) -> Action {
 
 fn sent_to(generation: Generation, to: To, name: &str) -> Action {
     Action::Signal { generation, to, signal: name.parse().unwrap() }
+}
+
+/// A request is over; when its answer began is looked at elsewhere.
+fn settled(kind: Kind, verdict: Verdict) -> Line {
+    Line::Settled { kind, began: Time::ZERO, verdict }
 }
 
 const CHECK: Action = Action::Check { new_child: true };
@@ -605,7 +615,8 @@ impl Bench {
         self.out.clear();
         self.machine.handle(self.now, event, &mut self.out);
         let lines = self.out.iter().filter_map(|action| match action {
-            Action::Say(line @ (Line::Began(_) | Line::Settled(..))) => Some(line.clone()),
+            Action::Say(Line::Settled { kind, verdict, .. }) => Some(settled(*kind, verdict.clone())),
+            Action::Say(line @ Line::Began(_)) => Some(line.clone()),
             _ => None,
         });
         lines.collect()
@@ -617,7 +628,7 @@ fn start_failed(generation: Generation, transient: bool) -> Event {
 }
 
 fn failed(kind: Kind, failure: Failure) -> Line {
-    Line::Settled(kind, Verdict::Failed(failure))
+    settled(kind, Verdict::Failed(failure))
 }
 
 #[test]
@@ -631,7 +642,7 @@ fn who_asks_during_a_start_that_fails_has_an_outcome_too() {
     assert_eq!(bench.outcomes(start_failed(2, false)), [failed(Kind::Restart, why), Line::Began(Kind::Restart)]);
     // At once: a HUP does not wait for the next try.
     assert_eq!(bench.tell(Event::Checked), [Action::Start(3)]);
-    assert_eq!(bench.outcomes(Event::Executed(3)), [Line::Settled(Kind::Restart, Verdict::Done)]);
+    assert_eq!(bench.outcomes(Event::Executed(3)), [settled(Kind::Restart, Verdict::Done)]);
 }
 
 #[test]
@@ -692,12 +703,12 @@ fn who_asks_when_the_child_has_ended_during_a_check_has_an_outcome_too() {
         let refused = Verdict::Refused("no".to_owned());
         assert_eq!(
             bench.outcomes(Event::Refused("no".to_owned())),
-            [Line::Settled(Kind::Restart, refused), Line::Began(Kind::Restart)]
+            [settled(Kind::Restart, refused), Line::Began(Kind::Restart)]
         );
         if !is_gone {
             bench.tell(Event::RestGone(1));
         }
-        assert_eq!(bench.outcomes(Event::Executed(2)), [Line::Settled(Kind::Restart, Verdict::Done)], "{is_gone}");
+        assert_eq!(bench.outcomes(Event::Executed(2)), [settled(Kind::Restart, Verdict::Done)], "{is_gone}");
     }
 }
 
@@ -763,7 +774,7 @@ fn a_new_child_takes_over_when_it_is_ready() {
 fn the_old_one_is_killed_when_its_time_is_up() {
     let mut bench = Bench::replacing(notify);
     bench.tell(Event::Executed(2));
-    assert_eq!(bench.outcomes(Event::Ready(2)), [Line::Settled(Kind::Replace, Verdict::Done)]);
+    assert_eq!(bench.outcomes(Event::Ready(2)), [settled(Kind::Replace, Verdict::Done)]);
     let killed = [Action::Say(Line::Killing(1, 10 * SECOND)), sent_to(1, To::Child, "KILL")];
     assert_eq!(bench.pass(10 * SECOND), killed);
 }
@@ -829,13 +840,13 @@ fn the_old_one_may_go_first() {
     bench.tell(Event::Executed(2));
     let remains = Action::Say(Line::SuccessorRemains(outcome));
     assert_eq!(bench.tell(Event::ChildEnded(1, outcome)), [remains.clone(), survey(1)]);
-    assert_eq!(bench.outcomes(Event::Ready(2)), [Line::Settled(Kind::Replace, Verdict::Done)]);
+    assert_eq!(bench.outcomes(Event::Ready(2)), [settled(Kind::Replace, Verdict::Done)]);
     // Within the overlap nothing is left to wait for.
     let mut bench = Bench::replacing(|args| args.overlap = Some("5s".to_owned()));
     bench.tell(Event::Executed(2));
     bench.pass(SECOND);
-    let settled = [Line::Settled(Kind::Replace, Verdict::Done)];
-    assert_eq!(bench.outcomes(Event::ChildEnded(1, outcome)), settled);
+    let done = [settled(Kind::Replace, Verdict::Done)];
+    assert_eq!(bench.outcomes(Event::ChildEnded(1, outcome)), done);
     // What becomes of the new one is a crash as any other.
     let mut bench = Bench::replacing(notify);
     bench.tell(Event::Executed(2));
@@ -1014,7 +1025,7 @@ fn checks_come_first() {
         let mut bench = checked();
         assert_eq!(bench.tell(ask(name)), std::slice::from_ref(&check));
         assert_eq!(bench.tell(Event::Checked).first(), Some(&next));
-        let refused = |reason: &str| Action::Say(Line::Settled(kind, Verdict::Refused(reason.to_owned())));
+        let refused = |reason: &str| Action::Say(settled(kind, Verdict::Refused(reason.to_owned())));
         let mut bench = checked();
         bench.tell(ask(name));
         assert_eq!(bench.tell(Event::Refused("no".to_owned())), [refused("no")]);
