@@ -47,8 +47,8 @@ pub struct Handover {
     pub ready_at: Option<SocketAddr>,
     /// The descriptor by which the pidfile is locked.
     pub pidfile: Option<i32>,
-    /// The last request, for whoever waits for its end.
-    pub reload: Option<Reload>,
+    /// The last requests, for whoever waits for the end of one.
+    pub requests: Vec<Reload>,
 }
 
 /// An outcome as a number: a status, or less than 0 a signal.
@@ -142,8 +142,8 @@ impl Handover {
         if let Some(pidfile) = self.pidfile {
             fact("pidfile", &pidfile);
         }
-        if let Some(reload) = &self.reload {
-            fact("reload", &reload.encode());
+        for request in &self.requests {
+            fact("request", &request.encode());
         }
         for stranger in &self.strangers {
             fact("stranger", stranger);
@@ -217,7 +217,7 @@ impl Handover {
             strangers: all("stranger").filter_map(|pid| pid.parse().ok()).collect(),
             sockets: all("socket").map(str::parse).collect::<Result<_, _>>()?,
             pidfile: number(find("pidfile")),
-            reload: find("reload").and_then(Reload::decode),
+            requests: all("request").filter_map(Reload::decode).collect(),
             notify: find("notify_path")
                 .map(str::to_owned)
                 .zip(number(find("notify_socket")))
@@ -259,11 +259,11 @@ mod tests {
             chld_ignored: true,
             strangers: vec![1, 2],
             pidfile: Some(11),
-            reload: Some(Reload {
+            requests: vec![Reload {
                 action: "upgrade".to_owned(),
                 began: Duration::from_nanos(12),
                 ended: Some((Duration::from_nanos(13), Answer::Failed("of itself".to_owned()))),
-            }),
+            }],
             sockets: vec![
                 Facts {
                     fd: 7,
@@ -302,7 +302,7 @@ mod tests {
             notify: None,
             ready_at: None,
             pidfile: None,
-            reload: None,
+            requests: vec![],
             ..full
         };
         assert_eq!(Handover::decode(&bare.encode()), Ok(bare));

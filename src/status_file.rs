@@ -133,6 +133,8 @@ pub struct Facts<'a> {
     pub on_hup: String,
     /// The last request.
     pub reload: Option<&'a Reload>,
+    /// Those before it that are settled, the last few.
+    pub settled: &'a [Reload],
     /// The sockets.
     pub listen: &'a [Listening],
 }
@@ -160,6 +162,7 @@ pub fn write(status: &Status, facts: &Facts, pid_of: impl Fn(Generation) -> i32)
         ("restarts", json!({ "asked": status.counts.asked, "failed": status.counts.failed })),
         ("last_exit", json!(status.last_exit.map(exit))),
         ("reload", json!(facts.reload.map(Reload::json))),
+        ("settled", json!(facts.settled.iter().map(Reload::json).collect::<Vec<_>>())),
         ("listen", json!(listen)),
     ];
     object(keys)
@@ -188,6 +191,8 @@ pub struct Read {
     pub ready: bool,
     /// The last request.
     pub reload: Option<Reload>,
+    /// Those before it that are settled, the last few.
+    pub settled: Vec<Reload>,
 }
 
 /// Reads a status file.
@@ -207,7 +212,10 @@ pub fn read(text: &[u8]) -> Result<Read, String> {
         Some(Value::Null) => None,
         Some(reload) => Some(read_reload(reload).ok_or_else(|| lacks("reload"))?),
     };
+    // Another version may not have them.
+    let settled = all.get("settled").and_then(Value::as_array).into_iter().flatten().filter_map(read_reload).collect();
     Ok(Read {
+        settled,
         pid: all
             .get("pid")
             .and_then(Value::as_i64)

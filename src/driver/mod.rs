@@ -171,9 +171,9 @@ impl Driver {
             watchdog: upward.as_ref().and_then(|_| upward::watchdog(&birth)),
             seed: clock::now().as_nanos() as u64 ^ u64::try_from(birth.pid).unwrap_or(0).rotate_left(32),
         };
-        let reload = adopted.as_ref().and_then(|state| state.reload.clone());
+        let requests = adopted.as_ref().map(|state| state.requests.clone()).unwrap_or_default();
         let watch = config.status_file.as_ref().map(|path| {
-            Watch::new(path, birth.pid, config.on.of(Signal::HUP).to_string(), &sockets, reload)
+            Watch::new(path, birth.pid, config.on.of(Signal::HUP).to_string(), &sockets, requests)
                 .map_err(|error| format!("--status-file '{}': {error}", path.to_string_lossy()))
         });
         let watch = watch.transpose()?;
@@ -871,7 +871,7 @@ impl Driver {
             sockets: self.sockets.iter().map(Socket::facts).cloned().collect(),
             ready_at: self.ready_at,
             pidfile: self.pidfile.as_ref().map(Pidfile::fact),
-            reload: self.watch.as_ref().and_then(Watch::reload),
+            requests: self.watch.as_ref().map(Watch::requests).unwrap_or_default(),
         };
         self.let_cross(true);
         let reason = match self.probe.take() {

@@ -18,6 +18,9 @@ use crate::sys::{Pid, clock};
 /// How long after a failure the file is tried again, if nothing changes before.
 const RETRY: Duration = Duration::from_secs(5);
 
+/// So many settled requests are remembered, besides the last.
+const MOST_SETTLED: usize = 8;
+
 /// What watches.
 pub struct Watch {
     file: StatusFile,
@@ -26,6 +29,8 @@ pub struct Watch {
     on_hup: String,
     listen: Vec<Listening>,
     reload: Option<Reload>,
+    /// Those before it that are settled: whoever waits for one may read the file when the next has begun.
+    settled: Vec<Reload>,
     /// What the file says.
     written: String,
     /// When it is tried again, after a failure.
@@ -42,7 +47,7 @@ impl Watch {
         pid: Pid,
         on_hup: String,
         sockets: &[Socket],
-        reload: Option<Reload>,
+        mut settled: Vec<Reload>,
     ) -> Result<Self, String> {
         let listen = sockets.iter().zip(crate::listen::FIRST_FD..).map(|(socket, fd)| Listening {
             name: socket.facts().name.clone(),
@@ -55,30 +60,37 @@ impl Watch {
             pid_start: Seen::at(pid).map(|seen| seen.began()),
             on_hup,
             listen: listen.collect(),
-            reload,
+            reload: settled.pop(),
+            settled,
             written: String::new(),
             retry: None,
         })
     }
 
-    /// The last request, for a re-exec.
-    pub fn reload(&self) -> Option<Reload> {
-        self.reload.clone()
+    /// The requests, the last one last, for a re-exec.
+    pub fn requests(&self) -> Vec<Reload> {
+        self.settled.iter().chain(&self.reload).cloned().collect()
+    }
+
+    fn set(&mut self, reload: Reload) {
+        let before = self.reload.replace(reload).filter(|before| before.ended.is_some());
+        self.settled.extend(before);
+        let surplus = self.settled.len().saturating_sub(MOST_SETTLED);
+        self.settled.drain(..surplus);
     }
 
     /// Keeps account of requests. `reason`: why, for people.
     pub fn hear(&mut self, now: Time, line: &Line, reason: Option<String>) {
         let reason = reason.unwrap_or_default();
         match line {
-            Line::Began(kind) => self.reload = Some(Reload { action: kind.name().to_owned(), began: now, ended: None }),
+            Line::Began(kind) => self.set(Reload { action: kind.name().to_owned(), began: now, ended: None }),
             Line::Settled { kind, began, verdict } => {
                 let answer = match verdict {
                     Verdict::Done => Answer::Ok,
                     Verdict::Refused(_) => Answer::Refused(reason),
                     Verdict::Failed(_) => Answer::Failed(reason),
                 };
-                self.reload =
-                    Some(Reload { action: kind.name().to_owned(), began: *began, ended: Some((now, answer)) });
+                self.set(Reload { action: kind.name().to_owned(), began: *began, ended: Some((now, answer)) });
             }
             _ => {}
         }
@@ -96,6 +108,7 @@ impl Watch {
             pid_start: self.pid_start,
             on_hup: self.on_hup.clone(),
             reload: self.reload.as_ref(),
+            settled: &self.settled,
             listen: &self.listen,
         };
         let text = status_file::write(status, &facts, pid_of);

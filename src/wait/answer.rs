@@ -1,7 +1,5 @@
 //! What a status file says in answer to somebody who asked. Pure.
 
-use std::time::Duration;
-
 use serde_json::Value;
 
 use crate::config::{Form, Meaning};
@@ -78,22 +76,9 @@ pub fn to(form: Form, seen: &Read, asked: Time, ended: bool) -> Option<Answer> {
 
 fn to_reload(seen: &Read, asked: Time) -> Option<Answer> {
     let wanted = wanted(&seen.on_hup).ok()?;
-    // The next request can begin as soon as the one before is settled, and what came of that is in no file then. A child
-    // that was started later than it was asked for, and is ready, says so itself.
-    if wanted == Wanted::NewChild
-        && let Some(since) = ready_since(seen).filter(|since| *since >= asked)
-    {
-        let tells_itself = match &seen.reload {
-            // It may be on trial still.
-            Some(Reload { began, ended: None, .. }) => *began <= since,
-            Some(Reload { began, ended: Some(_), .. }) => *began == since,
-            None => false,
-        };
-        if !tells_itself {
-            return Some(Answer::Yes);
-        }
-    }
-    let reload = seen.reload.as_ref().filter(|reload| reload.began >= asked && wanted.is_covered_by(&reload.action))?;
+    // The next request can begin as soon as the one before is settled: then that is among those before.
+    let is_ours = |reload: &&Reload| reload.began >= asked && wanted.is_covered_by(&reload.action);
+    let reload = seen.settled.iter().chain(&seen.reload).filter(|reload| reload.ended.is_some()).find(is_ours)?;
     let (_, answer) = reload.ended.as_ref()?;
     let reason = answer.reason().unwrap_or_default();
     Some(match answer {
@@ -103,13 +88,6 @@ fn to_reload(seen: &Read, asked: Time) -> Option<Answer> {
         }
         status_file::Answer::Failed(_) => Answer::No(format!("{} failed: {reason}", reload.action)),
     })
-}
-
-/// When the start of a child was ordered that is ready.
-fn ready_since(seen: &Read) -> Option<Time> {
-    let child = seen.all.get("child")?;
-    let ready = child.get("ready")?.as_bool()?;
-    child.get("since")?.as_u64().filter(|_| ready).map(Duration::from_nanos)
 }
 
 /// How the last child ended, for people; nothing where there was none.
@@ -153,6 +131,8 @@ fn doing(seen: &Read) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     /// A file of pid 7: what HUP means, its child as JSON, and its reload as JSON.
@@ -213,28 +193,22 @@ mod tests {
     }
 
     #[test]
-    fn a_ready_child_speaks_for_itself_where_another_request_has_begun() {
-        for (on_hup, child, reload, want) in [
-            // One reload is over, the next has begun.
-            ("restart", child(150, true), reload("restart", 200, ""), Some(Answer::Yes)),
-            ("replace", child(150, true), reload("replace", 200, "failed"), Some(Answer::Yes)),
-            ("replace", child(150, true), reload("replace", 200, "refused"), Some(Answer::Yes)),
-            // A restart after a crash that began later is a new start as well.
-            ("restart", child(150, true), "null".to_owned(), Some(Answer::Yes)),
-            ("restart", child(150, true), reload("restart", 50, "failed"), Some(Answer::Yes)),
-            ("restart", child(99, true), reload("restart", 50, "ok"), None),
-            ("restart", child(150, false), reload("restart", 200, ""), None),
-            // On trial in an overlap: ready, and not trusted.
-            ("replace", child(150, true), reload("replace", 120, ""), None),
-            ("upgrade+replace", child(150, true), reload("upgrade+replace", 50, ""), None),
-            ("replace", child(150, true), reload("replace", 150, "failed"), no("replace failed: why")),
-            ("replace", child(150, true), reload("replace", 150, "ok"), Some(Answer::Yes)),
-            // A child is not what was asked for.
-            ("upgrade", child(150, true), reload("upgrade", 200, ""), None),
-            ("forward", child(150, true), "null".to_owned(), None),
+    fn the_first_outcome_counts_though_the_next_request_has_begun() {
+        let seen = |on_hup: &str, settled: &[String], last: &str| {
+            let mut seen = file(on_hup, "null", last);
+            seen.settled = settled.iter().map(|one| file(on_hup, "null", one).reload.unwrap()).collect();
+            seen
+        };
+        let (old, ok) = (reload("restart", 50, "ok"), reload("restart", 150, "ok"));
+        let (failed, under_way) = (reload("restart", 160, "failed"), reload("restart", 200, ""));
+        for (settled, last, want) in [
+            (&[old.clone()][..], &under_way, None),
+            (&[old.clone(), ok.clone()], &under_way, Some(Answer::Yes)),
+            (&[ok.clone()], &failed, Some(Answer::Yes)),
+            (&[old.clone(), failed.clone()], &ok, no("restart failed: why")),
+            (&[reload("upgrade", 150, "ok")], &under_way, None),
         ] {
-            let seen = file(on_hup, &child, &reload);
-            assert_eq!(answer(Form::Reload, &seen, false), want, "{on_hup} {child} {reload}");
+            assert_eq!(answer(Form::Reload, &seen("restart", settled, last), false), want, "{settled:?} {last}");
         }
     }
 
