@@ -1,6 +1,7 @@
 //! The only writer to stderr, and for `--help` and `--status` to stdout. A stream that is closed, full or broken never
 //! stops supervision.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io::IsTerminal;
 use std::os::fd::AsFd;
@@ -8,12 +9,12 @@ use std::sync::OnceLock;
 use std::time::SystemTime;
 
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::config::{Level, LogFormat};
 use crate::events::{self, Entry, Kind};
 use crate::status_file;
+use crate::sys::output;
 
 /// How lines look, and which are said.
 #[derive(Clone, Copy, Default, Debug)]
@@ -61,26 +62,45 @@ pub fn say(entry: &Entry) {
     write_at_once(&line);
 }
 
-/// The longest text of a line, in characters: a page with all that stands around it. A pipe takes that whole, or not at
-/// all.
-const LONGEST: usize = 900;
+/// The longest line, in bytes: `PIPE_BUF`. A pipe takes that whole, or not at all.
+const LONGEST: usize = 4096;
+
+/// The longest that makes a line with three texts in it, each character six bytes long, no longer than that.
+const SHORTEST_CUT: usize = 190;
+
+/// The line with its texts as long as it may have them.
+fn fit(line: impl Fn(usize) -> String) -> String {
+    let all = [LONGEST, 2000, 1300, 900, 600, 400].into_iter().map(&line).find(|line| line.len() <= LONGEST);
+    all.unwrap_or_else(|| line(SHORTEST_CUT))
+}
+
+/// A text of at most so many characters.
+fn cut(text: &str, longest: usize) -> Cow<'_, str> {
+    match text.char_indices().nth(longest) {
+        Some((end, _)) => Cow::Owned(format!("{}…", text.get(..end).unwrap_or_default())),
+        None => Cow::Borrowed(text),
+    }
+}
 
 fn text_line(entry: &Entry, colour: bool) -> String {
-    let mut line = String::from(match (colour, entry.kind.level) {
+    let head = match (colour, entry.kind.level) {
         (false, _) => "hupwrap: ",
         (true, Level::Error) => "\x1b[1;31mhupwrap:\x1b[0m ",
         (true, Level::Info | Level::Debug) => "\x1b[1mhupwrap:\x1b[0m ",
-    });
-    for c in entry.text.chars().take(LONGEST) {
-        // A name may hold anything, a line of ours is one line.
-        if c.is_control() {
-            let _ = write!(line, "{}", c.escape_default());
-        } else {
-            line.push(c);
+    };
+    fit(|longest| {
+        let mut line = String::from(head);
+        for c in cut(&entry.text, longest).chars() {
+            // A name may hold anything, a line of ours is one line.
+            if c.is_control() {
+                let _ = write!(line, "{}", c.escape_default());
+            } else {
+                line.push(c);
+            }
         }
-    }
-    line.push('\n');
-    line
+        line.push('\n');
+        line
+    })
 }
 
 fn json_line(entry: &Entry) -> String {
@@ -89,23 +109,20 @@ fn json_line(entry: &Entry) -> String {
         Level::Info => "info",
         Level::Debug => "debug",
     };
-    let text: String = entry.text.chars().take(LONGEST).collect();
-    let head = [
-        ("time", json!(humantime::format_rfc3339_millis(SystemTime::now()).to_string())),
-        ("level", json!(level)),
-        ("event", json!(entry.kind.name)),
-    ];
-    let facts = entry.kind.facts.iter().copied().zip(entry.facts.iter().cloned());
-    status_file::object(head.into_iter().chain(facts).chain([("message", json!(text))]))
+    let time = humantime::format_rfc3339_millis(SystemTime::now()).to_string();
+    fit(|longest| {
+        let head = [("time", json!(time)), ("level", json!(level)), ("event", json!(entry.kind.name))];
+        let facts = entry.kind.facts.iter().copied().zip(entry.facts.iter().map(|fact| match fact {
+            Value::String(text) => json!(cut(text, longest)),
+            other => other.clone(),
+        }));
+        status_file::object(head.into_iter().chain(facts).chain([("message", json!(cut(&entry.text, longest)))]))
+    })
 }
 
 fn write_at_once(text: &str) {
     // A pipe that nobody reads must not hold supervision up, and a terminal under Ctrl-S neither.
-    let stderr = std::io::stderr();
-    let mut ready = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];
-    if poll(&mut ready, PollTimeout::ZERO) == Ok(1) {
-        let _ = nix::unistd::write(stderr.as_fd(), text.as_bytes());
-    }
+    output::write_at_once(std::io::stderr().as_fd(), text.as_bytes());
 }
 
 /// A line on a terminal that is written over again and again.
@@ -162,6 +179,25 @@ mod tests {
         assert_eq!(value["event"], "error");
         assert_eq!(value["message"], "a \"quote\"\nand a newline\u{7f}");
         assert!(value["time"].as_str().unwrap().ends_with('Z'));
+    }
+
+    #[test]
+    fn a_line_is_never_longer_than_a_pipe_takes_as_a_whole() {
+        for c in ["a", "\u{1}", "\u{9f}", "\u{10ffff}", "\"", "ä"] {
+            let long = c.repeat(5000);
+            for entry in [events::listening(&long, &long, long.clone()), events::status_file_failed(&long)] {
+                for colour in [false, true] {
+                    let line = text_line(&entry, colour);
+                    assert!(line.len() <= LONGEST && line.ends_with('\n'), "{}", line.len());
+                }
+                let line = json_line(&entry);
+                assert!(line.len() <= LONGEST, "{}", line.len());
+                let value: Value = serde_json::from_str(&line).unwrap();
+                assert!(value["message"].as_str().unwrap().ends_with('…'));
+            }
+        }
+        let short = "a".repeat(3000);
+        assert_eq!(text_line(&events::error(&short), false).len(), "hupwrap: \n".len() + 3000);
     }
 
     #[test]

@@ -10,6 +10,7 @@ pub mod files;
 pub mod finish;
 pub mod news;
 pub mod notify;
+pub mod output;
 pub mod process;
 pub mod reexec;
 pub mod signals;
