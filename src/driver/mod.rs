@@ -270,9 +270,9 @@ impl Driver {
     /// Sleeps until something happens or a deadline is up, unless it is a signal alone that can happen: then reading it
     /// is sleeping enough. Returns whether to read signals.
     fn wait(&mut self) -> bool {
-        // Unless somebody waits for the exec, it is early enough to learn of it with whatever comes next: at a start, one
-        // wake-up less beside the child's own.
-        let awaits_execution = self.machine.awaits_execution();
+        // Unless somebody waits for the exec, or wants to hear of it, it is early enough to learn of it with whatever comes
+        // next: at a start, one wake-up less beside the child's own.
+        let awaits_execution = self.machine.awaits_execution() || report::is_said(&events::STARTED);
         let all_told = self.upward.as_mut().is_none_or(Upward::flush);
         let now = clock::now();
         let retry = (!all_told).then(|| now.saturating_add(std::time::Duration::from_millis(RETRY_UPWARD)));
