@@ -218,11 +218,12 @@ impl Words {
                 );
                 Entry::new(&RESTARTING_LATER, of(generation).into_iter().chain(more), text)
             }
-            Line::GaveUp { restarts } => Entry::new(
-                &GAVE_UP,
-                [json!(restarts)],
-                format!("gave up on {command} after {restarts} restarts in a row; see --restart-limit"),
-            ),
+            Line::GaveUp { restarts, within } => {
+                let times = if *restarts == 1 { "restart" } else { "restarts" };
+                let how = within.map_or("in a row".to_owned(), |within| format!("within {}", Shown(within)));
+                let text = format!("gave up on {command} after {restarts} {times} {how}; see --restart-limit");
+                Entry::new(&GAVE_UP, [json!(restarts)], text)
+            }
             Line::NotForwarded(signal) => Entry::new(
                 &NOT_FORWARDED,
                 [json!(signal.to_string())],
@@ -305,7 +306,7 @@ mod tests {
             Line::CannotStart("why".to_owned()),
             Line::StartingLater(error, second),
             Line::RestartingLater { generation: 1, outcome: Some(outcome), ran: second, delay: second, attempt: 3 },
-            Line::GaveUp { restarts: 3 },
+            Line::GaveUp { restarts: 3, within: None },
             Line::NotForwarded(Signal::HUP),
             Line::HangUpIgnored,
         ];
@@ -338,5 +339,10 @@ mod tests {
         };
         let entry = Words::new("web", true).entry(&line, true, |_| 4711);
         assert_eq!(entry.text, "web[4711] ended with 3 after 2.1s; starting it again in 400ms (attempt 3)");
+        let gave_up =
+            |restarts, within| Words::new("web", true).entry(&Line::GaveUp { restarts, within }, true, |_| 4711);
+        assert_eq!(gave_up(1, None).text, "gave up on web after 1 restart in a row; see --restart-limit");
+        let minute = Some(Duration::from_secs(60));
+        assert_eq!(gave_up(3, minute).text, "gave up on web after 3 restarts within 1m; see --restart-limit");
     }
 }

@@ -162,8 +162,10 @@ pub enum Line {
     },
     /// It was started again too often.
     GaveUp {
-        /// How often in a row.
+        /// How often: in a row, or within that time.
         restarts: u32,
+        /// The time of the limit, where it has one.
+        within: Option<Duration>,
     },
     /// A signal to forward came while no child ran.
     NotForwarded(Signal),

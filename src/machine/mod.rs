@@ -695,7 +695,7 @@ impl Machine {
         let reason = error.reason.clone();
         let Some(delay) = self.next_delay(now) else {
             self.settle(Verdict::Failed(Failure::CannotStart(reason)), out);
-            out.push(Action::Say(Line::GaveUp { restarts: self.row }));
+            out.push(Action::Say(self.gave_up()));
             return self.finish(Ending::Own(error.code), out);
         };
         // The last try of the first start is when its patience ends, and not later.
@@ -844,7 +844,7 @@ impl Machine {
             self.row = 0;
         }
         let Some(delay) = self.next_delay(now) else {
-            out.push(Action::Say(Line::GaveUp { restarts: self.row }));
+            out.push(Action::Say(self.gave_up()));
             return false;
         };
         out.push(Action::Say(Line::RestartingLater {
@@ -889,6 +889,13 @@ impl Machine {
         self.row = self.row.saturating_add(1);
         self.counts.failed = self.counts.failed.saturating_add(1);
         Some(delay.saturating_add(delay.mul_f64(self.random() / 4.0)))
+    }
+
+    fn gave_up(&self) -> Line {
+        match self.rules.restart.limit {
+            Some(RestartLimit { count, within: within @ Some(_) }) => Line::GaveUp { restarts: count, within },
+            _ => Line::GaveUp { restarts: self.row, within: None },
+        }
     }
 
     /// A number from 0 to 1 (Marsaglia, "Xorshift RNGs", 2003).
