@@ -15,7 +15,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll, ppoll};
 use nix::sys::time::TimeSpec;
 
-use crate::config::{Config, Group, Meaning, Ready};
+use crate::config::{Config, Group, LogFormat, Meaning, Ready};
 use crate::events::{self, Words};
 use crate::handover::Handover;
 use crate::listen;
@@ -471,7 +471,19 @@ impl Driver {
         for _ in 0..MAX_ROUNDS {
             let event = events.pop_front()?;
             self.mention(&event);
+            let ended = match &event {
+                Event::ChildEnded(generation, outcome) => Some(Line::Ended(*generation, *outcome)),
+                _ => None,
+            };
             self.machine.handle(clock::now(), event, &mut orders);
+            // People need not be told twice.
+            let is_told_with_restart =
+                |order: &Action| matches!(order, Action::Say(Line::RestartingLater { outcome: Some(_), .. }));
+            if let Some(line) = ended
+                && (self.config.log_format == LogFormat::Json || !orders.iter().any(is_told_with_restart))
+            {
+                self.say(&line);
+            }
             for order in orders.drain(..) {
                 if let Action::Finish(ending) = order {
                     return Some(ending);
@@ -555,7 +567,6 @@ impl Driver {
         match event {
             Event::Signal { signal, .. } if report::is_said(&events::SIGNAL) => report::say(&events::signal(*signal)),
             Event::Executed(generation) => self.say(&Line::Started(*generation)),
-            Event::ChildEnded(generation, outcome) => self.say(&Line::Ended(*generation, *outcome)),
             _ => {}
         }
     }
