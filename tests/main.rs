@@ -22,6 +22,7 @@ mod forwarding;
 mod generations;
 mod init;
 mod input;
+mod log;
 mod php;
 mod race;
 mod ready;

@@ -103,6 +103,11 @@ impl Terminal {
         Some(shell)
     }
 
+    /// Whether it takes what is written to it.
+    pub fn takes_output(&self) -> bool {
+        poll(&mut [PollFd::new(self.program.as_fd(), PollFlags::POLLOUT)], PollTimeout::ZERO) == Ok(1)
+    }
+
     /// Types keys.
     pub fn keys(&self, keys: &str) {
         self.person().write_all(keys.as_bytes()).expect("an open terminal");
