@@ -218,10 +218,15 @@ impl Words {
                 );
                 Entry::new(&RESTARTING_LATER, of(generation).into_iter().chain(more), text)
             }
-            Line::GaveUp { restarts, within } => {
+            Line::GaveUp { restarts, within, generation, last } => {
+                let why = match last {
+                    None => String::new(),
+                    Some(Failure::Ended(outcome)) => format!("{} {}; ", child(generation), ended(*outcome)),
+                    Some(failure) => format!("{}; ", self.failure(failure, serves)),
+                };
                 let times = if *restarts == 1 { "restart" } else { "restarts" };
                 let how = within.map_or("in a row".to_owned(), |within| format!("within {}", Shown(within)));
-                let text = format!("gave up on {command} after {restarts} {times} {how}; see --restart-limit");
+                let text = format!("{why}gave up on {command} after {restarts} {times} {how}; see --restart-limit");
                 Entry::new(&GAVE_UP, [json!(restarts)], text)
             }
             Line::NotForwarded(signal) => Entry::new(
@@ -306,7 +311,7 @@ mod tests {
             Line::CannotStart("why".to_owned()),
             Line::StartingLater(error, second),
             Line::RestartingLater { generation: 1, outcome: Some(outcome), ran: second, delay: second, attempt: 3 },
-            Line::GaveUp { restarts: 3, within: None },
+            Line::GaveUp { restarts: 3, within: None, generation: 1, last: None },
             Line::NotForwarded(Signal::HUP),
             Line::HangUpIgnored,
         ];
@@ -339,10 +344,18 @@ mod tests {
         };
         let entry = Words::new("web", true).entry(&line, true, |_| 4711);
         assert_eq!(entry.text, "web[4711] ended with 3 after 2.1s; starting it again in 400ms (attempt 3)");
-        let gave_up =
-            |restarts, within| Words::new("web", true).entry(&Line::GaveUp { restarts, within }, true, |_| 4711);
-        assert_eq!(gave_up(1, None).text, "gave up on web after 1 restart in a row; see --restart-limit");
-        let minute = Some(Duration::from_secs(60));
-        assert_eq!(gave_up(3, minute).text, "gave up on web after 3 restarts within 1m; see --restart-limit");
+        let gave_up = |restarts, within, last| {
+            Words::new("web", true).entry(&Line::GaveUp { restarts, within, generation: 3, last }, true, |_| 4711).text
+        };
+        let ended = Some(Failure::Ended(Outcome::Killed(Signal::KILL)));
+        assert_eq!(gave_up(1, None, None), "gave up on web after 1 restart in a row; see --restart-limit");
+        assert_eq!(
+            gave_up(3, Some(Duration::from_secs(60)), ended),
+            "web[4711] was ended by KILL; gave up on web after 3 restarts within 1m; see --restart-limit"
+        );
+        assert_eq!(
+            gave_up(3, None, Some(Failure::CannotStart("/opt/web: not found".to_owned()))),
+            "/opt/web: not found; gave up on web after 3 restarts in a row; see --restart-limit"
+        );
     }
 }

@@ -76,7 +76,7 @@ fn what_people_are_told() {
             "hupwrap: puppet[N] did not end within T; sending KILL",
             "hupwrap: restart refused, nothing was touched: check 'test -e ok' ended with 1",
             "hupwrap: puppet[N] ended with 3 after T; starting it again in T (attempt 1)",
-            "hupwrap: gave up on puppet after 1 restart in a row; see --restart-limit",
+            "hupwrap: puppet[N] ended with 3; gave up on puppet after 1 restart in a row; see --restart-limit",
         ],
     );
 }
@@ -105,8 +105,7 @@ fn what_people_are_told_who_want_to_hear_all_of_it() {
             "hupwrap: puppet[N] ended with 3 after T; starting it again in T (attempt 1)",
             "hupwrap: puppet[N] started (generation 3)",
             "hupwrap: puppet[N] is ready",
-            "hupwrap: puppet[N] ended with 3",
-            "hupwrap: gave up on puppet after 1 restart in a row; see --restart-limit",
+            "hupwrap: puppet[N] ended with 3; gave up on puppet after 1 restart in a row; see --restart-limit",
         ],
     );
 }
@@ -119,7 +118,7 @@ fn what_people_are_told_who_want_to_hear_of_errors() {
         &ended,
         &[
             "hupwrap: restart refused, nothing was touched: check 'test -e ok' ended with 1",
-            "hupwrap: gave up on puppet after 1 restart in a row; see --restart-limit",
+            "hupwrap: puppet[N] ended with 3; gave up on puppet after 1 restart in a row; see --restart-limit",
         ],
     );
 }

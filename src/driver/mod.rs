@@ -19,7 +19,7 @@ use crate::config::{Config, Group, LogFormat, Meaning, Ready};
 use crate::events::{self, Words};
 use crate::handover::Handover;
 use crate::listen;
-use crate::machine::action::{Action, Line, To};
+use crate::machine::action::{Action, Failure, Line, To};
 use crate::machine::event::{Event, Generation, Sender, StartError};
 use crate::machine::{self, Machine, Rules};
 use crate::report;
@@ -477,10 +477,17 @@ impl Driver {
             };
             self.machine.handle(clock::now(), event, &mut orders);
             // People need not be told twice.
-            let is_told_with_restart =
-                |order: &Action| matches!(order, Action::Say(Line::RestartingLater { outcome: Some(_), .. }));
+            let is_told_anyhow = |order: &Action| {
+                matches!(
+                    order,
+                    Action::Say(
+                        Line::RestartingLater { outcome: Some(_), .. }
+                            | Line::GaveUp { last: Some(Failure::Ended(_)), .. }
+                    )
+                )
+            };
             if let Some(line) = ended
-                && (self.config.log_format == LogFormat::Json || !orders.iter().any(is_told_with_restart))
+                && (self.config.log_format == LogFormat::Json || !orders.iter().any(is_told_anyhow))
             {
                 self.say(&line);
             }

@@ -166,6 +166,10 @@ pub enum Line {
         restarts: u32,
         /// The time of the limit, where it has one.
         within: Option<Duration>,
+        /// The last one.
+        generation: Generation,
+        /// What became of it, where that was not said.
+        last: Option<Failure>,
     },
     /// A signal to forward came while no child ran.
     NotForwarded(Signal),

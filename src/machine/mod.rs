@@ -694,8 +694,10 @@ impl Machine {
         }
         let reason = error.reason.clone();
         let Some(delay) = self.next_delay(now) else {
-            self.settle(Verdict::Failed(Failure::CannotStart(reason)), out);
-            out.push(Action::Say(self.gave_up()));
+            let last = Failure::CannotStart(reason);
+            let unsaid = self.request.is_none().then(|| last.clone());
+            self.settle(Verdict::Failed(last), out);
+            out.push(Action::Say(self.gave_up(unsaid)));
             return self.finish(Ending::Own(error.code), out);
         };
         // The last try of the first start is when its patience ends, and not later.
@@ -844,7 +846,7 @@ impl Machine {
             self.row = 0;
         }
         let Some(delay) = self.next_delay(now) else {
-            out.push(Action::Say(self.gave_up()));
+            out.push(Action::Say(self.gave_up(outcome.map(Failure::Ended))));
             return false;
         };
         out.push(Action::Say(Line::RestartingLater {
@@ -891,11 +893,12 @@ impl Machine {
         Some(delay.saturating_add(delay.mul_f64(self.random() / 4.0)))
     }
 
-    fn gave_up(&self) -> Line {
-        match self.rules.restart.limit {
-            Some(RestartLimit { count, within: within @ Some(_) }) => Line::GaveUp { restarts: count, within },
-            _ => Line::GaveUp { restarts: self.row, within: None },
-        }
+    fn gave_up(&self, last: Option<Failure>) -> Line {
+        let (restarts, within) = match self.rules.restart.limit {
+            Some(RestartLimit { count, within: within @ Some(_) }) => (count, within),
+            _ => (self.row, None),
+        };
+        Line::GaveUp { restarts, within, generation: self.child.generation, last }
     }
 
     /// A number from 0 to 1 (Marsaglia, "Xorshift RNGs", 2003).

@@ -315,7 +315,9 @@ fn a_limit_in_a_row() {
     assert_eq!(bench.machine.generation, 4);
     assert_eq!(bench.crash(SECOND, Outcome::Exited(7)), None);
     let end = Action::Finish(Ending::Child(Outcome::Exited(7)));
-    assert_eq!(bench.out, [Action::Say(Line::GaveUp { restarts: 3, within: None }), end]);
+    let last = Some(Failure::Ended(Outcome::Exited(7)));
+    let gave_up = Line::GaveUp { restarts: 3, within: None, generation: 4, last };
+    assert_eq!(bench.out, [Action::Say(gave_up), end]);
     // Requests are no failures, and begin the count afresh.
     let mut bench = Bench::restarting(&[("restart", "on-failure"), ("limit", "1")]);
     bench.crash(SECOND, FAILED);
@@ -410,10 +412,9 @@ fn a_child_that_is_late_has_failed() {
         bench.tell(Event::ChildEnded(generation, Outcome::Killed(Signal::TERM)));
         let next = bench.tell(Event::RestGone(generation)).to_vec();
         if last {
-            assert_eq!(
-                next,
-                [Action::Say(Line::GaveUp { restarts: 1, within: None }), Action::Finish(Ending::Own(TIMED_OUT))]
-            );
+            // That it was not ready was said.
+            let gave_up = Line::GaveUp { restarts: 1, within: None, generation, last: None };
+            assert_eq!(next, [Action::Say(gave_up), Action::Finish(Ending::Own(TIMED_OUT))]);
         } else {
             assert!(matches!(next[..], [Action::Say(Line::RestartingLater { outcome: None, .. })]), "{next:?}");
             bench.comes_back();
