@@ -29,6 +29,7 @@ mod ready;
 mod reexec;
 mod replace;
 mod report;
+mod restart;
 mod servers;
 mod sockets;
 mod storm;

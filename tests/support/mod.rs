@@ -7,6 +7,7 @@ pub mod http;
 pub mod notify;
 pub mod pty;
 pub mod seen;
+pub mod watched;
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
