@@ -32,6 +32,7 @@ mod report;
 mod restart;
 mod servers;
 mod sockets;
+mod status;
 mod storm;
 mod support;
 mod terminal;

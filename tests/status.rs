@@ -1,0 +1,615 @@
+//! The status file and the pidfile: contract, section 11.
+
+use std::fs::{self, OpenOptions};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+
+use nix::libc;
+use serde_json::{Value, json};
+
+use crate::support::watched::{monotonic, status_where};
+use crate::support::*;
+
+const KEYS: [&str; 12] = [
+    "version",
+    "pid",
+    "pid_start",
+    "state",
+    "generation",
+    "child",
+    "old_child",
+    "on_hup",
+    "restarts",
+    "last_exit",
+    "reload",
+    "listen",
+];
+
+/// A directory, and a status file to be in it.
+fn place() -> (Dir, PathBuf) {
+    let dir = Dir::new();
+    let file = dir.path().join("status");
+    (dir, file)
+}
+
+/// A hupwrap that keeps a status file.
+fn watched(file: &Path, options: &[&str], command: &[&str]) -> Setup {
+    let words = [options, &["--"], command].concat();
+    Setup::new(["--status-file".as_ref(), file.as_os_str()].into_iter().chain(words.iter().map(AsRef::as_ref)))
+}
+
+fn name(file: &Path) -> &str {
+    file.to_str().expect("UTF-8")
+}
+
+/// The status once it has this state, with every key of the contract, and hupwrap's identity.
+#[track_caller]
+fn in_state(run: &Run, file: &Path, state: &str) -> Value {
+    let status = status_where(file, state, |status| status["state"] == state);
+    whole(&status);
+    assert_eq!((&status["version"], &status["pid"]), (&env!("CARGO_PKG_VERSION").into(), &run.pid.into()));
+    assert_eq!(status["pid_start"].to_string(), stat(run.pid).expect("a process")[19]);
+    status
+}
+
+/// Every key is there, no other, and each is of its kind.
+#[track_caller]
+fn whole(status: &Value) {
+    let keys = status.as_object().expect("an object");
+    assert!(keys.len() == KEYS.len() && KEYS.iter().all(|key| keys.contains_key(*key)), "{status}");
+    for key in ["pid", "pid_start", "generation"] {
+        assert!(status[key].is_u64(), "{key}: {status}");
+    }
+    for key in ["version", "state", "on_hup"] {
+        assert!(status[key].is_string(), "{key}: {status}");
+    }
+    let has = |key: &str, parts: &[&str]| {
+        let value = &status[key];
+        let is = value.as_object().is_some_and(|o| o.len() == parts.len() && parts.iter().all(|p| o.contains_key(*p)));
+        assert!(value.is_null() || is, "{key}: {status}");
+    };
+    has("child", &["pid", "since", "ready"]);
+    has("old_child", &["pid", "generation"]);
+    has("restarts", &["asked", "failed"]);
+    has("reload", &["action", "began", "ended", "outcome", "reason"]);
+    assert!(status["restarts"].is_object() && status["listen"].is_array(), "{status}");
+}
+
+/// What is in a directory.
+fn names(dir: &Path) -> Vec<String> {
+    let mut names: Vec<String> =
+        fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+fn puppet_name() -> String {
+    puppet().display().to_string()
+}
+
+#[test]
+fn every_state_is_told() {
+    let (dir, file) = place();
+    nix::unistd::mkfifo(&dir.path().join("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let options =
+        ["--on-hup", "replace", "--ready", "fd:3", "--check", "sh -c 'read go < fifo'", "--restart", "on-failure"];
+    let options = [&options[..], &["--restart-delay", "1h", "--restart-max-delay", "1h"]].concat();
+    let puppet = puppet_name();
+    let before = monotonic();
+    let mut run =
+        watched(&file, &options, &[&puppet, "tell=USR2:3", "exit=USR1:3", "ignore=TERM"]).dir(dir.path()).start();
+    let (_, first) = run.ready();
+
+    let status = in_state(&run, &file, "starting");
+    let text = fs::read_to_string(&file).unwrap();
+    let places: Vec<_> = KEYS.iter().map(|key| text.find(&format!("\"{key}\":")).unwrap()).collect();
+    assert!(places.is_sorted() && text.ends_with("}\n") && text.lines().count() == 1, "{text}");
+    let since = status["child"]["since"].as_u64().unwrap();
+    assert!((before..monotonic()).contains(&since));
+    assert_eq!(status["child"], json!({ "pid": first, "since": since, "ready": false }));
+    assert_eq!((&status["generation"], &status["on_hup"]), (&1.into(), &"replace".into()));
+    assert_eq!(status["restarts"], json!({ "asked": 0, "failed": 0 }));
+    for key in ["old_child", "last_exit", "reload"] {
+        assert!(status[key].is_null(), "{key}: {status}");
+    }
+    assert_eq!(status["listen"], json!([]));
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o7777, 0o644);
+
+    kill(first, "USR2");
+    let status = in_state(&run, &file, "running");
+    assert_eq!(status["child"], json!({ "pid": first, "since": since, "ready": true }));
+
+    run.kill("HUP");
+    let status = in_state(&run, &file, "checking");
+    assert_eq!((&status["child"]["pid"], &status["child"]["ready"]), (&first.into(), &true.into()));
+    fs::write(dir.path().join("fifo"), "go\n").unwrap();
+
+    let (_, second) = run.ready();
+    let status = status_where(&file, "two", |status| status["state"] == "replacing" && status["old_child"].is_object());
+    whole(&status);
+    assert_eq!(status["old_child"], json!({ "pid": first, "generation": 1 }));
+    assert_eq!((&status["generation"], &status["child"]["pid"]), (&2.into(), &second.into()));
+    assert_eq!(status["child"]["ready"], false);
+    let reload = &status["reload"];
+    assert_eq!(
+        (&reload["action"], &reload["outcome"], &reload["ended"]),
+        (&"replace".into(), &Value::Null, &Value::Null)
+    );
+    kill(second, "USR2");
+    // The old one has not ended yet: TERM is nothing to it.
+    let status = status_where(&file, "it is ready", |status| status["child"]["ready"] == true);
+    assert_eq!((&status["state"], &status["old_child"]["pid"]), (&"replacing".into(), &first.into()));
+    kill(first, "KILL");
+    let status = in_state(&run, &file, "running");
+    assert_eq!((&status["old_child"], &status["restarts"]["asked"]), (&Value::Null, &1.into()));
+    assert_eq!((&status["last_exit"], &status["reload"]["outcome"]), (&json!({ "signal": "KILL" }), &"ok".into()));
+
+    kill(second, "USR1");
+    let status = in_state(&run, &file, "waiting");
+    assert_eq!((&status["child"], &status["last_exit"]), (&Value::Null, &json!({ "code": 3 })));
+    assert_eq!((&status["restarts"]["failed"], &status["generation"]), (&1.into(), &2.into()));
+
+    run.kill("HUP");
+    let status = in_state(&run, &file, "checking");
+    assert_eq!(status["child"], Value::Null);
+    fs::write(dir.path().join("fifo"), "go\n").unwrap();
+    let (_, third) = run.ready();
+    kill(third, "USR2");
+    in_state(&run, &file, "running");
+    run.kill("TERM");
+    let status = in_state(&run, &file, "stopping");
+    assert_eq!(status["child"]["pid"], third);
+    kill(third, "KILL");
+    assert_eq!(run.status().code(), None);
+    // It tells of the end.
+    let last: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+    whole(&last);
+    assert_eq!((&last["state"], &last["child"]), (&"stopping".into(), &Value::Null));
+    assert_eq!((&last["last_exit"], &last["generation"]), (&json!({ "signal": "KILL" }), &3.into()));
+    assert_eq!(names(dir.path()), ["fifo", "status"]);
+}
+
+#[test]
+fn sockets_are_told() {
+    let (dir, file) = place();
+    let unix = format!("local=unix:{}", dir.path().join("socket").display());
+    let options = ["--listen", "web=tcp:127.0.0.1:0", "--listen", &unix];
+    let mut run = watched(&file, &options, &[&puppet_name()]).start();
+    run.ready();
+    let status = in_state(&run, &file, "running");
+    let [web, local] = &status["listen"].as_array().unwrap()[..] else { panic!("{status}") };
+    assert_eq!((&web["name"], &web["fd"]), (&"web".into(), &3.into()));
+    assert_eq!((&local["name"], &local["fd"]), (&"local".into(), &4.into()));
+    let address = web["address"].as_str().unwrap();
+    let port = address.rsplit(':').next().unwrap();
+    assert_ne!(port, "0");
+    std::net::TcpStream::connect(format!("127.0.0.1:{port}")).unwrap();
+    run.stop();
+}
+
+/// Reads a status file all the while; each time it must be whole.
+struct Reader {
+    over: Arc<AtomicBool>,
+    read: Arc<AtomicUsize>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Reader {
+    fn of(file: &Path) -> Self {
+        let (over, read) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let (until, count, file) = (over.clone(), read.clone(), file.to_owned());
+        let thread = std::thread::spawn(move || {
+            let mut last = (0, 0);
+            while !until.load(Ordering::Relaxed) {
+                let text = fs::read(&file).expect("it is always there");
+                let status: Value = serde_json::from_slice(&text).expect("it is always whole");
+                whole(&status);
+                let now = (status["generation"].as_u64().unwrap(), status["restarts"]["asked"].as_u64().unwrap());
+                assert!(now.0 >= last.0 && now.1 >= last.1, "{now:?} after {last:?}");
+                last = now;
+                count.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        Self { over, read, thread: Some(thread) }
+    }
+
+    #[track_caller]
+    fn end(mut self) {
+        self.over.store(true, Ordering::Relaxed);
+        self.thread.take().unwrap().join().unwrap();
+        assert!(self.read.load(Ordering::Relaxed) > 50);
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn it_is_whole_whenever_it_is_read() {
+    for (on_hup, ready) in [("restart", "exec"), ("replace", "notify"), ("upgrade", "exec")] {
+        let (dir, file) = place();
+        let options = ["--on-hup", on_hup, "--ready", ready];
+        let mut run = watched(&file, &options, &[&puppet_name(), "notify"]).start();
+        status_where(&file, "it is there", Value::is_object);
+        let reader = Reader::of(&file);
+        for times in 1..=25 {
+            if on_hup != "upgrade" || times == 1 {
+                run.ready();
+            }
+            // Three at once: two of them come in the middle of what the first began.
+            for _ in 0..3 {
+                run.kill("HUP");
+            }
+            if on_hup == "upgrade" {
+                run.said_times("took over", times);
+            }
+        }
+        reader.end();
+        run.kill("TERM");
+        run.status();
+        assert_eq!(names(dir.path()), ["status"]);
+    }
+}
+
+// Requests.
+
+/// The reload object once it is settled, later than this; its times are sane.
+#[track_caller]
+fn settled(file: &Path, before: u64) -> Value {
+    let status = status_where(file, "it is settled", |status| {
+        status["reload"]["ended"].is_u64() && status["reload"]["began"].as_u64().unwrap() >= before
+    });
+    whole(&status);
+    let reload = &status["reload"];
+    let (began, ended) = (reload["began"].as_u64().unwrap(), reload["ended"].as_u64().unwrap());
+    assert!(before <= began && began <= ended && ended <= monotonic(), "{before} {reload}");
+    reload.clone()
+}
+
+#[test]
+fn every_outcome_is_told() {
+    let (dir, file) = place();
+    let puppet = puppet_name();
+    let script = format!("[ ! -e fails ] || exit 9; exec {puppet} notify");
+    let options = ["--on-hup", "replace", "--ready", "notify", "--check", "test ! -e refuses"];
+    let mut run = watched(&file, &options, &["sh", "-c", &script]).dir(dir.path()).start();
+    run.ready();
+    in_state(&run, &file, "running");
+
+    let ask = |run: &Run| {
+        let before = monotonic();
+        run.kill("HUP");
+        settled(&file, before)
+    };
+    let reload = ask(&run);
+    assert_eq!(
+        (&reload["action"], &reload["outcome"], &reload["reason"]),
+        (&"replace".into(), &"ok".into(), &Value::Null)
+    );
+
+    let mark = dir.file("refuses", "", 0o644);
+    let reload = ask(&run);
+    assert_eq!((&reload["action"], &reload["outcome"]), (&"replace".into(), &"refused".into()));
+    assert!(!reload["reason"].as_str().unwrap().is_empty());
+    fs::remove_file(mark).unwrap();
+
+    let mark = dir.file("fails", "", 0o644);
+    let reload = ask(&run);
+    assert_eq!((&reload["action"], &reload["outcome"]), (&"replace".into(), &"failed".into()));
+    assert!(reload["reason"].as_str().unwrap().contains("ended (9) before it was ready"), "{reload}");
+    fs::remove_file(mark).unwrap();
+    let status = in_state(&run, &file, "running");
+    assert_eq!(status["child"]["ready"], true);
+
+    assert_eq!(ask(&run)["outcome"], "ok");
+    run.stop();
+}
+
+#[test]
+fn an_upgrade_keeps_what_is_told() {
+    let (_dir, file) = place();
+    let options = ["--on-hup", "upgrade", "--restart", "on-failure", "--restart-delay", "1ms"];
+    let mut run = watched(&file, &options, &[&puppet_name(), "exit=USR1:3"]).start();
+    kill(run.ready().1, "USR1");
+    let (_, child) = run.ready();
+    let before =
+        status_where(&file, "it runs", |status| status["child"]["pid"] == child && status["state"] == "running");
+    let asked = monotonic();
+    run.kill("HUP");
+    let reload = settled(&file, asked);
+    assert_eq!((&reload["action"], &reload["outcome"]), (&"upgrade".into(), &"ok".into()));
+    let after = in_state(&run, &file, "running");
+    for key in ["pid", "pid_start", "generation", "child", "last_exit", "on_hup"] {
+        assert_eq!(before[key], after[key], "{key}");
+    }
+    assert_eq!(after["restarts"]["failed"], 1);
+    run.stop();
+}
+
+// What can go wrong with the file.
+
+#[test]
+fn a_directory_that_is_gone_stops_nothing() {
+    let dir = Dir::new();
+    let inner = dir.path().join("inner");
+    fs::create_dir(&inner).unwrap();
+    let file = inner.join("status");
+    let mut run = watched(&file, &[], &[&puppet_name()]).start();
+    run.ready();
+    in_state(&run, &file, "running");
+    fs::remove_dir_all(&inner).unwrap();
+    for generation in 2..=4 {
+        run.kill("HUP");
+        assert_eq!(run.ready().0, generation);
+    }
+    run.said("the status file cannot be written");
+    fs::create_dir(&inner).unwrap();
+    // Though nothing changes.
+    wait_until("it is there again", || file.exists());
+    assert_eq!(in_state(&run, &file, "running")["generation"], 4);
+    assert_eq!(names(&inner), ["status"]);
+    let ended = run.stop();
+    assert_eq!(ended.stderr.matches("status file").count(), 1, "{}", ended.stderr);
+}
+
+#[test]
+fn a_full_disk_and_one_that_is_read_only_stop_nothing() {
+    let test = "status::a_full_disk_and_one_that_is_read_only_stop_nothing";
+    let dir = Dir::new();
+    let small = dir.path().join("small");
+    fs::create_dir(&small).unwrap();
+    let file = small.join("status");
+    let script = "mount -t tmpfs -o size=16k none \"$0\" && exec \"$@\"";
+    let setup = |words: &[&str]| {
+        let unshare = ["--mount", "sh", "-c", script, name(&small)];
+        Setup::of("unshare", unshare.iter().chain(words))
+    };
+    if installed("unshare").is_none() || installed("nsenter").is_none() || setup(&["true"]).end().shell() != 0 {
+        return skipped(test, "unshare(1) and nsenter(1), or the right to mount");
+    }
+    let puppet = puppet_name();
+    let mut run = setup(&[name(hupwrap()), "--status-file", name(&file), "--", &puppet]).start();
+    run.ready();
+    // As hupwrap sees it.
+    let seen = PathBuf::from(format!("/proc/{}/root{}", run.pid, name(&file)));
+    let filler = seen.with_file_name("filler");
+    in_state(&run, &seen, "running");
+    let _ = fs::write(&filler, [0; 1 << 15]);
+    let mut generation = 1;
+    let mut renew = |run: &mut Run| {
+        run.kill("HUP");
+        generation += 1;
+        assert_eq!(run.ready().0, generation);
+        generation
+    };
+    let before = fs::read(&seen).unwrap();
+    assert_eq!(renew(&mut run), 2);
+    assert_eq!(renew(&mut run), 3);
+    run.said("the status file cannot be written: No space left on device");
+    // What was there is there still, and nothing beside it.
+    assert_eq!(fs::read(&seen).unwrap(), before);
+    assert_eq!(names(seen.parent().unwrap()), ["filler", "status"]);
+    fs::remove_file(&filler).unwrap();
+    let now = renew(&mut run);
+    status_where(&seen, "it is kept again", |status| status["generation"] == now && status["state"] == "running");
+
+    let pid = run.pid.to_string();
+    let remount = |how: &str| {
+        let words = ["-m", "-t", &pid, "mount", "-o", &format!("remount,{how}"), name(&small)].map(str::to_owned);
+        assert!(Command::new("nsenter").args(words).status().unwrap().success());
+    };
+    remount("ro");
+    let now = renew(&mut run);
+    run.said("the status file cannot be written: Read-only file system");
+    remount("rw");
+    status_where(&seen, "it is kept again", |status| status["generation"] == now && status["state"] == "running");
+    let ended = run.stop();
+    assert_eq!(ended.stderr.matches("status file").count(), 2, "{}", ended.stderr);
+}
+
+#[test]
+fn a_link_in_the_place_of_the_draft_is_not_followed() {
+    let (dir, file) = place();
+    let precious = dir.file("precious", "precious", 0o644);
+    let mut run = watched(&file, &[], &[&puppet_name()]).start();
+    let draft = dir.path().join(format!(".status.{}", run.pid));
+    run.ready();
+    in_state(&run, &file, "running");
+    for planted in 1..=2 {
+        symlink(&precious, &draft).unwrap();
+        run.kill("HUP");
+        assert_eq!(run.ready().0, planted + 1);
+        status_where(&file, "it runs", |status| status["generation"] == planted + 1 && status["state"] == "running");
+        assert_eq!(fs::read_to_string(&precious).unwrap(), "precious");
+        assert_eq!(names(dir.path()), ["precious", "status"]);
+    }
+    run.stop();
+    assert_eq!(names(dir.path()), ["precious", "status"]);
+}
+
+#[test]
+fn a_file_that_cannot_be_is_said_at_the_start() {
+    let dir = Dir::new();
+    let missing = dir.path().join("missing/status");
+    for file in [&missing, dir.path()] {
+        let ended = watched(file, &[], &["echo", "started"]).end();
+        assert_eq!(
+            (ended.shell(), ended.stdout.as_str(), ended.stderr.lines().count()),
+            (125, "", 1),
+            "{}",
+            ended.stderr
+        );
+        assert!(ended.stderr.contains("--status-file"), "{}", ended.stderr);
+    }
+}
+
+// The pidfile.
+
+fn with_pidfile(file: &Path, options: &[&str], command: &[&str]) -> Setup {
+    let words = [options, &["--"], command].concat();
+    Setup::new(["--pidfile".as_ref(), file.as_os_str()].into_iter().chain(words.iter().map(AsRef::as_ref)))
+}
+
+/// Whether somebody has it locked.
+fn is_locked(file: &fs::File) -> bool {
+    // SAFETY: has no preconditions; what is won is given back.
+    unsafe {
+        let won = libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) == 0;
+        if won {
+            libc::flock(file.as_raw_fd(), libc::LOCK_UN);
+        }
+        !won
+    }
+}
+
+#[track_caller]
+fn refused(setup: Setup, part: &str) {
+    let ended = setup.end();
+    assert_eq!((ended.shell(), ended.stdout.as_str()), (125, ""), "{}", ended.stderr);
+    assert!(ended.stderr.contains(part) && ended.stderr.lines().count() == 1, "{}", ended.stderr);
+}
+
+#[test]
+fn a_pidfile_is_there_as_long_as_hupwrap_and_keeps_others_away() {
+    let dir = Dir::new();
+    let file = dir.path().join("pid");
+    let mut run = with_pidfile(&file, &[], &[&puppet_name()]).start();
+    run.ready();
+    let content = format!("{}\n", run.pid);
+    assert_eq!(fs::read_to_string(&file).unwrap(), content);
+    let inode = fs::metadata(&file).unwrap().ino();
+    refused(with_pidfile(&file, &[], &["echo", "started"]), &format!("another hupwrap has it, pid {}", run.pid));
+    assert_eq!((fs::read_to_string(&file).unwrap(), fs::metadata(&file).unwrap().ino()), (content, inode));
+    // A child has neither the file nor the lock.
+    let (_, child) = {
+        run.kill("HUP");
+        run.ready()
+    };
+    assert!(!fds(child).values().any(|target| target == &file));
+    assert_eq!(run.stop().shell(), 0);
+    assert!(!file.exists());
+    // As when the command cannot be started, or another option is wrong.
+    assert_eq!(with_pidfile(&file, &[], &["/no/such/program"]).end().shell(), 127);
+    assert!(!file.exists());
+    assert_eq!(with_pidfile(&file, &["--status-file", name(dir.path())], &["true"]).end().shell(), 125);
+    assert!(!file.exists());
+}
+
+#[test]
+fn the_lock_is_held_over_every_re_exec() {
+    for on_hup in ["upgrade", "reexec"] {
+        let dir = Dir::new();
+        let file = dir.path().join("pid");
+        let mut run = with_pidfile(&file, &["--on-hup", on_hup], &[&puppet_name()]).start();
+        run.ready();
+        let open = OpenOptions::new().read(true).open(&file).unwrap();
+        let over = Arc::new(AtomicBool::new(false));
+        let until = over.clone();
+        let contender = std::thread::spawn(move || {
+            let mut tries = 0_u64;
+            while !until.load(Ordering::Relaxed) {
+                assert!(is_locked(&open), "it was free for a moment");
+                tries += 1;
+            }
+            tries
+        });
+        for times in 1..=20 {
+            run.kill("HUP");
+            run.said_times("took over", times);
+            if on_hup == "reexec" {
+                run.ready();
+            }
+        }
+        over.store(true, Ordering::Relaxed);
+        assert!(contender.join().unwrap() > 20);
+        assert_eq!(fs::read_to_string(&file).unwrap(), format!("{}\n", run.pid));
+        // One descriptor, after twenty as after none.
+        assert_eq!(fds(run.pid).values().filter(|target| **target == file).count(), 1);
+        assert_eq!(run.stop().shell(), 0);
+        assert!(!file.exists(), "{on_hup}");
+    }
+}
+
+#[test]
+fn a_stale_pidfile_is_taken_over() {
+    let dir = Dir::new();
+    let mut stranger = Command::new("sleep").arg("1000").stdin(Stdio::null()).spawn().unwrap();
+    for content in [format!("{}\n", stranger.id()), String::new(), "no number, and longer than any\n".repeat(9)] {
+        let file = dir.file("pid", &content, 0o644);
+        let mut run = with_pidfile(&file, &[], &[&puppet_name()]).start();
+        run.ready();
+        assert_eq!(fs::read_to_string(&file).unwrap(), format!("{}\n", run.pid));
+        assert_eq!(run.stop().shell(), 0);
+        assert!(!file.exists());
+    }
+    // It was left alone.
+    assert!(stranger.try_wait().unwrap().is_none());
+    stranger.kill().unwrap();
+    stranger.wait().unwrap();
+    // And after a KILL.
+    let file = dir.path().join("pid");
+    let mut run = with_pidfile(&file, &[], &[&puppet_name()]).start();
+    run.ready();
+    run.kill("KILL");
+    run.status();
+    assert!(file.exists());
+    assert_eq!(with_pidfile(&file, &[], &["true"]).end().shell(), 0);
+    assert!(!file.exists());
+}
+
+#[test]
+fn another_file_at_its_place_is_not_removed() {
+    let dir = Dir::new();
+    let file = dir.path().join("pid");
+    let mut run = with_pidfile(&file, &[], &[&puppet_name()]).start();
+    run.ready();
+    let other = dir.file("other", "4711\n", 0o644);
+    fs::rename(&other, &file).unwrap();
+    assert_eq!(run.stop().shell(), 0);
+    assert_eq!(fs::read_to_string(&file).unwrap(), "4711\n");
+}
+
+#[test]
+fn what_is_no_pidfile_is_left_alone() {
+    let dir = Dir::new();
+    let precious = dir.file("precious", "precious", 0o644);
+    let link = dir.path().join("link");
+    symlink(&precious, &link).unwrap();
+    refused(with_pidfile(&link, &[], &["echo", "started"]), "symbolic link");
+    let dangling = dir.path().join("dangling");
+    symlink("nowhere", &dangling).unwrap();
+    refused(with_pidfile(&dangling, &[], &["echo", "started"]), "symbolic link");
+    let fifo = dir.path().join("fifo");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let reader = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(&fifo).unwrap();
+    refused(with_pidfile(&fifo, &[], &["echo", "started"]), "no regular file");
+    drop(reader);
+    refused(with_pidfile(dir.path(), &[], &["echo", "started"]), "--pidfile");
+    assert_eq!(fs::read_to_string(&precious).unwrap(), "precious");
+    assert_eq!(names(dir.path()), ["dangling", "fifo", "link", "precious"]);
+}
+
+#[test]
+fn root_trusts_no_directory_of_everybody() {
+    if !nix::unistd::geteuid().is_root() {
+        return skipped("status::root_trusts_no_directory_of_everybody", "root");
+    }
+    let dir = Dir::new();
+    let mode = |mode| fs::set_permissions(dir.path(), fs::Permissions::from_mode(mode)).unwrap();
+    mode(0o777);
+    let file = dir.path().join("file");
+    refused(with_pidfile(&file, &[], &["echo", "started"]), "everybody may replace files in");
+    refused(watched(&file, &[], &["echo", "started"]), "everybody may replace files in");
+    assert_eq!(names(dir.path()), [] as [&str; 0]);
+    mode(0o1777);
+    assert_eq!(with_pidfile(&file, &[], &["true"]).end().shell(), 0);
+    assert_eq!(watched(&file, &[], &["true"]).end().shell(), 0);
+}
