@@ -21,7 +21,9 @@ _hupwrap()
     for ((i = 1; i <= last; i++)); do
         case ${typed[i]} in
             --on | --on-hup | --check | --check-timeout | --listen | --ready | --ready-timeout | --overlap | --env-file | \
-                --workdir | --stop-signal | --stop-timeout | --kill-mode | --group | --parent-death | --map-status)
+                --workdir | --stop-signal | --stop-timeout | --kill-mode | --group | --parent-death | --map-status | \
+                --restart | --restart-delay | --restart-max-delay | --restart-reset | --restart-limit | --no-restart-on | \
+                --pidfile | --status-file | --log-format | --reload | --stop | --status | --wait-ready | --timeout)
                 if ((++i == last)); then
                     _hupwrap_value "${typed[i - 1]}" "${typed[i]}"
                     return
@@ -50,7 +52,9 @@ _hupwrap()
         *)
             COMPREPLY=($(compgen -W "--on --on-hup --check --check-timeout --listen --ready --ready-timeout --overlap
                 --env-file --workdir --group --stop-signal --stop-timeout --kill-mode --no-tether --parent-death
-                --map-status -h --help -V --version" -- "${typed[last]}"))
+                --map-status --restart --restart-delay --restart-max-delay --restart-reset --restart-limit
+                --no-restart-on --pidfile --status-file --log-format -v --verbose -q --quiet --reload --stop --status
+                --wait-ready --timeout -h --help -V --version" -- "${typed[last]}"))
             ;;
     esac
 }
@@ -74,14 +78,20 @@ _hupwrap_value()
             ;;
         --on=*) offers=$(printf '%s= ' ${signals% KILL*}) ;;
         --stop-signal=* | --parent-death=*) offers=$signals ;;
-        --stop-timeout=* | --check-timeout=* | --ready-timeout=*) offers="never 5s 10s 30s 1m" ;;
-        --overlap=*) offers="5s 10s 30s 1m" ;;
+        --stop-timeout=* | --check-timeout=* | --ready-timeout=* | --timeout=*) offers="never 5s 10s 30s 1m" ;;
+        --overlap=* | --restart-delay=* | --restart-max-delay=* | --restart-reset=*) offers="5s 10s 30s 1m" ;;
+        --restart=*) offers="no on-failure always" ;;
+        --no-restart-on=*)
+            value=${value##*,}
+            offers=$signals
+            ;;
+        --log-format=*) offers="text json" ;;
         --listen=*)
             value=${value#*=}
             offers="tcp: udp: unix:"
             ;;
         --ready=*) offers="exec notify fd: delay: tcp: cmd:" ;;
-        --env-file=*)
+        --env-file=* | --pidfile=* | --status-file=* | --reload=* | --stop=* | --status=* | --wait-ready=*)
             _hupwrap_files -f "$value"
             return
             ;;

@@ -9,7 +9,9 @@ function __hupwrap_rest
     while test $begun = 0; and set -q words[1]
         switch $words[1]
             case --on --on-hup --check --check-timeout --listen --ready --ready-timeout --overlap --env-file --workdir \
-                    --stop-signal --stop-timeout --kill-mode --group --parent-death --map-status
+                    --stop-signal --stop-timeout --kill-mode --group --parent-death --map-status --restart --restart-delay \
+                    --restart-max-delay --restart-reset --restart-limit --no-restart-on --pidfile --status-file \
+                    --log-format --reload --stop --status --wait-ready --timeout
                 set -q words[2]; or return 1
                 set -e words[1..2]
             case --
@@ -107,6 +109,12 @@ function __hupwrap_map_status
     string match -q '*=*' -- (__hupwrap_typed); or __hupwrap_signals '' =
 end
 
+# Statuses and signals, with commas between; what stands before the last comma stays.
+function __hupwrap_statuses
+    set -l before (__hupwrap_typed | string match -r '^.*,'); or set before ''
+    __hupwrap_signals $before ''
+end
+
 complete -c hupwrap -f -a '(__hupwrap_command)'
 complete -c hupwrap -n __hupwrap_options -l on -x -a '(__hupwrap_on)' -d 'What a signal means to hupwrap'
 complete -c hupwrap -n __hupwrap_options -l on-hup -x -a '(__hupwrap_actions "")' -d 'What HUP means to hupwrap'
@@ -130,5 +138,24 @@ complete -c hupwrap -n __hupwrap_options -l parent-death -x -a '(__hupwrap_signa
     -d 'What hupwrap gets when its parent ends'
 complete -c hupwrap -n __hupwrap_options -l map-status -x -a '(__hupwrap_map_status)' \
     -d 'End with another status than the child'
+complete -c hupwrap -n __hupwrap_options -l restart -x -a 'no on-failure always' -d 'Start the child again by itself'
+complete -c hupwrap -n __hupwrap_options -l restart-delay -x -a '5s 10s 30s 1m' -d 'The wait before that'
+complete -c hupwrap -n __hupwrap_options -l restart-max-delay -x -a '5s 10s 30s 1m' -d 'The longest such wait'
+complete -c hupwrap -n __hupwrap_options -l restart-reset -x -a '5s 10s 30s 1m' \
+    -d 'A child that ran this long starts the count afresh'
+complete -c hupwrap -n __hupwrap_options -l restart-limit -x -d 'Give up after so many restarts'
+complete -c hupwrap -n __hupwrap_options -l no-restart-on -x -a '(__hupwrap_statuses)' \
+    -d 'After which ends the child is not started again'
+complete -c hupwrap -n __hupwrap_options -l pidfile -r -F -d 'The file for the pid of hupwrap'
+complete -c hupwrap -n __hupwrap_options -l status-file -r -F -d 'The file that says how things are'
+complete -c hupwrap -n __hupwrap_options -l log-format -x -a 'text json' -d 'What the lines of hupwrap look like'
+complete -c hupwrap -n __hupwrap_options -s v -l verbose -d 'Say more'
+complete -c hupwrap -n __hupwrap_options -s q -l quiet -d 'Say errors only'
+complete -c hupwrap -n __hupwrap_options -l reload -r -F \
+    -d 'Send HUP to the hupwrap of this status file, and wait for the new child'
+complete -c hupwrap -n __hupwrap_options -l stop -r -F -d 'Send TERM to it, and wait for its end'
+complete -c hupwrap -n __hupwrap_options -l status -r -F -d 'Show how it is'
+complete -c hupwrap -n __hupwrap_options -l wait-ready -r -F -d 'Wait until its child is ready'
+complete -c hupwrap -n __hupwrap_options -l timeout -x -a 'never 5s 10s 30s 1m' -d 'How long to wait'
 complete -c hupwrap -n __hupwrap_options -s h -l help -d 'Print the help'
 complete -c hupwrap -n __hupwrap_options -s V -l version -d 'Print the version'

@@ -13,7 +13,7 @@ use clap::{Arg, ArgMatches, CommandFactory, FromArgMatches, Parser};
     name = "hupwrap",
     version,
     about = "Supervise one command: pass signals on, end as it ends, restart it on HUP.",
-    override_usage = "hupwrap [OPTIONS] [--] COMMAND [ARG]...",
+    override_usage = USAGE,
     after_help = AFTER_HELP,
     args_override_self = true,
     term_width = 100,
@@ -94,67 +94,67 @@ pub struct Args {
     pub map_status: Vec<String>,
 
     /// Start the child again by itself: no, on-failure or always [default: no]
-    #[arg(long, value_name = "WHEN")]
+    #[arg(long, value_name = "WHEN", help_heading = RESTART)]
     pub restart: Option<String>,
 
     /// The wait before that; doubles each time in a row, with up to 25 % more at random [default: 100ms]
-    #[arg(long, value_name = "T")]
+    #[arg(long, value_name = "T", help_heading = RESTART)]
     pub restart_delay: Option<String>,
 
     /// Up to this [default: 1m]
-    #[arg(long, value_name = "T")]
+    #[arg(long, value_name = "T", help_heading = RESTART)]
     pub restart_max_delay: Option<String>,
 
     /// A child that ran this long starts the count afresh [default: 1m]
-    #[arg(long, value_name = "T")]
+    #[arg(long, value_name = "T", help_heading = RESTART)]
     pub restart_reset: Option<String>,
 
     /// Give up after N restarts in a row, or N within the last T
-    #[arg(long, value_name = "N[/T]")]
+    #[arg(long, value_name = "N[/T]", help_heading = RESTART)]
     pub restart_limit: Option<String>,
 
     /// Statuses or signals after which the child is not started again, as in 0,64,TERM; repeatable
-    #[arg(long, value_name = "LIST")]
+    #[arg(long, value_name = "LIST", help_heading = RESTART)]
     pub no_restart_on: Vec<String>,
 
     /// Write hupwrap's pid to FILE, and keep it locked
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = WATCHED)]
     pub pidfile: Option<OsString>,
 
     /// Keep FILE up to date with how things are, as JSON
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = WATCHED)]
     pub status_file: Option<OsString>,
 
     /// What hupwrap's own lines look like: text or json [default: text]
-    #[arg(long, value_name = "FORMAT")]
+    #[arg(long, value_name = "FORMAT", help_heading = WATCHED)]
     pub log_format: Option<String>,
 
     /// Say more: starts, ends and signals as well
-    #[arg(short, long)]
+    #[arg(short, long, help_heading = WATCHED)]
     pub verbose: bool,
 
     /// Say less: errors only
-    #[arg(short, long)]
+    #[arg(short, long, help_heading = WATCHED)]
     pub quiet: bool,
 
     /// Send HUP to the hupwrap of the status file FILE; 0 when a new child is ready, 1 when not
-    #[arg(long, value_name = "FILE", help_heading = "Instead of a COMMAND")]
+    #[arg(long, value_name = "FILE", help_heading = ALONE)]
     pub reload: Option<OsString>,
 
     /// Send TERM to it, and wait for its end
-    #[arg(long, value_name = "FILE", help_heading = "Instead of a COMMAND")]
+    #[arg(long, value_name = "FILE", help_heading = ALONE)]
     pub stop: Option<OsString>,
 
     /// Show how it is; 0 when its child is ready
-    #[arg(long, value_name = "FILE", help_heading = "Instead of a COMMAND")]
+    #[arg(long, value_name = "FILE", help_heading = ALONE)]
     pub status: Option<OsString>,
 
     /// Wait until its child is ready
-    #[arg(long, value_name = "FILE", help_heading = "Instead of a COMMAND")]
+    #[arg(long, value_name = "FILE", help_heading = ALONE)]
     pub wait_ready: Option<OsString>,
 
     /// How long to wait [default: 60s]
-    #[arg(long, value_name = "T", help_heading = "Instead of a COMMAND")]
+    #[arg(long, value_name = "T", help_heading = ALONE)]
     pub timeout: Option<String>,
 
     /// Print this help
@@ -170,9 +170,16 @@ pub struct Args {
     pub command: Vec<OsString>,
 }
 
+const USAGE: &str = "\
+hupwrap [OPTIONS] [--] COMMAND [ARG]...
+       hupwrap --reload FILE | --stop FILE | --status FILE | --wait-ready FILE   [--timeout T]";
+
 const SIGNALS: &str = "What a signal does";
 const CHILD: &str = "The child";
 const END: &str = "Its end";
+const RESTART: &str = "Restarting by itself";
+const WATCHED: &str = "Being watched";
+const ALONE: &str = "Instead of a COMMAND";
 const HELP: &str = "Help";
 
 const AFTER_HELP: &str = "\
@@ -191,12 +198,14 @@ ADDRESS: tcp:HOST:PORT, udp:HOST:PORT or unix:PATH[,mode=0660]
 HOW: exec, notify (READY=1), fd:N (a newline), delay:T, tcp:HOST:PORT or cmd:CMD
 T: 10s, 1m30s, 250ms, 1.5 (seconds), and never for a timeout
 
-Exit status: the child's, or 128+N where signal N ended it; 124 it was not ready in time,
+Exit status: the child's, or 128+N where signal N ended it; 124 it was not ready in time, or --timeout is up,
 125 hupwrap failed, 126 COMMAND cannot be executed, 127 COMMAND not found.
 
 Examples:
   hupwrap --on-hup reexec -- php app.php
-  hupwrap --on-hup replace --listen tcp:*:8080 --ready notify -- ./server";
+  hupwrap --on-hup replace --listen tcp:*:8080 --ready notify -- ./server
+  hupwrap --restart on-failure --status-file app.json -- ./app
+  hupwrap --reload app.json";
 
 /// What a command line asks for.
 #[derive(Debug, PartialEq)]

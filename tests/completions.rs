@@ -25,7 +25,7 @@ const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/completions");
 const LIMIT: Duration = Duration::from_secs(120);
 
 /// The long flags, and whether a value follows.
-const FLAGS: [(&str, bool); 19] = [
+const FLAGS: [(&str, bool); 35] = [
     ("--on", true),
     ("--on-hup", true),
     ("--check", true),
@@ -43,6 +43,22 @@ const FLAGS: [(&str, bool); 19] = [
     ("--no-tether", false),
     ("--parent-death", true),
     ("--map-status", true),
+    ("--restart", true),
+    ("--restart-delay", true),
+    ("--restart-max-delay", true),
+    ("--restart-reset", true),
+    ("--restart-limit", true),
+    ("--no-restart-on", true),
+    ("--pidfile", true),
+    ("--status-file", true),
+    ("--log-format", true),
+    ("--verbose", false),
+    ("--quiet", false),
+    ("--reload", true),
+    ("--stop", true),
+    ("--status", true),
+    ("--wait-ready", true),
+    ("--timeout", true),
     ("--help", false),
     ("--version", false),
 ];
@@ -71,7 +87,7 @@ fn cases() -> Vec<(String, Want)> {
     let mut cases = vec![
         // The flags before the command.
         ("hupwrap --", just(&flags)),
-        ("hupwrap -", just(&format!("{flags} -h -V"))),
+        ("hupwrap -", just(&format!("{flags} -v -q -h -V"))),
         ("hupwrap --no-tether --g", just("--group")),
         ("hupwrap --on USR1=stop --on=HUP=stop --on", just("--on --on-hup")),
         ("hupwrap --group own --stop-", just("--stop-signal --stop-timeout")),
@@ -98,6 +114,22 @@ fn cases() -> Vec<(String, Want)> {
         ("hupwrap --env-file=toyex", just("toyexample")),
         ("hupwrap --workdir toy", just("toydirectory")),
         ("hupwrap --workdir=toy", just("toydirectory")),
+        ("hupwrap --restart ", just("no on-failure always")),
+        ("hupwrap --restart=on", just("on-failure")),
+        ("hupwrap --restart-delay 1", just("10s 1m")),
+        ("hupwrap --restart-limit ", just("")),
+        ("hupwrap --no-restart-on TER", just("TERM")),
+        ("hupwrap --no-restart-on=SIGTER", just("SIGTERM")),
+        ("hupwrap --log-format ", just("text json")),
+        ("hupwrap --log-format=j", just("json")),
+        ("hupwrap --pidfile toy", just("toydirectory toyexample")),
+        ("hupwrap --status-file=toyex", just("toyexample")),
+        ("hupwrap --reload toyex", just("toyexample")),
+        ("hupwrap --stop=toyex", just("toyexample")),
+        ("hupwrap --status toyex", just("toyexample")),
+        ("hupwrap --wait-ready toyex", just("toyexample")),
+        ("hupwrap --reload toyexample --time", just("--timeout")),
+        ("hupwrap --timeout ", just(samples)),
         // Actions.
         ("hupwrap --on-hup ", just(actions)),
         ("hupwrap --on-hup=", just(actions)),
