@@ -9,12 +9,14 @@ use std::time::Duration;
 use clap::CommandFactory;
 use hupwrap::cli::Args;
 use hupwrap::config::{ACTIONS, Meaning, Meanings};
-use hupwrap::events::Words;
-use hupwrap::machine::Kind;
+use hupwrap::events::{EVENTS, Words};
 use hupwrap::machine::action::{Failure, Line, Verdict};
 use hupwrap::machine::event::StartError;
+use hupwrap::machine::status::{State, Status};
+use hupwrap::machine::{Counts, Kind};
 use hupwrap::signal::Signal;
 use hupwrap::status::{self, Outcome};
+use hupwrap::status_file::{self, Facts};
 
 use crate::support::*;
 
@@ -184,7 +186,9 @@ fn links_lead_somewhere() {
         let kept = title.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
         Some(kept.map(|c| if c == ' ' { '-' } else { c }).collect())
     };
-    for name in ["README.md", "docs/signals.md", "docs/comparison.md", "docs/zero-downtime.md", "CHANGELOG.md"] {
+    let pages = ["signals", "comparison", "zero-downtime", "scripts", "events", "systemd", "containers"];
+    let pages = pages.map(|page| format!("docs/{page}.md"));
+    for name in pages.iter().map(String::as_str).chain(["README.md", "CHANGELOG.md"]) {
         let text = file(name);
         for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
             let (path, anchor) = link.split_once('#').unwrap_or((link, ""));
@@ -367,6 +371,62 @@ fn the_lines_are_those_of_the_code() {
     let document = file("docs/zero-downtime.md");
     let rows = table(&document, "## What hupwrap says");
     assert_eq!(set(rows.iter().flat_map(|row| quoted(&row[0]).map(without_pids))), wanted);
+}
+
+#[test]
+fn the_events_are_those_of_the_code() {
+    let rows = table(&file("docs/events.md"), "## Lines");
+    let found: Vec<(String, String, Vec<String>)> = rows
+        .iter()
+        .map(|row| (row[0].replace('`', ""), row[1].clone(), quoted(&row[2]).map(str::to_owned).collect()))
+        .collect();
+    let facts = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+    let wanted: Vec<_> = EVENTS
+        .iter()
+        .map(|kind| (kind.name.to_owned(), format!("{:?}", kind.level).to_lowercase(), facts(kind.facts)))
+        .collect();
+    assert_eq!(found, wanted);
+}
+
+#[test]
+fn the_status_file_is_that_of_the_code() {
+    let status = Status {
+        state: State::Waiting,
+        generation: 1,
+        child: None,
+        old_child: None,
+        counts: Counts::default(),
+        last_exit: None,
+    };
+    let facts = Facts { pid: 1, pid_start: None, on_hup: String::new(), reload: None, listen: &[] };
+    let text = status_file::write(&status, &facts, |_| 1);
+    let object: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&text).expect("an object");
+    let page = file("docs/events.md");
+    let names = |rows: Vec<Vec<String>>| set(rows.iter().flat_map(|row| quoted(&row[0])));
+    assert_eq!(names(table(&page, "## The status file")), set(object.keys()));
+    let states = [State::Starting, State::Running, State::Checking, State::Replacing, State::Stopping, State::Waiting];
+    let behind = page.lines().find(|line| line.starts_with("| state |")).expect("the states");
+    let rows = page.lines().skip_while(|line| *line != behind).skip(2).take_while(|line| line.starts_with('|'));
+    assert_eq!(set(rows.filter_map(|line| quoted(line).next())), set(states.map(State::name)));
+}
+
+/// In these, each block of code is run, or says why it is not.
+#[test]
+fn the_examples_of_the_newer_pages_run() {
+    for name in ["docs/events.md", "docs/containers.md", "docs/systemd.md"] {
+        let text = file(name);
+        let mut before = "";
+        let mut inside = false;
+        for line in text.lines() {
+            if line.starts_with("```") {
+                let said = before.starts_with("<!-- run") || before.starts_with("<!-- not run here: ");
+                assert!(inside || said, "{name}: {line}, behind '{before}'");
+                inside = !inside;
+            }
+            before = line;
+        }
+        sessions(&text).iter().for_each(|session| replay(name, session));
+    }
 }
 
 #[test]
