@@ -364,7 +364,7 @@ fn a_program_that_is_being_written_is_tried_again() {
         writer.stdout.as_mut().unwrap().read_exact(&mut line).unwrap();
         run.kill("HUP");
         if action == "restart" {
-            run.said("cannot be executed: it is open for writing; trying again in 100ms");
+            run.said("cannot be executed: it is open for writing; trying again in ");
         } else {
             run.said("replace failed, the old one serves on: ");
             at_rest(&mut run);
