@@ -697,7 +697,7 @@ fn a_tight_limit_is_said() {
     }
     // Enough for the sockets, too little for a child: another try may do, within bounds.
     let run = limited(9, three()).start();
-    run.said("too many open files (ulimit -n); trying again in 100ms");
+    run.said("too many open files (ulimit -n); trying again in 1");
     assert_eq!(run.stop().shell(), 143);
     // Enough for all.
     let run = limited(32, three()).start();

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::support::watched::{monotonic, status_where};
 use crate::support::*;
 
-const KEYS: [&str; 12] = [
+const KEYS: [&str; 13] = [
     "version",
     "pid",
     "pid_start",
@@ -27,6 +27,7 @@ const KEYS: [&str; 12] = [
     "restarts",
     "last_exit",
     "reload",
+    "settled",
     "listen",
 ];
 
