@@ -204,7 +204,7 @@ mod tests {
         for (settled, last, want) in [
             (&[old.clone()][..], &under_way, None),
             (&[old.clone(), ok.clone()], &under_way, Some(Answer::Yes)),
-            (&[ok.clone()], &failed, Some(Answer::Yes)),
+            (std::slice::from_ref(&ok), &failed, Some(Answer::Yes)),
             (&[old.clone(), failed.clone()], &ok, no("restart failed: why")),
             (&[reload("upgrade", 150, "ok")], &under_way, None),
         ] {
