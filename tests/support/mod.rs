@@ -428,6 +428,14 @@ impl Drop for Run {
             let _ = self.process.kill();
             let _ = self.process.wait();
         }
+        // One that was killed could not remove its sockets.
+        for place in ["/run", "/tmp", "/dev/shm"] {
+            let entries = fs::read_dir(place).into_iter().flatten().flatten();
+            let ours = format!("hupwrap-{}-", self.pid);
+            for left in entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(&ours)) {
+                let _ = fs::remove_dir_all(left.path());
+            }
+        }
         // Again and again: one that is being killed may just have forked.
         loop {
             let family = self.family();
