@@ -21,6 +21,7 @@ use crate::sys::output;
 struct Look {
     format: LogFormat,
     level: Level,
+    /// Whether a terminal is to see colours.
     colour: bool,
 }
 
@@ -34,8 +35,7 @@ fn look() -> Look {
 /// Says how lines are to look from now on; once. Colour is for a terminal, unless the environment says NO_COLOR
 /// (no-color.org) or TERM=dumb.
 pub fn set_look(format: LogFormat, level: Level, no_color: Option<&[u8]>, term: Option<&[u8]>) {
-    let wanted = no_color.is_none_or(<[u8]>::is_empty) && term.is_some_and(|term| term != b"dumb");
-    let colour = format == LogFormat::Text && wanted && std::io::stderr().is_terminal();
+    let colour = no_color.is_none_or(<[u8]>::is_empty) && term.is_some_and(|term| term != b"dumb");
     let _ = LOOK.set(Look { format, level, colour });
 }
 
@@ -56,7 +56,7 @@ pub fn say(entry: &Entry) {
     }
     let Look { format, colour, .. } = look();
     let line = match format {
-        LogFormat::Text => text_line(entry, colour),
+        LogFormat::Text => text_line(entry, colour && std::io::stderr().is_terminal()),
         LogFormat::Json => json_line(entry),
     };
     write_at_once(&line);

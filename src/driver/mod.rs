@@ -254,7 +254,7 @@ impl Driver {
                 // Their files go with them. Nothing else in here needs to be given back one by one: the process ends.
                 self.update_watch();
                 self.sockets.clear();
-                self.children.clear();
+                self.children.iter_mut().for_each(|child| child.notify = None);
                 // The tether would end the errand, not what it has started.
                 self.errands.drain(..).map(Errand::give_up).for_each(drop);
                 self.pidfile = None;
