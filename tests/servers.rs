@@ -52,19 +52,33 @@ fn under_load(rounds: usize, run: &Run, address: SocketAddr, mut round: impl FnM
     load.end()
 }
 
-/// HUPs under load: none of them loses anything, and each brings a new generation. The server answers every request with
-/// its generation; `prepare` is called with the number of each before it begins.
+/// Every action under load, so many times each: none of them loses anything, and each but the upgrade brings a new
+/// generation. The server answers every request with its generation; `prepare` is called with the number of each before
+/// it begins.
 #[track_caller]
-fn hups(rounds: usize, setup: Setup, mut prepare: impl FnMut(usize)) {
+fn in_every_way(rounds: usize, setup: Setup, mut prepare: impl FnMut(usize)) {
     prepare(1);
     let mut run = setup.start();
     let address = address(&mut run);
     assert_eq!(get(address), "1", "stderr: {:?}", run.stderr());
-    let tally = under_load(rounds, &run, address, |round| {
-        prepare(round + 1);
-        renew(&run, "HUP");
+    let (mut generation, mut reexecs) = (1, 0);
+    let signals = ["HUP", "USR1", "USR2", "RTMIN"];
+    let tally = under_load(signals.len() * rounds, &run, address, |round| {
+        let signal = signals[round % signals.len()];
+        match signal {
+            "USR2" => run.kill(signal),
+            _ => {
+                generation += 1;
+                prepare(generation);
+                renew(&run, signal);
+            }
+        }
+        if signal != "HUP" {
+            reexecs += 1;
+            run.said_times("took over from", reexecs);
+        }
     });
-    assert_eq!(get(address), (rounds + 1).to_string(), "stderr: {:?}", run.stderr());
+    assert_eq!(get(address), generation.to_string(), "stderr: {:?}", run.stderr());
     tally.nothing_is_lost();
     assert_eq!(run.stop().shell(), 0);
 }
@@ -136,9 +150,11 @@ fn restart_loses_nothing() {
     own_server_is_renewed_by("restart");
 }
 
-/// What stands before the command of a server that is replaced.
+/// What stands before the command of a server that is renewed in every way.
 fn replacing<'a>(listen: &'a str, ready: &'a str) -> Vec<&'a str> {
-    vec!["--listen", listen, "--on-hup", "replace", "--ready", ready, "--"]
+    let mut args = vec!["--listen", listen, "--on-hup", "replace", "--on", "USR1=reexec", "--on", "USR2=upgrade"];
+    args.extend(["--on", "RTMIN=upgrade+replace", "--ready", ready, "--"]);
+    args
 }
 
 /// LISTEN_FDS, and READY=1 by itself. Fewer rounds: it takes a third of a second to come and to go.
@@ -158,7 +174,7 @@ def app(environ, start_response):
     dir.file("app.py", code, 0o644);
     let mut args = replacing("tcp:127.0.0.1:0", "notify");
     args.extend(["gunicorn", "--preload", "--worker-class", "gthread", "--threads", "4", "app:app"]);
-    hups(15, Setup::new(args).dir(dir.path()), |_| ());
+    in_every_way(10, Setup::new(args).dir(dir.path()), |_| ());
 }
 
 /// SERVER_STARTER_PORT; the program says by a descriptor that it is loaded.
@@ -183,7 +199,7 @@ $app;
     let mut args = replacing("tcp:127.0.0.1:0", "fd:4");
     args.extend(["plackup", "-E", "deployment", "-s", "Starlet", "--max-workers", "3"]);
     args.extend(["--max-keepalive-reqs", "100", "app.psgi"]);
-    hups(ROUNDS, Setup::new(args).dir(dir.path()), |_| ());
+    in_every_way(ROUNDS, Setup::new(args).dir(dir.path()), |_| ());
 }
 
 /// Its own `listen({ fd: 3 })`; the program says by a descriptor that it listens.
@@ -205,7 +221,7 @@ process.on('SIGTERM', () => { stopping = true; server.close(); server.closeIdleC
     dir.file("app.js", code, 0o644);
     let mut args = replacing("tcp:127.0.0.1:0", "fd:4");
     args.extend(["node", "app.js"]);
-    hups(ROUNDS, Setup::new(args).dir(dir.path()), |_| ());
+    in_every_way(ROUNDS, Setup::new(args).dir(dir.path()), |_| ());
 }
 
 /// SERVER_STARTER_PORT, which must name what its configuration names. It has no words of its own for "ready", and no
@@ -220,7 +236,7 @@ fn h2o_loses_nothing() {
     let listen = format!("tcp:127.0.0.1:{port}");
     let mut args = replacing(&listen, "delay:100ms");
     args.extend(["h2o", "-c", "h2o.conf"]);
-    hups(ROUNDS, Setup::new(args).dir(dir.path()), |generation| {
+    in_every_way(ROUNDS, Setup::new(args).dir(dir.path()), |generation| {
         let root = dir.path().join(generation.to_string());
         std::fs::create_dir(&root).unwrap();
         std::fs::write(root.join("index.html"), generation.to_string()).unwrap();
