@@ -430,25 +430,27 @@ fn the_examples_of_the_newer_pages_run() {
 }
 
 #[test]
-fn the_unit_is_clean() {
+fn the_units_are_clean() {
     let Some(analyze) = installed("systemd-analyze") else {
-        return skipped("the_unit_is_clean", "systemd-analyze is not installed");
+        return skipped("the_units_are_clean", "systemd-analyze is not installed");
     };
     let said = Command::new(&analyze).arg("--version").output().expect("systemd-analyze");
     // `systemd 252 (252.38-1~deb12u1)`
     let version = String::from_utf8_lossy(&said.stdout);
     let version: u32 = version.split_whitespace().nth(1).and_then(|word| word.parse().ok()).unwrap_or(0);
-    let unit = file("docs/hupwrap-example.service");
-    assert_eq!(unit.matches("ExecStart=/usr/local/bin/hupwrap ").count(), 1);
-    let mut unit = unit.replace("/usr/local/bin/hupwrap", &hupwrap().display().to_string());
-    if version < 253 {
-        unit = unit.replace("Type=notify-reload", "Type=notify");
+    for name in ["hupwrap-example.service", "hupwrap-notify-reload.service"] {
+        let unit = file(&format!("docs/{name}"));
+        assert_eq!(unit.matches("ExecStart=/usr/local/bin/hupwrap ").count(), 1);
+        let mut unit = unit.replace("/usr/local/bin/hupwrap", &hupwrap().display().to_string());
+        if version < 253 {
+            unit = unit.replace("Type=notify-reload", "Type=notify");
+        }
+        let dir = Dir::new();
+        let unit = dir.file(name, unit, 0o644);
+        let out = Command::new(&analyze).args(["verify", "--man=no"]).arg(unit).output().expect("systemd-analyze");
+        let said = [out.stdout, out.stderr].concat();
+        assert!(out.status.success() && said.is_empty(), "{name}: {}", String::from_utf8_lossy(&said));
     }
-    let dir = Dir::new();
-    let unit = dir.file("hupwrap-example.service", unit, 0o644);
-    let out = Command::new(analyze).args(["verify", "--man=no"]).arg(unit).output().expect("systemd-analyze");
-    let said = [out.stdout, out.stderr].concat();
-    assert!(out.status.success() && said.is_empty(), "systemd-analyze: {}", String::from_utf8_lossy(&said));
 }
 
 #[test]
