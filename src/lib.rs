@@ -1,62 +1,54 @@
 //! hupwrap: a supervisor for one command.
 //!
-//! A pure machine decides, a thin driver does. The rooms, and what each may touch:
+//! A pure machine decides, a thin supervisor does. The rooms, and what each may touch:
 //!
 //! | room | purpose | touches |
 //! |---|---|---|
 //! | [`cli`] | what was said | strings |
 //! | [`config`] | what it means | nothing |
-//! | [`signal`], [`status`] | names, numbers, exit codes | nothing |
+//! | [`signal`], [`exit`] | names, numbers, exit codes | nothing |
 //! | [`machine`] | the decisions | nothing; time is an argument |
-//! | [`env_file`], [`words`] | two small syntaxes | nothing |
-//! | [`handover`] | the state that crosses a re-exec, as bytes | nothing |
-//! | [`notify`] | what is said on a NOTIFY_SOCKET, as bytes | nothing |
+//! | [`text`] | text formats, read and written | nothing |
 //! | [`sys`] | system calls, the only `unsafe` | the kernel |
 //! | [`wait`] | the commands that wait for a supervisor | sys; its decisions are pure |
-//! | [`driver`] | carries out what the machine orders | machine and sys |
+//! | [`supervisor`] | carries out what the machine orders | machine and sys |
 //! | [`report`] | the lines for people | stderr |
 
 pub mod cli;
 pub mod config;
-pub mod driver;
-pub mod env_file;
-pub mod events;
-pub mod handover;
-pub mod listen;
+pub mod exit;
 pub mod machine;
-pub mod notify;
 pub mod report;
 pub mod signal;
-pub mod status;
-pub mod status_file;
+pub mod supervisor;
 pub mod sys;
+pub mod text;
 pub mod wait;
-pub mod words;
 
 use std::ffi::{c_char, c_int};
 
 use crate::cli::Said;
 use crate::config::{Config, Wait};
-use crate::driver::Driver;
+use crate::exit::{Ending, OWN_FAILURE};
 use crate::signal::SignalSet;
-use crate::status::{Ending, OWN_FAILURE};
-use crate::sys::birth::Birth;
+use crate::supervisor::Supervisor;
+use crate::sys::startup::Startup;
 
 /// What `--version` prints, and how a re-executed hupwrap calls itself.
 pub const NAME_AND_VERSION: &str = concat!("hupwrap ", env!("CARGO_PKG_VERSION"));
 
 /// The signals blocked from the first instruction on: all but the faults.
-pub const BLOCKED_AT_BIRTH: SignalSet = SignalSet::ALL_BUT_FAULTS;
+pub const BLOCKED_AT_STARTUP: SignalSet = SignalSet::ALL_BUT_FAULTS;
 
 /// Runs the program from its first to its last instruction; the status is for libc to exit with.
 ///
 /// # Safety
-/// `argv` and `envp` are those of `main`, unchanged; [`BLOCKED_AT_BIRTH`] is blocked, and `mask` was before.
+/// `argv` and `envp` are those of `main`, unchanged; [`BLOCKED_AT_STARTUP`] is blocked, and `mask` was before.
 #[allow(unsafe_code)]
 pub unsafe fn run(argc: c_int, argv: *const *const c_char, envp: *const *const c_char, mask: u64) -> c_int {
-    // SAFETY: the caller's promise is the one Birth wants.
-    let birth = unsafe { Birth::new(argc, argv, envp, SignalSet::from_bits(mask)) };
-    match life(birth) {
+    // SAFETY: the caller's promise is the one Startup wants.
+    let startup = unsafe { Startup::new(argc, argv, envp, SignalSet::from_bits(mask)) };
+    match life(startup) {
         Ok(ending) => sys::finish::end(ending),
         Err(error) => {
             report::complain(&error);
@@ -65,23 +57,23 @@ pub unsafe fn run(argc: c_int, argv: *const *const c_char, envp: *const *const c
     }
 }
 
-fn life(mut birth: Birth) -> Result<Ending, String> {
-    let adopted = sys::reexec::adopt(&mut birth)?;
-    let probed = birth.take_probe_flag();
-    match cli::read(&birth.words())? {
+fn life(mut startup: Startup) -> Result<Ending, String> {
+    let adopted = sys::reexec::adopt(&mut startup)?;
+    let probed = startup.take_probe_flag();
+    match cli::read(&startup.words())? {
         Said::Print(text) => {
             report::print(&text);
             Ok(Ending::Own(0))
         }
-        Said::Wait(args) => wait::run(&Wait::new(&args)?, &birth),
+        Said::Wait(args) => wait::run(&Wait::new(&args)?, &startup),
         Said::Supervise(args) => {
             let config = Config::new(args)?;
-            report::set_look(config.log_format, config.log_level, birth.var("NO_COLOR"), birth.var("TERM"));
+            report::set_look(config.log_format, config.log_level, startup.var("NO_COLOR"), startup.var("TERM"));
             if probed {
-                report::print(&handover::introduction());
+                report::print(&text::handover::introduction());
                 return Ok(Ending::Own(0));
             }
-            Ok(Driver::new(config, birth, adopted)?.run())
+            Ok(Supervisor::new(config, startup, adopted)?.run())
         }
     }
 }

@@ -48,7 +48,7 @@ std::arch::global_asm!(
 );
 
 /// What `hupwrap_entry` blocks.
-static WANTED: u64 = hupwrap::BLOCKED_AT_BIRTH.bits();
+static WANTED: u64 = hupwrap::BLOCKED_AT_STARTUP.bits();
 /// What was blocked before.
 static mut BEFORE: u64 = 0;
 

@@ -12,9 +12,9 @@ use nix::errno::Errno;
 use serde_json::{Value, json};
 
 use crate::config::{Level, LogFormat};
-use crate::events::{self, Entry, Kind};
-use crate::status_file;
 use crate::sys::output;
+use crate::text::messages::{self, LogLine, MessageKind};
+use crate::text::status_file;
 
 /// How lines look, and which are said.
 #[derive(Clone, Copy, Default, Debug)]
@@ -40,24 +40,24 @@ pub fn set_look(format: LogFormat, level: Level, no_color: Option<&[u8]>, term: 
 }
 
 /// Whether an event of this kind is said at all.
-pub fn is_said(kind: &Kind) -> bool {
+pub fn is_said(kind: &MessageKind) -> bool {
     kind.level <= look().level
 }
 
 /// Says that something is wrong with hupwrap, or with what it was told.
 pub fn complain(text: &str) {
-    say(&events::error(text));
+    say(&messages::error(text));
 }
 
 /// Writes one line to stderr, if it takes it at once.
-pub fn say(entry: &Entry) {
-    if !is_said(entry.kind) {
+pub fn say(log_line: &LogLine) {
+    if !is_said(log_line.kind) {
         return;
     }
     let Look { format, colour, .. } = look();
     let line = match format {
-        LogFormat::Text => text_line(entry, colour && std::io::stderr().is_terminal()),
-        LogFormat::Json => json_line(entry),
+        LogFormat::Text => text_line(log_line, colour && std::io::stderr().is_terminal()),
+        LogFormat::Json => json_line(log_line),
     };
     write_at_once(&line);
 }
@@ -82,15 +82,15 @@ fn cut(text: &str, longest: usize) -> Cow<'_, str> {
     }
 }
 
-fn text_line(entry: &Entry, colour: bool) -> String {
-    let head = match (colour, entry.kind.level) {
+fn text_line(log_line: &LogLine, colour: bool) -> String {
+    let head = match (colour, log_line.kind.level) {
         (false, _) => "hupwrap: ",
         (true, Level::Error) => "\x1b[1;31mhupwrap:\x1b[0m ",
         (true, Level::Info | Level::Debug) => "\x1b[1mhupwrap:\x1b[0m ",
     };
     fit(|longest| {
         let mut line = String::from(head);
-        for c in cut(&entry.text, longest).chars() {
+        for c in cut(&log_line.text, longest).chars() {
             // A name may hold anything, a line of ours is one line.
             if c.is_control() {
                 let _ = write!(line, "{}", c.escape_default());
@@ -103,20 +103,20 @@ fn text_line(entry: &Entry, colour: bool) -> String {
     })
 }
 
-fn json_line(entry: &Entry) -> String {
-    let level = match entry.kind.level {
+fn json_line(log_line: &LogLine) -> String {
+    let level = match log_line.kind.level {
         Level::Error => "error",
         Level::Info => "info",
         Level::Debug => "debug",
     };
     let time = humantime::format_rfc3339_millis(SystemTime::now()).to_string();
     fit(|longest| {
-        let head = [("time", json!(time)), ("level", json!(level)), ("event", json!(entry.kind.name))];
-        let facts = entry.kind.facts.iter().copied().zip(entry.facts.iter().map(|fact| match fact {
+        let head = [("time", json!(time)), ("level", json!(level)), ("event", json!(log_line.kind.name))];
+        let facts = log_line.kind.facts.iter().copied().zip(log_line.facts.iter().map(|fact| match fact {
             Value::String(text) => json!(cut(text, longest)),
             other => other.clone(),
         }));
-        status_file::object(head.into_iter().chain(facts).chain([("message", json!(cut(&entry.text, longest)))]))
+        status_file::object(head.into_iter().chain(facts).chain([("message", json!(cut(&log_line.text, longest)))]))
     })
 }
 
@@ -173,7 +173,7 @@ mod tests {
 
     #[test]
     fn a_json_line_is_one_object() {
-        let line = json_line(&events::error("a \"quote\"\nand a newline\u{7f}"));
+        let line = json_line(&messages::error("a \"quote\"\nand a newline\u{7f}"));
         assert_eq!(line.matches('\n').count(), 1);
         let value: serde_json::Value = serde_json::from_str(&line).unwrap();
         assert_eq!(value["event"], "error");
@@ -185,23 +185,23 @@ mod tests {
     fn a_line_is_never_longer_than_a_pipe_takes_as_a_whole() {
         for c in ["a", "\u{1}", "\u{9f}", "\u{10ffff}", "\"", "ä"] {
             let long = c.repeat(5000);
-            for entry in [events::listening(&long, &long, long.clone()), events::status_file_failed(&long)] {
+            for log_line in [messages::listening(&long, &long, long.clone()), messages::status_file_failed(&long)] {
                 for colour in [false, true] {
-                    let line = text_line(&entry, colour);
+                    let line = text_line(&log_line, colour);
                     assert!(line.len() <= LONGEST && line.ends_with('\n'), "{}", line.len());
                 }
-                let line = json_line(&entry);
+                let line = json_line(&log_line);
                 assert!(line.len() <= LONGEST, "{}", line.len());
                 let value: Value = serde_json::from_str(&line).unwrap();
                 assert!(value["message"].as_str().unwrap().ends_with('…'));
             }
         }
         let short = "a".repeat(3000);
-        assert_eq!(text_line(&events::error(&short), false).len(), "hupwrap: \n".len() + 3000);
+        assert_eq!(text_line(&messages::error(&short), false).len(), "hupwrap: \n".len() + 3000);
     }
 
     #[test]
     fn a_text_line_is_one_line() {
-        assert_eq!(text_line(&events::error("a\nb\x1b"), false), "hupwrap: a\\nb\\u{1b}\n");
+        assert_eq!(text_line(&messages::error("a\nb\x1b"), false), "hupwrap: a\\nb\\u{1b}\n");
     }
 }

@@ -8,15 +8,15 @@ use std::time::Duration;
 
 use clap::CommandFactory;
 use hupwrap::cli::Args;
-use hupwrap::config::{ACTIONS, Meaning, Meanings};
-use hupwrap::events::{EVENTS, Words};
-use hupwrap::machine::action::{Failure, Line, Verdict};
+use hupwrap::config::{ACTIONS, Action, SignalTable};
+use hupwrap::exit::{self, ExitStatus};
+use hupwrap::machine::effect::{Failure, Message, Outcome};
 use hupwrap::machine::event::StartError;
 use hupwrap::machine::status::{State, Status};
-use hupwrap::machine::{Counts, Kind};
+use hupwrap::machine::{Counts, RequestKind};
 use hupwrap::signal::Signal;
-use hupwrap::status::{self, Outcome};
-use hupwrap::status_file::{self, Facts};
+use hupwrap::text::messages::{EVENTS, Words};
+use hupwrap::text::status_file::{self, StatusFacts};
 
 use crate::support::*;
 
@@ -107,7 +107,7 @@ fn the_actions_are_those_of_the_code() {
     );
     let signals = file("docs/signals.md");
     let mut found = set(table(&signals, "## Actions").iter().flat_map(|row| quoted(&row[0]).map(name)));
-    assert!(found.remove("upgrade+restart") && "upgrade+restart".parse() == Ok(Meaning::Reexec));
+    assert!(found.remove("upgrade+restart") && "upgrade+restart".parse() == Ok(Action::Reexec));
     assert_eq!(found, actions, "docs/signals.md");
     let man = file("docs/hupwrap.1");
     let items = section(&man, "SIGNALS").into_iter().filter_map(|line| line.strip_prefix(".It Cm "));
@@ -118,19 +118,19 @@ fn the_actions_are_those_of_the_code() {
 fn the_exit_codes_are_those_of_the_code() {
     let man = file("docs/hupwrap.1");
     let items = section(&man, "EXIT STATUS").into_iter().filter_map(|line| line.strip_prefix(".It ")?.parse().ok());
-    let wanted = [status::TIMED_OUT, status::OWN_FAILURE, status::CANNOT_EXECUTE, status::NOT_FOUND];
+    let wanted = [exit::TIMED_OUT, exit::OWN_FAILURE, exit::CANNOT_EXECUTE, exit::NOT_FOUND];
     assert_eq!(items.collect::<Vec<u8>>(), wanted);
     // What it says of 128+N.
     for (name, code) in [("HUP", 129), ("TERM", 143)] {
         let signal = name.parse().expect("a signal");
-        assert_eq!(status::Ending::Told(signal).code(), code);
+        assert_eq!(exit::Ending::Told(signal).code(), code);
         assert!(section(&man, "EXIT STATUS").iter().any(|line| line.contains(&format!("{code} for {name}"))));
     }
 }
 
 #[test]
 fn the_signal_table_is_that_of_the_code() {
-    let code = Meanings::default();
+    let code = SignalTable::default();
     let signals = file("docs/signals.md");
     let mut seen = BTreeSet::new();
     for row in table(&signals, "## What each signal means") {
@@ -139,16 +139,16 @@ fn the_signal_table_is_that_of_the_code() {
         if row[0].starts_with("`RTMIN` to `RTMAX`") {
             named.extend(Signal::all().filter(|signal| (names[0]..=names[1]).contains(signal)));
         }
-        let said = quoted(&row[1]).next().filter(|_| row[1].starts_with('`')).map(str::parse::<Meaning>);
-        let meaning = match said {
-            Some(meaning) => meaning.expect("an action"),
+        let said = quoted(&row[1]).next().filter(|_| row[1].starts_with('`')).map(str::parse::<Action>);
+        let action = match said {
+            Some(action) => action.expect("an action"),
             None => {
                 assert!(row[1].starts_with("left alone"), "{row:?}");
-                Meaning::LeftAlone
+                Action::LeftAlone
             }
         };
         for signal in named {
-            assert_eq!(code.of(signal), meaning, "{signal}");
+            assert_eq!(code.of(signal), action, "{signal}");
             assert!(seen.insert(signal), "{signal} stands there twice");
         }
     }
@@ -170,7 +170,7 @@ fn the_phases_and_steps_are_those_of_the_code() {
         ("## The child's life", "src/machine/life.rs", "Phase"),
         ("## Readiness", "src/machine/life.rs", "Trial"),
         ("## Requests", "src/machine/request.rs", "Step"),
-        ("### How a request ends", "src/machine/action.rs", "Verdict"),
+        ("### How a request ends", "src/machine/action.rs", "Outcome"),
         ("### Then", "src/machine/mod.rs", "Then"),
     ] {
         let rows = table(&signals, behind);
@@ -335,32 +335,32 @@ fn the_examples_of_zero_downtime_run() {
 #[test]
 fn the_lines_are_those_of_the_code() {
     let minute = Duration::from_secs(60);
-    let ended = Failure::Ended(Outcome::Exited(1));
-    let settled = |kind, verdict| Line::Settled { kind, began: Duration::ZERO, verdict };
-    let failed = |kind, failure| settled(kind, Verdict::Failed(failure));
+    let ended = Failure::Ended(ExitStatus::Exited(1));
+    let settled = |kind, outcome| Message::Settled { kind, began: Duration::ZERO, outcome };
+    let failed = |kind, failure| settled(kind, Outcome::Failed(failure));
     let error = StartError { code: 127, transient: false, reason: "./app: not found".to_owned() };
     let lines = [
-        (Line::Restarting(1), true),
-        (Line::Replacing(1), true),
-        (Line::Replaced { old: 1, new: 2 }, true),
-        (settled(Kind::Replace, Verdict::Refused("REASON".to_owned())), true),
-        (failed(Kind::Replace, ended.clone()), true),
-        (failed(Kind::Replace, Failure::Ended(Outcome::Exited(0))), true),
-        (failed(Kind::Replace, Failure::EndedInOverlap(Outcome::Exited(1))), true),
-        (failed(Kind::Replace, Failure::NotReady(minute)), true),
-        (failed(Kind::Restart, ended.clone()), false),
-        (Line::NotReady(1, minute), false),
-        (Line::SuccessorRemains(Outcome::Exited(1)), false),
-        (Line::StartingAgain(Outcome::Exited(1)), false),
-        (Line::Killing(1, Duration::from_secs(10)), true),
-        (Line::KillingRest(Duration::from_secs(10)), true),
-        (Line::StartingLater(error, Duration::from_millis(100)), false),
-        (Line::Reexecuted { before: hupwrap::NAME_AND_VERSION.to_owned() }, true),
+        (Message::Restarting(1), true),
+        (Message::Replacing(1), true),
+        (Message::Replaced { old: 1, new: 2 }, true),
+        (settled(RequestKind::Replace, Outcome::Refused("REASON".to_owned())), true),
+        (failed(RequestKind::Replace, ended.clone()), true),
+        (failed(RequestKind::Replace, Failure::Ended(ExitStatus::Exited(0))), true),
+        (failed(RequestKind::Replace, Failure::EndedInOverlap(ExitStatus::Exited(1))), true),
+        (failed(RequestKind::Replace, Failure::NotReady(minute)), true),
+        (failed(RequestKind::Restart, ended.clone()), false),
+        (Message::NotReady(1, minute), false),
+        (Message::SuccessorRemains(ExitStatus::Exited(1)), false),
+        (Message::StartingAgain(ExitStatus::Exited(1)), false),
+        (Message::Killing(1, Duration::from_secs(10)), true),
+        (Message::KillingRest(Duration::from_secs(10)), true),
+        (Message::StartingLater(error, Duration::from_millis(100)), false),
+        (Message::Reexecuted { before: hupwrap::NAME_AND_VERSION.to_owned() }, true),
     ];
     let texts = |listens| {
         let words = Words::new("./app", listens);
-        let text = move |(line, serves): &(Line, bool)| {
-            let entry = words.entry(line, *serves, |generation| if generation == 1 { 4711 } else { 4712 });
+        let text = move |(line, serves): &(Message, bool)| {
+            let entry = words.log_line(line, *serves, |generation| if generation == 1 { 4711 } else { 4712 });
             without_pids(&format!("hupwrap: {}", entry.text))
         };
         lines.iter().map(text).collect::<Vec<_>>()
@@ -398,7 +398,7 @@ fn the_status_file_is_that_of_the_code() {
         counts: Counts::default(),
         last_exit: None,
     };
-    let facts = Facts { pid: 1, pid_start: None, on_hup: String::new(), reload: None, settled: &[], listen: &[] };
+    let facts = StatusFacts { pid: 1, pid_start: None, on_hup: String::new(), reload: None, settled: &[], listen: &[] };
     let text = status_file::write(&status, &facts, |_| 1);
     let object: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&text).expect("an object");
     let page = file("docs/events.md");

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use hupwrap::config::Level;
-use hupwrap::events::EVENTS;
+use hupwrap::text::messages::EVENTS;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 use serde_json::Value;

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
+use crate::exit::ExitStatus;
 use crate::signal::Signal;
-use crate::status::Outcome;
 
 /// The number of a start, 1, 2, …: it names the child of that start, and everything that descends from it.
-pub type Generation = u64;
+pub type GenerationId = u64;
 
 /// Who sent a signal.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -52,23 +52,23 @@ pub enum Event {
     /// The child that was ordered exists; it has not executed the program yet.
     Started,
     /// The child executes the program.
-    Executed(Generation),
+    Executed(GenerationId),
     /// There is no child after all.
-    StartFailed(Generation, StartError),
+    StartFailed(GenerationId, StartError),
     /// The child has said that it is ready, or was found to be.
-    Ready(Generation),
+    Ready(GenerationId),
     /// The child was tried, and is not ready yet.
-    TriedInVain(Generation),
+    TriedInVain(GenerationId),
     /// The child needs at least this long from now, whatever it is doing (`EXTEND_TIMEOUT_USEC`, sd_notify(3)).
-    Extended(Generation, Duration),
+    Extended(GenerationId, Duration),
     /// A child was stopped by this signal, and can go on.
     ChildStopped(Signal),
     /// The child is no more, and was reaped.
-    ChildEnded(Generation, Outcome),
+    ChildEnded(GenerationId, ExitStatus),
     /// Processes of the generation remain, though its child has ended.
-    RestRemains(Generation),
+    RestRemains(GenerationId),
     /// No process of the generation remains.
-    RestGone(Generation),
+    RestGone(GenerationId),
     /// The checks passed.
     Checked,
     /// Something was found wrong before anything was touched.

@@ -1,12 +1,12 @@
 //! The decisions. Pure: no clock, no environment, no pid; time is an argument.
 //!
-//! The machine is told facts ([`Event`]) and answers with orders ([`Action`]). Three things are kept apart, because each
+//! The machine is told facts ([`Event`]) and answers with orders ([`Effect`]). Three things are kept apart, because each
 //! has a life of its own: the *generations*, of which there are two only while one replaces the other; the *request*
 //! somebody made by a signal; and whether hupwrap was told to *stop*. docs/signals.md has the tables in words.
 
-pub mod action;
+pub mod effect;
 pub mod event;
-mod life;
+mod generation;
 mod request;
 pub mod status;
 #[cfg(test)]
@@ -16,13 +16,15 @@ mod walk;
 
 use std::time::Duration;
 
-use crate::config::{Config, KillMode, Limit, Meaning, Meanings, Ready, Restart, RestartLimit, Shown, StatusMap, When};
+use crate::config::{
+    Action, Config, KillMode, Limit, Ready, Restart, RestartLimit, Shown, SignalTable, StatusMap, When,
+};
+use crate::exit::{Ending, ExitStatus, TIMED_OUT};
 use crate::signal::{Signal, SignalSet};
-use crate::status::{Ending, Outcome, TIMED_OUT};
-use action::{Action, Failure, Line, To, Verdict};
-use event::{Event, Generation, Sender, StartError};
-use life::{Life, Phase, Trial, after, is_due};
-pub use request::Kind;
+use effect::{Effect, Failure, Message, Outcome, To};
+use event::{Event, GenerationId, Sender, StartError};
+use generation::{Generation, Phase, Probation, after, is_due};
+pub use request::RequestKind;
 use request::{Request, Step};
 
 /// A point in time: what CLOCK_MONOTONIC reads. A re-exec carries it over, which `std::time::Instant` cannot be.
@@ -65,7 +67,7 @@ pub struct Place {
 #[derive(Clone, PartialEq, Debug)]
 pub struct Rules {
     /// What each signal means.
-    pub on: Meanings,
+    pub on: SignalTable,
     /// What asks the child to end.
     pub stop_signal: Signal,
     /// The explicit bound on a stop.
@@ -75,9 +77,9 @@ pub struct Rules {
     /// How statuses change on the way out.
     pub map_status: StatusMap,
     /// When a child is ready.
-    pub ready: Trust,
+    pub ready: Readiness,
     /// When one is that was started beside another.
-    pub ready_beside: Trust,
+    pub ready_beside: Readiness,
     /// How long it may take to be.
     pub ready_timeout: Limit,
     /// How long a new child is watched beside the old one after it is ready.
@@ -94,7 +96,7 @@ pub struct Rules {
 
 /// When a child is taken for ready, as the machine sees it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Trust {
+pub enum Readiness {
     /// When it executes.
     Executed,
     /// When it says so.
@@ -105,7 +107,7 @@ pub enum Trust {
     Tried,
 }
 
-impl From<&Ready> for Trust {
+impl From<&Ready> for Readiness {
     fn from(ready: &Ready) -> Self {
         match ready {
             Ready::Exec => Self::Executed,
@@ -125,8 +127,8 @@ impl Rules {
             stop_timeout: config.stop_timeout,
             kill_mode: config.kill_mode,
             map_status: config.map_status.clone(),
-            ready: Trust::from(&config.ready),
-            ready_beside: Trust::from(&config.ready_beside),
+            ready: Readiness::from(&config.ready),
+            ready_beside: Readiness::from(&config.ready_beside),
             ready_timeout: config.ready_timeout,
             overlap: config.overlap,
             restart: config.restart.clone(),
@@ -172,15 +174,15 @@ pub struct Counts {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Snapshot {
     /// The number of the child that runs, if one does.
-    pub child: Option<Generation>,
+    pub child: Option<GenerationId>,
     /// When the child is started again.
     pub restart_at: Option<Time>,
     /// What the re-exec is for.
-    pub kind: Kind,
+    pub kind: RequestKind,
     /// What was asked meanwhile.
-    pub again: Option<Kind>,
+    pub again: Option<RequestKind>,
     /// The number of the last start.
-    pub generation: Generation,
+    pub generation: GenerationId,
     /// When the child was ordered that runs.
     pub began: Time,
     /// When it was ready.
@@ -192,7 +194,7 @@ pub struct Snapshot {
     /// How often the child was started because it was asked for, and because it had ended.
     pub counts: Counts,
     /// How the last child ended.
-    pub last_exit: Option<Outcome>,
+    pub last_exit: Option<ExitStatus>,
     /// When the very first start was ordered, while none has succeeded.
     pub first_start: Option<Time>,
     /// When the child heard Ctrl-C.
@@ -208,24 +210,24 @@ pub struct Snapshot {
 pub struct Machine {
     rules: Rules,
     /// The one that serves, or is to.
-    child: Life,
+    child: Generation,
     /// The second one: with a greater number the child's successor, which is not trusted yet or has failed; with a
     /// smaller one its predecessor, which is on its way out.
-    other: Option<Life>,
+    other: Option<Generation>,
     then: Option<Then>,
     request: Option<Request>,
     /// A request that came during another: one, not a queue.
-    again: Option<Kind>,
+    again: Option<RequestKind>,
     /// What told hupwrap to stop.
     stop: Option<Signal>,
     /// How the last child ended, unless a stop came too late for it to be the answer.
-    ended: Option<Outcome>,
+    ended: Option<ExitStatus>,
     /// Whether the child is stopped because it was not ready in time.
     was_late: bool,
     /// Signals to forward that came before the first child, or while a new one was not ready to hear them.
-    early: SignalSet,
+    held_signals: SignalSet,
     /// The number of the last start.
-    generation: Generation,
+    generation: GenerationId,
     /// When the child is started again that has ended, while its generation is swept.
     restart_at: Option<Time>,
     /// Restarts that nobody asked for, and starts that failed, in a row: each waits twice as long as the one before.
@@ -234,7 +236,7 @@ pub struct Machine {
     restarts: Vec<Time>,
     counts: Counts,
     /// How the last child ended, as it ended.
-    last_exit: Option<Outcome>,
+    last_exit: Option<ExitStatus>,
     /// The state of a small generator of random numbers.
     seed: u64,
     first_start: Option<Time>,
@@ -250,7 +252,13 @@ impl Machine {
         let rules_seed = rules.place.seed | 1;
         Self {
             rules,
-            child: Life { generation: 0, phase: Phase::Unborn, trial: None, began: Time::ZERO, ready_at: None },
+            child: Generation {
+                generation: 0,
+                phase: Phase::NotStarted,
+                probation: None,
+                began: Time::ZERO,
+                ready_at: None,
+            },
             other: None,
             then: None,
             request: None,
@@ -258,7 +266,7 @@ impl Machine {
             stop: None,
             ended: None,
             was_late: false,
-            early: SignalSet::EMPTY,
+            held_signals: SignalSet::EMPTY,
             generation: 0,
             restart_at: None,
             row: 0,
@@ -277,11 +285,17 @@ impl Machine {
     pub fn adopt(rules: Rules, snapshot: Snapshot) -> Self {
         let phase = match snapshot.child {
             Some(_) => Phase::Running,
-            None => Phase::Down { until: snapshot.restart_at },
+            None => Phase::Absent { until: snapshot.restart_at },
         };
         let generation = snapshot.child.unwrap_or(snapshot.generation);
         Self {
-            child: Life { generation, phase, trial: None, began: snapshot.began, ready_at: snapshot.ready_at },
+            child: Generation {
+                generation,
+                phase,
+                probation: None,
+                began: snapshot.began,
+                ready_at: snapshot.ready_at,
+            },
             request: Some(Request { kind: snapshot.kind, step: Step::Crossed, began: Time::ZERO }),
             again: snapshot.again,
             generation: snapshot.generation,
@@ -300,13 +314,13 @@ impl Machine {
     /// that it knows was told. Answered by [`Event::Adopted`] in the new one, or by [`Event::Refused`].
     pub fn snapshot(&self) -> Option<Snapshot> {
         let (child, restart_at) = match self.child.phase {
-            Phase::Running if self.child.trial.is_none() => (Some(self.child.generation), None),
-            Phase::Down { until } => (None, until),
+            Phase::Running if self.child.probation.is_none() => (Some(self.child.generation), None),
+            Phase::Absent { until } => (None, until),
             _ => return None,
         };
         let Request { kind, .. } = self.request.filter(|request| request.step == Step::Proven)?;
         // What came until now is served by the hupwrap that is about to begin, and by its start if it makes one.
-        let again = self.again.and_then(Kind::without_hupwrap).filter(|_| !kind.wants_new_child());
+        let again = self.again.and_then(RequestKind::without_hupwrap).filter(|_| !kind.wants_new_child());
         Some(Snapshot {
             child,
             restart_at,
@@ -332,7 +346,7 @@ impl Machine {
         let hungry = self.rules.place.watchdog.filter(|_| !self.child.serves() && self.child.phase != Phase::Finished);
         let of_watchdog = hungry.map(|_| self.feed_at);
         // A start that is due while a request is under way is that one's to make.
-        let waits = matches!(self.child.phase, Phase::Down { .. }) && self.request.is_some();
+        let waits = matches!(self.child.phase, Phase::Absent { .. }) && self.request.is_some();
         let of_child = self.child.deadline().filter(|_| !waits);
         of_child.into_iter().chain(of_other).chain(of_request).chain(of_watchdog).min()
     }
@@ -340,24 +354,24 @@ impl Machine {
     /// Whether a start follows as soon as the last child and its generation are gone: requests that came before share it.
     pub fn is_about_to_start(&self) -> bool {
         let renews = self.request.is_some_and(|request| request.step == Step::Renewing);
-        renews && matches!(self.child.phase, Phase::Stopping { .. } | Phase::Sweeping { .. } | Phase::Down { .. })
+        renews && matches!(self.child.phase, Phase::Stopping { .. } | Phase::Sweeping { .. } | Phase::Absent { .. })
     }
 
     /// Whether something is to be done as soon as [`Event::Executed`] comes. Otherwise it may be told late, though before
     /// anything else that happened after it.
     pub fn awaits_execution(&self) -> bool {
         let beside = self.other.is_some_and(|other| other.phase == Phase::Starting);
-        let awaited = self.again.is_some() || self.rules.place.is_watched || self.rules.ready != Trust::Executed;
+        let awaited = self.again.is_some() || self.rules.place.is_watched || self.rules.ready != Readiness::Executed;
         beside || (self.child.phase == Phase::Starting && awaited)
     }
 
     /// Whether a generation is there: its child, or what remains of it.
-    pub fn knows(&self, generation: Generation) -> bool {
+    pub fn knows(&self, generation: GenerationId) -> bool {
         // Whoever asks for another child before the end has the one before looked after.
         let may_return = matches!(self.then, Some(Then::End(_)));
-        let is_there = |life: &Life| match life.phase {
-            Phase::Down { .. } => may_return,
-            phase => !matches!(phase, Phase::Unborn | Phase::Finished),
+        let is_there = |life: &Generation| match life.phase {
+            Phase::Absent { .. } => may_return,
+            phase => !matches!(phase, Phase::NotStarted | Phase::Finished),
         };
         [Some(self.child), self.other]
             .into_iter()
@@ -366,19 +380,19 @@ impl Machine {
     }
 
     /// Whether it is of interest that a generation's child is ready.
-    pub fn awaits_readiness(&self, generation: Generation) -> bool {
-        let awaited = |life: Life| matches!(life.trial, Some(Trial::Readiness { .. }));
+    pub fn awaits_readiness(&self, generation: GenerationId) -> bool {
+        let awaited = |life: Generation| matches!(life.probation, Some(Probation::Readiness { .. }));
         [Some(self.child), self.other].into_iter().flatten().any(|life| life.generation == generation && awaited(life))
     }
 
     /// Whether a generation speaks for the service: it is neither one that was replaced nor one that was to replace
     /// another and failed.
-    pub fn speaks(&self, generation: Generation) -> bool {
+    pub fn speaks(&self, generation: GenerationId) -> bool {
         [Some(self.child), self.successor()].into_iter().flatten().any(|life| life.generation == generation)
     }
 
     /// The child that runs and is ready, if there is one.
-    pub fn serving(&self) -> Option<Generation> {
+    pub fn serving(&self) -> Option<GenerationId> {
         self.child.serves().then_some(self.child.generation)
     }
 
@@ -388,13 +402,13 @@ impl Machine {
     }
 
     /// Takes a fact, and adds the orders that follow from it.
-    pub fn handle(&mut self, now: Time, event: Event, out: &mut Vec<Action>) {
+    pub fn handle(&mut self, now: Time, event: Event, out: &mut Vec<Effect>) {
         if self.child.phase == Phase::Finished {
             return;
         }
         match event {
             Event::Began => {
-                if self.child.phase == Phase::Unborn {
+                if self.child.phase == Phase::NotStarted {
                     self.first_start = Some(now);
                     self.start(now, out);
                 }
@@ -405,14 +419,16 @@ impl Machine {
             Event::TerminalGone => self.terminal_gone = self.terminal_gone.or(Some(now)),
             Event::Started => {
                 if self.other.is_none() {
-                    self.send_early(out);
+                    self.send_held_signals(out);
                 }
             }
             Event::Executed(generation) => self.executed(now, generation, out),
             Event::StartFailed(generation, error) => self.start_failed(now, generation, error, out),
             Event::Ready(generation) => self.ready(now, generation, out),
             Event::TriedInVain(generation) => {
-                if let Some(Life { trial: Some(Trial::Readiness { next, .. }), .. }) = self.life(generation) {
+                if let Some(Generation { probation: Some(Probation::Readiness { next, .. }), .. }) =
+                    self.life(generation)
+                {
                     *next = Some(now.saturating_add(TRY_DELAY));
                 }
             }
@@ -423,17 +439,17 @@ impl Machine {
             }
             Event::ChildStopped(signal) => {
                 if self.rules.follows_stops && self.child.has_child() {
-                    out.push(Action::Suspend { signal, insist: false });
+                    out.push(Effect::Suspend { signal, insist: false });
                 }
             }
-            Event::ChildEnded(generation, outcome) => self.some_child_ended(now, generation, outcome, out),
+            Event::ChildEnded(generation, status) => self.some_child_ended(now, generation, status, out),
             Event::RestRemains(generation) => {
                 let Self { rules, child, other, .. } = self;
                 let life = [Some(child), other.as_mut()].into_iter().flatten();
                 life.filter(|life| life.generation == generation).for_each(|life| life.rest_remains(now, rules, out));
             }
             Event::RestGone(generation) => {
-                if let Some(Life { phase: Phase::Sweeping { .. }, .. }) = self.life(generation) {
+                if let Some(Generation { phase: Phase::Sweeping { .. }, .. }) = self.life(generation) {
                     self.gone(now, generation, out);
                 }
             }
@@ -447,7 +463,7 @@ impl Machine {
                 if let Some(Request { step: step @ Step::Probing { .. }, .. }) = &mut self.request {
                     *step = Step::Proven;
                     if self.rules.place.watchdog.is_some() {
-                        out.push(Action::Feed);
+                        out.push(Effect::Feed);
                     }
                 }
             }
@@ -457,26 +473,26 @@ impl Machine {
     }
 
     /// The generation of that number, if it is one of those that are there.
-    fn life(&mut self, generation: Generation) -> Option<&mut Life> {
+    fn life(&mut self, generation: GenerationId) -> Option<&mut Generation> {
         [Some(&mut self.child), self.other.as_mut()].into_iter().flatten().find(|life| life.generation == generation)
     }
 
     /// The new child of a replace, while it may still take over.
-    fn successor(&self) -> Option<Life> {
+    fn successor(&self) -> Option<Generation> {
         self.other.filter(|other| other.generation > self.child.generation && other.is_up())
     }
 
     // Signals.
 
     /// A hang-up is not a reload: where the terminal is gone, HUP means stop.
-    fn hup(&mut self, now: Time, sender: Sender, hung_up: bool, out: &mut Vec<Action>) {
+    fn hup(&mut self, now: Time, sender: Sender, hung_up: bool, out: &mut Vec<Effect>) {
         let by_kernel = sender == Sender::Kernel;
         if by_kernel || hung_up {
             let gone = *self.terminal_gone.get_or_insert(now);
             let echo = now.saturating_sub(gone) < HANG_UP_WINDOW;
             if self.rules.place.nohup {
                 if by_kernel || echo {
-                    out.push(Action::Say(Line::HangUpIgnored));
+                    out.push(Effect::Say(Message::HangUpIgnored));
                     return;
                 }
             } else {
@@ -486,7 +502,7 @@ impl Machine {
         self.signal(now, Signal::HUP, sender, out);
     }
 
-    fn signal(&mut self, now: Time, signal: Signal, sender: Sender, out: &mut Vec<Action>) {
+    fn signal(&mut self, now: Time, signal: Signal, sender: Sender, out: &mut Vec<Effect>) {
         let from_terminal = sender == Sender::Kernel
             && (signal.is_job_control() || matches!(signal, Signal::INT | Signal::QUIT | Signal::WINCH));
         // What the terminal sends goes to the whole foreground group.
@@ -495,62 +511,62 @@ impl Machine {
             self.interrupted = Some(now);
         }
         match self.rules.on.of(signal) {
-            Meaning::Restart => self.ask(now, Kind::Restart, out),
-            Meaning::Replace => self.ask(now, Kind::Replace, out),
-            Meaning::Upgrade => self.ask(now, Kind::Upgrade, out),
-            Meaning::Reexec => self.ask(now, Kind::Reexec, out),
-            Meaning::UpgradeReplace => self.ask(now, Kind::UpgradeReplace, out),
+            Action::Restart => self.ask(now, RequestKind::Restart, out),
+            Action::Replace => self.ask(now, RequestKind::Replace, out),
+            Action::Upgrade => self.ask(now, RequestKind::Upgrade, out),
+            Action::Reexec => self.ask(now, RequestKind::Reexec, out),
+            Action::UpgradeReplace => self.ask(now, RequestKind::UpgradeReplace, out),
             // A child that lives through Ctrl-C, a shell or a REPL, lives on.
-            Meaning::Stop(None) | Meaning::Forward(None) if heard => {}
-            Meaning::Stop(by) => {
+            Action::Stop(None) | Action::Forward(None) if heard => {}
+            Action::Stop(by) => {
                 let default = if signal == Signal::TERM { self.rules.stop_signal } else { signal };
                 self.told_to_stop(now, signal, by.unwrap_or(default), out);
             }
             // Ctrl-C with no child to hear it.
-            Meaning::Forward(_)
+            Action::Forward(_)
                 if from_terminal && matches!(signal, Signal::INT | Signal::QUIT) && !self.child.has_child() =>
             {
                 self.told_to_stop(now, signal, signal, out);
             }
-            Meaning::Forward(by) => {
+            Action::Forward(by) => {
                 self.forward(by.unwrap_or(signal), out);
                 // Whoever waits for it waits for nothing else that is under way.
                 if signal == Signal::HUP {
-                    let verdict = match self.child.has_child() {
-                        true => Verdict::Done,
-                        false => Verdict::Refused("no child runs".to_owned()),
+                    let outcome = match self.child.has_child() {
+                        true => Outcome::Ok,
+                        false => Outcome::Refused("no child runs".to_owned()),
                     };
-                    out.push(Action::Say(Line::Settled { kind: Kind::Forward, began: now, verdict }));
+                    out.push(Effect::Say(Message::Settled { kind: RequestKind::Forward, began: now, outcome }));
                 }
                 if signal.is_job_control() && !self.rules.place.is_init && !heard {
-                    out.push(Action::Suspend { signal, insist: true });
+                    out.push(Effect::Suspend { signal, insist: true });
                 }
             }
-            Meaning::Ignore | Meaning::LeftAlone => {}
+            Action::Ignore | Action::LeftAlone => {}
         }
     }
 
-    fn forward(&mut self, signal: Signal, out: &mut Vec<Action>) {
+    fn forward(&mut self, signal: Signal, out: &mut Vec<Effect>) {
         // These tell of a state that the next child finds anyhow.
         let passes = signal.is_job_control() || matches!(signal, Signal::CONT | Signal::WINCH);
         match self.child.phase {
-            Phase::Unborn => self.early.insert(signal),
+            Phase::NotStarted => self.held_signals.insert(signal),
             _ if self.child.has_child() => {
                 self.child.send(&self.rules, signal, out);
                 match self.successor() {
                     Some(successor) if passes => successor.send(&self.rules, signal, out),
                     // It may not be ready to hear it, and die of it.
-                    Some(_) => self.early.insert(signal),
+                    Some(_) => self.held_signals.insert(signal),
                     None => {}
                 }
             }
             _ if passes => {}
-            _ => out.push(Action::Say(Line::NotForwarded(signal))),
+            _ => out.push(Effect::Say(Message::NotForwarded(signal))),
         }
     }
 
-    fn send_early(&mut self, out: &mut Vec<Action>) {
-        for signal in std::mem::take(&mut self.early).iter() {
+    fn send_held_signals(&mut self, out: &mut Vec<Effect>) {
+        for signal in std::mem::take(&mut self.held_signals).iter() {
             self.child.send(&self.rules, signal, out);
         }
     }
@@ -558,10 +574,10 @@ impl Machine {
     // Stopping.
 
     /// A stop beats everything: requests are forgotten, whichever came first.
-    fn told_to_stop(&mut self, now: Time, told: Signal, by: Signal, out: &mut Vec<Action>) {
+    fn told_to_stop(&mut self, now: Time, told: Signal, by: Signal, out: &mut Vec<Effect>) {
         let first = self.stop.is_none();
         if first {
-            out.push(Action::Say(Line::Stopping(told)));
+            out.push(Effect::Say(Message::Stopping(told)));
         }
         self.stop = self.stop.or(Some(told));
         let restarts = self.request.is_some();
@@ -576,8 +592,8 @@ impl Machine {
             self.ended = None;
         }
         match self.child.phase {
-            Phase::Unborn => self.finish(Ending::Told(told), out),
-            Phase::Down { .. } => {
+            Phase::NotStarted => self.finish(Ending::Told(told), out),
+            Phase::Absent { .. } => {
                 if !matches!(self.then, Some(Then::End(_))) {
                     self.finish(Ending::Told(told), out);
                 }
@@ -589,31 +605,31 @@ impl Machine {
     // The child's life.
 
     /// Starts the child; once a second generation is gone, if there is one.
-    fn start(&mut self, now: Time, out: &mut Vec<Action>) {
+    fn start(&mut self, now: Time, out: &mut Vec<Effect>) {
         self.restart_at = None;
         self.ended = None;
         self.was_late = false;
         if self.other.is_some() {
             self.then = Some(Then::Start);
-            self.child.phase = Phase::Down { until: None };
+            self.child.phase = Phase::Absent { until: None };
             return;
         }
         self.child = self.order(now, self.rules.ready, out);
     }
 
-    fn order(&mut self, now: Time, trust: Trust, out: &mut Vec<Action>) -> Life {
+    fn order(&mut self, now: Time, trust: Readiness, out: &mut Vec<Effect>) -> Generation {
         self.generation = self.generation.saturating_add(1);
-        out.push(Action::Start(self.generation));
-        let deadline = after(now, self.rules.ready_timeout).filter(|_| trust != Trust::Executed);
-        let trial = Some(Trial::Readiness { deadline, next: None });
+        out.push(Effect::Start(self.generation));
+        let deadline = after(now, self.rules.ready_timeout).filter(|_| trust != Readiness::Executed);
+        let probation = Some(Probation::Readiness { deadline, next: None });
         if let Some(request) = &mut self.request {
             request.began = now;
             self.counts.asked = self.counts.asked.saturating_add(1);
         }
-        Life { generation: self.generation, phase: Phase::Starting, trial, began: now, ready_at: None }
+        Generation { generation: self.generation, phase: Phase::Starting, probation, began: now, ready_at: None }
     }
 
-    fn executed(&mut self, now: Time, generation: Generation, out: &mut Vec<Action>) {
+    fn executed(&mut self, now: Time, generation: GenerationId, out: &mut Vec<Effect>) {
         let beside = generation != self.child.generation;
         let trust = if beside { self.rules.ready_beside } else { self.rules.ready };
         let Some(life) = self.life(generation) else { return };
@@ -621,51 +637,51 @@ impl Machine {
             return;
         }
         life.phase = Phase::Running;
-        if let (Trust::After(time), Some(Trial::Readiness { deadline, next })) = (trust, &mut life.trial) {
+        if let (Readiness::After(time), Some(Probation::Readiness { deadline, next })) = (trust, &mut life.probation) {
             // It has nothing to say, so that it cannot be late.
             (*deadline, *next) = (None, Some(now.saturating_add(time)));
         }
         self.first_start = None;
         match trust {
-            Trust::Executed => self.ready(now, generation, out),
-            Trust::Tried => out.push(Action::Try(generation)),
-            Trust::Told | Trust::After(_) => {}
+            Readiness::Executed => self.ready(now, generation, out),
+            Readiness::Tried => out.push(Effect::Try(generation)),
+            Readiness::Told | Readiness::After(_) => {}
         }
     }
 
-    fn ready(&mut self, now: Time, generation: Generation, out: &mut Vec<Action>) {
+    fn ready(&mut self, now: Time, generation: GenerationId, out: &mut Vec<Effect>) {
         let overlap = self.rules.overlap;
         let beside = self.successor().is_some_and(|successor| successor.generation == generation);
         let Some(life) = self.life(generation) else { return };
-        if !matches!(life, Life { phase: Phase::Running, trial: Some(Trial::Readiness { .. }), .. }) {
+        if !matches!(life, Generation { phase: Phase::Running, probation: Some(Probation::Readiness { .. }), .. }) {
             return;
         }
-        (life.trial, life.ready_at) = (None, Some(now));
-        out.push(Action::Say(Line::Ready(generation)));
+        (life.probation, life.ready_at) = (None, Some(now));
+        out.push(Effect::Say(Message::Ready(generation)));
         if !beside {
-            self.send_early(out);
-            self.settle(Verdict::Done, out);
+            self.send_held_signals(out);
+            self.settle(Outcome::Ok, out);
             self.take_up_again(now, out);
         } else if overlap > Duration::ZERO {
-            life.trial = Some(Trial::Overlap { until: now.saturating_add(overlap) });
+            life.probation = Some(Probation::Overlap { until: now.saturating_add(overlap) });
         } else {
             self.hand_over(now, out);
         }
     }
 
     /// The successor serves from now on, its predecessor is stopped.
-    fn hand_over(&mut self, now: Time, out: &mut Vec<Action>) {
+    fn hand_over(&mut self, now: Time, out: &mut Vec<Effect>) {
         let Some(successor) = self.successor() else { return };
         let mut old = std::mem::replace(&mut self.child, successor);
-        self.child.trial = None;
-        out.push(Action::Say(Line::Replaced { old: old.generation, new: self.child.generation }));
+        self.child.probation = None;
+        out.push(Effect::Say(Message::Replaced { old: old.generation, new: self.child.generation }));
         old.stop(now, &self.rules, self.rules.stop_signal, self.rules.stop_limit(), out);
         self.other = Some(old);
-        self.settle(Verdict::Done, out);
-        self.send_early(out);
+        self.settle(Outcome::Ok, out);
+        self.send_held_signals(out);
     }
 
-    fn start_failed(&mut self, now: Time, generation: Generation, error: StartError, out: &mut Vec<Action>) {
+    fn start_failed(&mut self, now: Time, generation: GenerationId, error: StartError, out: &mut Vec<Effect>) {
         if self.other.is_some_and(|other| other.generation == generation) {
             self.other_failed(Failure::CannotStart(error.reason), out);
             return self.gone(now, generation, out);
@@ -673,9 +689,9 @@ impl Machine {
         if self.child.generation != generation || !self.child.has_child() {
             return;
         }
-        self.child.trial = None;
+        self.child.probation = None;
         if self.first_start.is_none() {
-            self.early = SignalSet::EMPTY;
+            self.held_signals = SignalSet::EMPTY;
         }
         // It was to end anyhow: a start that was asked for since is another one.
         if matches!(self.child.phase, Phase::Stopping { .. }) {
@@ -687,8 +703,8 @@ impl Machine {
         };
         if !patient {
             match self.request {
-                Some(_) => self.settle(Verdict::Failed(Failure::CannotStart(error.reason)), out),
-                None => out.push(Action::Say(Line::CannotStart(error.reason))),
+                Some(_) => self.settle(Outcome::Failed(Failure::CannotStart(error.reason)), out),
+                None => out.push(Effect::Say(Message::CannotStart(error.reason))),
             }
             return self.finish(Ending::Own(error.code), out);
         }
@@ -696,32 +712,32 @@ impl Machine {
         let Some(delay) = self.next_delay(now) else {
             let last = Failure::CannotStart(reason);
             let unsaid = self.request.is_none().then(|| last.clone());
-            self.settle(Verdict::Failed(last), out);
-            out.push(Action::Say(self.gave_up(unsaid)));
+            self.settle(Outcome::Failed(last), out);
+            out.push(Effect::Say(self.gave_up(unsaid)));
             return self.finish(Ending::Own(error.code), out);
         };
         // The last try of the first start is when its patience ends, and not later.
         let left = self.first_start.map(|first| first.saturating_add(FIRST_START_PATIENCE).saturating_sub(now));
         let delay = left.map_or(delay, |left| delay.min(left));
-        out.push(Action::Say(Line::StartingLater(error, delay)));
-        self.settle(Verdict::Failed(Failure::CannotStart(reason)), out);
-        self.child.phase = Phase::Down { until: Some(now.saturating_add(delay)) };
+        out.push(Effect::Say(Message::StartingLater(error, delay)));
+        self.settle(Outcome::Failed(Failure::CannotStart(reason)), out);
+        self.child.phase = Phase::Absent { until: Some(now.saturating_add(delay)) };
         // Who has asked meanwhile wants an outcome of his own.
         self.take_up_again(now, out);
     }
 
-    fn some_child_ended(&mut self, now: Time, generation: Generation, outcome: Outcome, out: &mut Vec<Action>) {
-        self.last_exit = Some(outcome);
+    fn some_child_ended(&mut self, now: Time, generation: GenerationId, status: ExitStatus, out: &mut Vec<Effect>) {
+        self.last_exit = Some(status);
         if generation == self.child.generation {
-            return self.child_ended(now, outcome, out);
+            return self.child_ended(now, status, out);
         }
         let Some(mut other) = self.other.filter(|other| other.generation == generation) else { return };
         let deadline = match other.phase {
             Phase::Starting | Phase::Running => {
                 self.other_failed(
-                    match other.trial {
-                        Some(Trial::Overlap { .. }) => Failure::EndedInOverlap(outcome),
-                        _ => Failure::Ended(outcome),
+                    match other.probation {
+                        Some(Probation::Overlap { .. }) => Failure::EndedInOverlap(status),
+                        _ => Failure::Ended(status),
                     },
                     out,
                 );
@@ -729,7 +745,7 @@ impl Machine {
             }
             Phase::Stopping { killed: true, .. } => Some(now),
             Phase::Stopping { deadline, .. } => deadline,
-            Phase::Unborn | Phase::Sweeping { .. } | Phase::Down { .. } | Phase::Finished => return,
+            Phase::NotStarted | Phase::Sweeping { .. } | Phase::Absent { .. } | Phase::Finished => return,
         };
         match self.rules.kill_mode {
             KillMode::Process => self.gone(now, generation, out),
@@ -741,31 +757,31 @@ impl Machine {
     }
 
     /// The successor is not what it should be; the old child serves on.
-    fn other_failed(&mut self, failure: Failure, out: &mut Vec<Action>) {
+    fn other_failed(&mut self, failure: Failure, out: &mut Vec<Effect>) {
         if self.successor().is_some() {
-            self.early = SignalSet::EMPTY;
-            self.settle(Verdict::Failed(failure), out);
+            self.held_signals = SignalSet::EMPTY;
+            self.settle(Outcome::Failed(failure), out);
         }
     }
 
-    fn child_ended(&mut self, now: Time, outcome: Outcome, out: &mut Vec<Action>) {
+    fn child_ended(&mut self, now: Time, status: ExitStatus, out: &mut Vec<Effect>) {
         if self.successor().is_none() {
             // What it was to hear when it was ready is for no other.
-            self.early = SignalSet::EMPTY;
+            self.held_signals = SignalSet::EMPTY;
         }
-        let outcome = self.rules.map_status.map(outcome);
+        let status = self.rules.map_status.map(status);
         // The child's end after Ctrl-C is what the person at the terminal asked for.
         let interrupted = self.interrupted.take().is_some_and(|at| now.saturating_sub(at) < INTERRUPT_WINDOW);
         match self.child.phase {
             Phase::Starting | Phase::Running => {
-                self.ended = Some(outcome);
+                self.ended = Some(status);
                 match self.successor() {
-                    Some(successor) if !interrupted => self.succeed(now, successor, outcome, out),
-                    _ => self.ended_by_itself(now, outcome, interrupted, out),
+                    Some(successor) if !interrupted => self.succeed(now, successor, status, out),
+                    _ => self.ended_by_itself(now, status, interrupted, out),
                 }
             }
             Phase::Stopping { deadline, killed } => {
-                self.ended = Some(outcome);
+                self.ended = Some(status);
                 if interrupted && self.stop.is_none() {
                     self.drop_request(out);
                     self.again = None;
@@ -778,13 +794,13 @@ impl Machine {
                     }
                 }
             }
-            Phase::Unborn | Phase::Sweeping { .. } | Phase::Down { .. } | Phase::Finished => {}
+            Phase::NotStarted | Phase::Sweeping { .. } | Phase::Absent { .. } | Phase::Finished => {}
         }
     }
 
     /// The old child ended by itself before its successor was trusted: that one is all there is, and waited for.
-    fn succeed(&mut self, now: Time, successor: Life, outcome: Outcome, out: &mut Vec<Action>) {
-        out.push(Action::Say(Line::SuccessorRemains(outcome)));
+    fn succeed(&mut self, now: Time, successor: Generation, status: ExitStatus, out: &mut Vec<Effect>) {
+        out.push(Effect::Say(Message::SuccessorRemains(status)));
         let mut old = std::mem::replace(&mut self.child, successor);
         self.ended = None;
         self.other = None;
@@ -795,32 +811,32 @@ impl Machine {
         if let Some(request) = &mut self.request {
             request.step = Step::Renewing;
         }
-        if let Some(Trial::Overlap { .. }) = self.child.trial {
-            self.child.trial = None;
-            self.send_early(out);
-            self.settle(Verdict::Done, out);
+        if let Some(Probation::Overlap { .. }) = self.child.probation {
+            self.child.probation = None;
+            self.send_held_signals(out);
+            self.settle(Outcome::Ok, out);
             self.take_up_again(now, out);
         }
     }
 
-    fn ended_by_itself(&mut self, now: Time, outcome: Outcome, interrupted: bool, out: &mut Vec<Action>) {
-        self.child.trial = None;
+    fn ended_by_itself(&mut self, now: Time, status: ExitStatus, interrupted: bool, out: &mut Vec<Effect>) {
+        self.child.probation = None;
         // A new child that was asked for ended before it was ready. A request that came meanwhile waits in `again`.
         if self.request.is_none_or(|request| request.step == Step::Renewing) {
-            self.settle(Verdict::Failed(Failure::Ended(outcome)), out);
+            self.settle(Outcome::Failed(Failure::Ended(status)), out);
             if let Some(kind) = self.again.filter(|kind| kind.wants_new_child()) {
                 self.owe_restart(now, kind, out);
             }
         }
         // One that came behind an upgrade is owed as well: now they are one.
-        if let Some(request @ Request { kind: Kind::Upgrade, .. }) = &mut self.request
-            && self.again.is_some_and(Kind::wants_new_child)
+        if let Some(request @ Request { kind: RequestKind::Upgrade, .. }) = &mut self.request
+            && self.again.is_some_and(RequestKind::wants_new_child)
         {
-            request.kind = Kind::Reexec;
+            request.kind = RequestKind::Reexec;
             self.again = self.again.filter(|again| again.wants_new_hupwrap());
         }
         let asked = self.request.is_some_and(|request| request.kind.wants_new_child());
-        if !interrupted && !asked && self.rules.restart.wants(outcome) && self.restart_later(now, Some(outcome), out) {
+        if !interrupted && !asked && self.rules.restart.wants(status) && self.restart_later(now, Some(status), out) {
             return;
         }
         if interrupted || !asked {
@@ -830,9 +846,9 @@ impl Machine {
                 successor.stop(now, &self.rules, self.rules.stop_signal, self.rules.stop_limit(), out);
                 self.other = Some(successor);
             }
-            return self.end_with_child(outcome, out);
+            return self.end_with_child(status, out);
         }
-        out.push(Action::Say(Line::StartingAgain(outcome)));
+        out.push(Effect::Say(Message::StartingAgain(status)));
         match self.rules.kill_mode {
             KillMode::Process => self.after_sweep_with_request(now, out),
             KillMode::Mixed | KillMode::Group => self.child.sweep(None, &self.rules, out),
@@ -841,26 +857,26 @@ impl Machine {
 
     /// The child has ended, and is to be started again though nobody asked for it. `outcome`: how it ended; none where it
     /// was stopped because it was late. Returns false where that was once too often.
-    fn restart_later(&mut self, now: Time, outcome: Option<Outcome>, out: &mut Vec<Action>) -> bool {
+    fn restart_later(&mut self, now: Time, status: Option<ExitStatus>, out: &mut Vec<Effect>) -> bool {
         if self.child.ready_at.is_some_and(|ready| now.saturating_sub(ready) >= self.rules.restart.reset) {
             self.row = 0;
         }
         let Some(delay) = self.next_delay(now) else {
-            out.push(Action::Say(self.gave_up(outcome.map(Failure::Ended))));
+            out.push(Effect::Say(self.gave_up(status.map(Failure::Ended))));
             return false;
         };
-        out.push(Action::Say(Line::RestartingLater {
+        out.push(Effect::Say(Message::RestartingLater {
             generation: self.child.generation,
-            outcome,
+            status,
             ran: now.saturating_sub(self.child.began),
             delay,
             attempt: self.row,
         }));
         let at = Some(now.saturating_add(delay));
-        match (self.rules.kill_mode, outcome) {
+        match (self.rules.kill_mode, status) {
             // What there was to sweep was swept.
             (KillMode::Process, _) | (_, None) => {
-                self.child.phase = Phase::Down { until: at };
+                self.child.phase = Phase::Absent { until: at };
                 self.take_up_again(now, out);
             }
             (KillMode::Mixed | KillMode::Group, Some(_)) => {
@@ -893,12 +909,12 @@ impl Machine {
         Some(delay.saturating_add(delay.mul_f64(self.random() / 4.0)))
     }
 
-    fn gave_up(&self, last: Option<Failure>) -> Line {
+    fn gave_up(&self, last: Option<Failure>) -> Message {
         let (restarts, within) = match self.rules.restart.limit {
             Some(RestartLimit { count, within: within @ Some(_) }) => (count, within),
             _ => (self.row, None),
         };
-        Line::GaveUp { restarts, within, generation: self.child.generation, last }
+        Message::GaveUp { restarts, within, generation: self.child.generation, last }
     }
 
     /// A number from 0 to 1 (Marsaglia, "Xorshift RNGs", 2003).
@@ -910,21 +926,21 @@ impl Machine {
     }
 
     /// The command ended by itself and is not started again.
-    fn end_with_child(&mut self, outcome: Outcome, out: &mut Vec<Action>) {
+    fn end_with_child(&mut self, status: ExitStatus, out: &mut Vec<Effect>) {
         match self.rules.kill_mode {
             // Pid 1 takes everything with it: they shall hear of it before.
             KillMode::Mixed | KillMode::Group if self.rules.place.is_init => self.child.sweep(None, &self.rules, out),
             KillMode::Group => {
                 self.child.signal(To::Rest, self.rules.stop_signal, out);
                 self.child.signal(To::Rest, Signal::CONT, out);
-                self.finish(Ending::Child(outcome), out);
+                self.finish(Ending::Child(status), out);
             }
-            KillMode::Mixed | KillMode::Process => self.finish(Ending::Child(outcome), out),
+            KillMode::Mixed | KillMode::Process => self.finish(Ending::Child(status), out),
         }
     }
 
     /// Nothing remains of a generation.
-    fn gone(&mut self, now: Time, generation: Generation, out: &mut Vec<Action>) {
+    fn gone(&mut self, now: Time, generation: GenerationId, out: &mut Vec<Effect>) {
         if generation == self.child.generation {
             return self.swept(now, out);
         }
@@ -937,12 +953,12 @@ impl Machine {
     }
 
     /// Nothing remains of the child's generation: what comes next?
-    fn swept(&mut self, now: Time, out: &mut Vec<Action>) {
+    fn swept(&mut self, now: Time, out: &mut Vec<Effect>) {
         if self.stop.is_none() && self.request.is_some_and(|request| request.kind.wants_new_child()) {
             return self.after_sweep_with_request(now, out);
         }
         if let Some(until) = self.restart_at.take().filter(|_| self.stop.is_none()) {
-            self.child.phase = Phase::Down { until: Some(until) };
+            self.child.phase = Phase::Absent { until: Some(until) };
             return self.take_up_again(now, out);
         }
         // One that is not ready in time is a failure like any other.
@@ -953,49 +969,49 @@ impl Machine {
         }
         let ending = match (self.ended, self.stop) {
             _ if self.was_late => Ending::Own(TIMED_OUT),
-            (Some(outcome), _) => Ending::Child(outcome),
+            (Some(status), _) => Ending::Child(status),
             (None, Some(told)) => Ending::Told(told),
-            (None, None) => Ending::Own(crate::status::OWN_FAILURE),
+            (None, None) => Ending::Own(crate::exit::OWN_FAILURE),
         };
         self.finish(ending, out);
     }
 
-    fn after_sweep_with_request(&mut self, now: Time, out: &mut Vec<Action>) {
+    fn after_sweep_with_request(&mut self, now: Time, out: &mut Vec<Effect>) {
         match self.request {
             Some(Request { step: Step::Renewing, .. }) | None => self.start(now, out),
             Some(_) => {
-                self.child.phase = Phase::Down { until: None };
+                self.child.phase = Phase::Absent { until: None };
             }
         }
     }
 
     /// hupwrap's end; once a second generation is gone, if there is one.
-    fn finish(&mut self, ending: Ending, out: &mut Vec<Action>) {
+    fn finish(&mut self, ending: Ending, out: &mut Vec<Effect>) {
         self.drop_request(out);
         if self.other.is_some() {
             self.then = Some(Then::End(ending));
-            self.child.phase = Phase::Down { until: None };
+            self.child.phase = Phase::Absent { until: None };
             return;
         }
         self.child.phase = Phase::Finished;
-        out.push(Action::Finish(ending));
+        out.push(Effect::Finish(ending));
     }
 
     // Requests.
 
     /// Somebody asks for something new. One request at a time; what comes meanwhile shares its start where that begins
     /// later, and is taken up afterwards where it does not.
-    fn ask(&mut self, now: Time, kind: Kind, out: &mut Vec<Action>) {
+    fn ask(&mut self, now: Time, kind: RequestKind, out: &mut Vec<Effect>) {
         if self.stop.is_some() {
             return;
         }
         self.interrupted = None;
         match (self.child.phase, self.request, self.then) {
             // The first start, by the hupwrap that was just started, is all that could be asked for.
-            (Phase::Unborn | Phase::Finished, ..) => {}
+            (Phase::NotStarted | Phase::Finished, ..) => {}
             // The start to come answers it.
             (
-                Phase::Stopping { .. } | Phase::Sweeping { .. } | Phase::Down { .. },
+                Phase::Stopping { .. } | Phase::Sweeping { .. } | Phase::Absent { .. },
                 Some(Request { step: Step::Renewing, .. }),
                 _,
             ) if !kind.wants_new_hupwrap() => {}
@@ -1004,7 +1020,7 @@ impl Machine {
                 self.owe_restart(now, kind, out);
             }
             // What it left behind has to go now.
-            (Phase::Down { .. }, None, Some(Then::End(_))) if kind.wants_new_child() => {
+            (Phase::Absent { .. }, None, Some(Then::End(_))) if kind.wants_new_child() => {
                 self.owe_restart(now, kind, out);
                 self.then = None;
                 match self.rules.kill_mode {
@@ -1013,49 +1029,51 @@ impl Machine {
                 }
             }
             (Phase::Stopping { .. } | Phase::Sweeping { .. }, None, _)
-            | (Phase::Down { .. }, None, Some(Then::End(_))) => {}
-            (Phase::Down { .. }, None, Some(Then::Start)) if !kind.wants_new_hupwrap() => {
+            | (Phase::Absent { .. }, None, Some(Then::End(_))) => {}
+            (Phase::Absent { .. }, None, Some(Then::Start)) if !kind.wants_new_hupwrap() => {
                 self.set_request(now, kind, Step::Renewing, out);
             }
-            (Phase::Running | Phase::Down { .. }, None, None) if self.other.is_none() && self.child.trial.is_none() => {
+            (Phase::Running | Phase::Absent { .. }, None, None)
+                if self.other.is_none() && self.child.probation.is_none() =>
+            {
                 self.begin(now, kind, out);
             }
             _ => self.again = Some(kind.and(self.again)),
         }
     }
 
-    fn set_request(&mut self, now: Time, kind: Kind, step: Step, out: &mut Vec<Action>) {
+    fn set_request(&mut self, now: Time, kind: RequestKind, step: Step, out: &mut Vec<Effect>) {
         self.request = Some(Request { kind, step, began: now });
-        out.push(Action::Say(Line::Began(kind)));
+        out.push(Effect::Say(Message::Began(kind)));
     }
 
     /// The child is gone, or going, and is to be started again because of this request; a new hupwrap can wait.
-    fn owe_restart(&mut self, now: Time, kind: Kind, out: &mut Vec<Action>) {
-        self.set_request(now, Kind::Restart, Step::Renewing, out);
-        self.again = kind.wants_new_hupwrap().then_some(Kind::Upgrade);
+    fn owe_restart(&mut self, now: Time, kind: RequestKind, out: &mut Vec<Effect>) {
+        self.set_request(now, RequestKind::Restart, Step::Renewing, out);
+        self.again = kind.wants_new_hupwrap().then_some(RequestKind::Upgrade);
     }
 
-    fn begin(&mut self, now: Time, kind: Kind, out: &mut Vec<Action>) {
+    fn begin(&mut self, now: Time, kind: RequestKind, out: &mut Vec<Effect>) {
         let new_child = kind.wants_new_child();
         let deadline = self.rules.check.and_then(|limit| after(now, limit));
         self.set_request(now, kind, Step::Checking { deadline }, out);
         // An upgrade does not touch the child: that the program could be started again does not matter.
         if new_child || self.rules.check.is_some() {
-            out.push(Action::Check { new_child });
+            out.push(Effect::Check { new_child });
         } else {
             self.probe(now, out);
         }
     }
 
-    fn probe(&mut self, now: Time, out: &mut Vec<Action>) {
+    fn probe(&mut self, now: Time, out: &mut Vec<Effect>) {
         let deadline = now.saturating_add(PROBE_TIMEOUT);
         if let Some(request) = &mut self.request {
             request.step = Step::Probing { deadline };
         }
-        out.push(Action::Probe);
+        out.push(Effect::Probe);
     }
 
-    fn checked(&mut self, now: Time, out: &mut Vec<Action>) {
+    fn checked(&mut self, now: Time, out: &mut Vec<Effect>) {
         let Some(Request { kind, step: Step::Checking { .. }, .. }) = self.request else { return };
         if kind.wants_new_hupwrap() {
             self.probe(now, out);
@@ -1064,50 +1082,50 @@ impl Machine {
         }
     }
 
-    fn adopted(&mut self, now: Time, before: String, out: &mut Vec<Action>) {
+    fn adopted(&mut self, now: Time, before: String, out: &mut Vec<Effect>) {
         if self.rules.place.watchdog.is_some() {
-            out.push(Action::Feed);
+            out.push(Effect::Feed);
         }
-        out.push(Action::Say(Line::Reexecuted { before }));
+        out.push(Effect::Say(Message::Reexecuted { before }));
         let Some(request) = self.request.as_mut().filter(|request| request.step == Step::Crossed) else { return };
         request.began = now;
         if request.kind.wants_new_child() {
             self.renew(now, out);
         } else {
-            self.settle(Verdict::Done, out);
+            self.settle(Outcome::Ok, out);
             self.take_up_again(now, out);
         }
     }
 
     /// Stops the child, if there is one, and starts it again; or starts another beside it.
-    fn renew(&mut self, now: Time, out: &mut Vec<Action>) {
+    fn renew(&mut self, now: Time, out: &mut Vec<Effect>) {
         let Some(request) = &mut self.request else { return };
         let beside = request.kind.replaces() && self.child.phase == Phase::Running;
         request.step = if beside { Step::Replacing } else { Step::Renewing };
         self.row = 0;
         match self.child.phase {
-            Phase::Down { .. } => self.start(now, out),
+            Phase::Absent { .. } => self.start(now, out),
             _ if beside => {
-                out.push(Action::Say(Line::Replacing(self.child.generation)));
+                out.push(Effect::Say(Message::Replacing(self.child.generation)));
                 self.other = Some(self.order(now, self.rules.ready_beside, out));
             }
             Phase::Starting | Phase::Running => {
-                out.push(Action::Say(Line::Restarting(self.child.generation)));
+                out.push(Effect::Say(Message::Restarting(self.child.generation)));
                 self.child.stop(now, &self.rules, self.rules.stop_signal, self.rules.stop_limit(), out);
             }
             // On its way down already; the start follows.
-            Phase::Unborn | Phase::Stopping { .. } | Phase::Sweeping { .. } | Phase::Finished => {}
+            Phase::NotStarted | Phase::Stopping { .. } | Phase::Sweeping { .. } | Phase::Finished => {}
         }
     }
 
-    fn refuse(&mut self, now: Time, reason: String, out: &mut Vec<Action>) {
-        self.settle(Verdict::Refused(reason), out);
-        let is_gone = self.child.phase == Phase::Down { until: None };
+    fn refuse(&mut self, now: Time, reason: String, out: &mut Vec<Effect>) {
+        self.settle(Outcome::Refused(reason), out);
+        let is_gone = self.child.phase == Phase::Absent { until: None };
         if !is_gone && !matches!(self.child.phase, Phase::Sweeping { .. }) {
             return self.take_up_again(now, out);
         }
         // The child ended by itself meanwhile. Someone asked for it, so it is started again.
-        self.set_request(now, Kind::Restart, Step::Renewing, out);
+        self.set_request(now, RequestKind::Restart, Step::Renewing, out);
         self.again = self.again.filter(|kind| kind.wants_new_hupwrap());
         if is_gone {
             self.start(now, out);
@@ -1115,39 +1133,39 @@ impl Machine {
     }
 
     /// The request under way is over.
-    fn settle(&mut self, verdict: Verdict, out: &mut Vec<Action>) {
+    fn settle(&mut self, outcome: Outcome, out: &mut Vec<Effect>) {
         if let Some(Request { kind, began, .. }) = self.request.take() {
-            out.push(Action::Say(Line::Settled { kind, began, verdict }));
+            out.push(Effect::Say(Message::Settled { kind, began, outcome }));
         }
     }
 
     /// What was asked during another request begins when that is over, the end of the old child included.
-    fn take_up_again(&mut self, now: Time, out: &mut Vec<Action>) {
+    fn take_up_again(&mut self, now: Time, out: &mut Vec<Effect>) {
         if let Some(kind) = self.again.take() {
             self.ask(now, kind, out);
         }
     }
 
-    fn drop_request(&mut self, out: &mut Vec<Action>) {
+    fn drop_request(&mut self, out: &mut Vec<Effect>) {
         if let Some(Request { step: Step::Checking { .. } | Step::Probing { .. }, .. }) = self.request.take() {
-            out.push(Action::Abandon);
+            out.push(Effect::Abandon);
         }
     }
 
     // Time.
 
-    fn tick(&mut self, now: Time, out: &mut Vec<Action>) {
+    fn tick(&mut self, now: Time, out: &mut Vec<Effect>) {
         if let Some(interval) = self.rules.place.watchdog
             && !self.child.serves()
             && self.feed_at <= now
         {
             self.feed_at = now.saturating_add(interval);
-            out.push(Action::Feed);
+            out.push(Effect::Feed);
         }
         if let Some(Request { step, .. }) = self.request
             && is_due(step.deadline(), now)
         {
-            out.push(Action::Abandon);
+            out.push(Effect::Abandon);
             let reason = match (step, self.rules.check) {
                 (Step::Checking { .. }, Some(Limit::After(limit))) => {
                     format!("the check did not end within {}", Shown(limit))
@@ -1162,33 +1180,35 @@ impl Machine {
         }
     }
 
-    fn tick_life(&mut self, now: Time, generation: Generation, out: &mut Vec<Action>) {
+    fn tick_life(&mut self, now: Time, generation: GenerationId, out: &mut Vec<Effect>) {
         let Self { rules, child, other, .. } = self;
         let life = [Some(child), other.as_mut()].into_iter().flatten().find(|life| life.generation == generation);
         let Some(life) = life else { return };
         if life.overdue(now, rules, out) {
             return self.gone(now, generation, out);
         }
-        match (life.phase, &mut life.trial) {
-            (Phase::Down { until }, _) if is_due(until, now) && self.request.is_none() => self.start(now, out),
-            (Phase::Starting | Phase::Running, Some(Trial::Readiness { deadline, .. })) if is_due(*deadline, now) => {
+        match (life.phase, &mut life.probation) {
+            (Phase::Absent { until }, _) if is_due(until, now) && self.request.is_none() => self.start(now, out),
+            (Phase::Starting | Phase::Running, Some(Probation::Readiness { deadline, .. }))
+                if is_due(*deadline, now) =>
+            {
                 self.is_late(now, generation, out);
             }
-            (Phase::Running, Some(Trial::Readiness { next, .. })) if is_due(*next, now) => {
+            (Phase::Running, Some(Probation::Readiness { next, .. })) if is_due(*next, now) => {
                 *next = None;
                 let beside = generation != self.child.generation;
                 match if beside { self.rules.ready_beside } else { self.rules.ready } {
-                    Trust::Tried => out.push(Action::Try(generation)),
-                    Trust::Executed | Trust::Told | Trust::After(_) => self.ready(now, generation, out),
+                    Readiness::Tried => out.push(Effect::Try(generation)),
+                    Readiness::Executed | Readiness::Told | Readiness::After(_) => self.ready(now, generation, out),
                 }
             }
-            (Phase::Running, Some(Trial::Overlap { until })) if *until <= now => self.hand_over(now, out),
+            (Phase::Running, Some(Probation::Overlap { until })) if *until <= now => self.hand_over(now, out),
             _ => {}
         }
     }
 
     /// A child was not ready in time, and is stopped.
-    fn is_late(&mut self, now: Time, generation: Generation, out: &mut Vec<Action>) {
+    fn is_late(&mut self, now: Time, generation: GenerationId, out: &mut Vec<Effect>) {
         let waited = match self.rules.ready_timeout {
             Limit::After(limit) => limit,
             Limit::Never => Duration::ZERO,
@@ -1199,13 +1219,13 @@ impl Machine {
             self.other = Some(other);
             return;
         }
-        self.settle(Verdict::Failed(Failure::NotReady(waited)), out);
+        self.settle(Outcome::Failed(Failure::NotReady(waited)), out);
         match self.again.take().filter(|kind| kind.wants_new_child()) {
             // Somebody has asked for another one meanwhile.
             Some(kind) => self.owe_restart(now, kind, out),
             None => {
                 self.was_late = true;
-                out.push(Action::Say(Line::NotReady(generation, waited)));
+                out.push(Effect::Say(Message::NotReady(generation, waited)));
             }
         }
         self.child.stop(now, &self.rules, self.rules.stop_signal, self.rules.stop_limit(), out);

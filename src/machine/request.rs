@@ -4,7 +4,7 @@ use super::Time;
 
 /// What a signal can ask for and somebody may wait for.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Kind {
+pub enum RequestKind {
     /// A new child, when the old one is gone.
     Restart,
     /// A new child; the old one is stopped when that is ready.
@@ -19,7 +19,7 @@ pub enum Kind {
     Forward,
 }
 
-impl Kind {
+impl RequestKind {
     const ALL: [Self; 6] =
         [Self::Restart, Self::Replace, Self::Upgrade, Self::Reexec, Self::UpgradeReplace, Self::Forward];
 
@@ -123,7 +123,7 @@ impl Step {
 /// What was asked, and is not settled.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Request {
-    pub(super) kind: Kind,
+    pub(super) kind: RequestKind,
     pub(super) step: Step,
     /// When that began which can settle it: its check, and later its start or the new hupwrap.
     pub(super) began: Time,

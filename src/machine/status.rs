@@ -1,9 +1,9 @@
 //! How things are, for whoever watches.
 
-use super::event::Generation;
-use super::life::Life;
+use super::event::GenerationId;
+use super::generation::Generation;
 use super::{Counts, Machine, Phase, Request, Step, Time};
-use crate::status::Outcome;
+use crate::exit::ExitStatus;
 
 /// What hupwrap is doing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -40,7 +40,7 @@ impl State {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ChildStatus {
     /// Which.
-    pub generation: Generation,
+    pub generation: GenerationId,
     /// When its start was ordered.
     pub since: Time,
     /// Whether it is ready.
@@ -53,22 +53,22 @@ pub struct Status {
     /// What is being done.
     pub state: State,
     /// The number of the newest child, or the last.
-    pub generation: Generation,
+    pub generation: GenerationId,
     /// The newest child.
     pub child: Option<ChildStatus>,
     /// The other one, while there are two.
-    pub old_child: Option<Generation>,
+    pub old_child: Option<GenerationId>,
     /// How often a child was started again.
     pub counts: Counts,
     /// How the last child ended.
-    pub last_exit: Option<Outcome>,
+    pub last_exit: Option<ExitStatus>,
 }
 
 impl Machine {
     /// How things are.
     pub fn status(&self) -> Status {
         let lives = [Some(self.child), self.other].into_iter().flatten().filter(|life| life.has_child());
-        let newest: Option<Life> = lives.clone().max_by_key(|life| life.generation);
+        let newest: Option<Generation> = lives.clone().max_by_key(|life| life.generation);
         let child = newest.map(|life| ChildStatus {
             generation: life.generation,
             since: life.began,
@@ -96,11 +96,11 @@ impl Machine {
                 State::Replacing
             }
             _ if checks => State::Checking,
-            Phase::Unborn | Phase::Starting => State::Starting,
-            Phase::Running if self.child.trial.is_some() => State::Starting,
+            Phase::NotStarted | Phase::Starting => State::Starting,
+            Phase::Running if self.child.probation.is_some() => State::Starting,
             Phase::Running => State::Running,
             Phase::Stopping { .. } | Phase::Sweeping { .. } | Phase::Finished => State::Stopping,
-            Phase::Down { .. } => State::Waiting,
+            Phase::Absent { .. } => State::Waiting,
         }
     }
 }

@@ -11,7 +11,7 @@ const SECOND: Duration = Duration::from_secs(1);
 struct Bench {
     machine: Machine,
     now: Time,
-    out: Vec<Action>,
+    out: Vec<Effect>,
 }
 
 impl Bench {
@@ -37,23 +37,23 @@ impl Bench {
     }
 
     /// What follows, without what nobody needs to act upon.
-    fn tell(&mut self, event: Event) -> &[Action] {
+    fn tell(&mut self, event: Event) -> &[Effect] {
         self.out.clear();
         self.machine.handle(self.now, event, &mut self.out);
         for action in &mut self.out {
-            if let Action::Say(Line::Settled { began, .. }) = action {
+            if let Effect::Say(Message::Settled { began, .. }) = action {
                 *began = Time::ZERO;
             }
         }
-        self.out.retain(|action| !matches!(action, Action::Say(line) if line.is_usual()));
+        self.out.retain(|action| !matches!(action, Effect::Say(line) if line.is_usual()));
         &self.out
     }
 
-    fn signal(&mut self, name: &str, sender: Sender) -> &[Action] {
+    fn signal(&mut self, name: &str, sender: Sender) -> &[Effect] {
         let signal = name.parse().unwrap();
         self.tell(Event::Signal { signal, sender, hung_up: false });
         // The checks that cost nothing are answered at once.
-        while let Some(Action::Check { .. }) = self.out.last() {
+        while let Some(Effect::Check { .. }) = self.out.last() {
             let before = std::mem::take(&mut self.out);
             self.tell(Event::Checked);
             self.out.splice(0..0, before);
@@ -61,7 +61,7 @@ impl Bench {
         &self.out
     }
 
-    fn kill(&mut self, name: &str) -> &[Action] {
+    fn kill(&mut self, name: &str) -> &[Effect] {
         self.signal(name, Sender::Process)
     }
 
@@ -70,29 +70,29 @@ impl Bench {
         self.machine.deadline().map(|deadline| deadline.saturating_sub(self.now))
     }
 
-    fn pass(&mut self, time: Duration) -> &[Action] {
+    fn pass(&mut self, time: Duration) -> &[Effect] {
         self.now += time;
         self.tell(Event::Tick)
     }
 }
 
-fn sent(to: To, name: &str) -> Action {
+fn sent(to: To, name: &str) -> Effect {
     sent_to(1, to, name)
 }
 
-fn sent_to(generation: Generation, to: To, name: &str) -> Action {
-    Action::Signal { generation, to, signal: name.parse().unwrap() }
+fn sent_to(generation: GenerationId, to: To, name: &str) -> Effect {
+    Effect::Signal { generation, to, signal: name.parse().unwrap() }
 }
 
 /// A request is over; when its answer began is looked at elsewhere.
-fn settled(kind: Kind, verdict: Verdict) -> Line {
-    Line::Settled { kind, began: Time::ZERO, verdict }
+fn settled(kind: RequestKind, outcome: Outcome) -> Message {
+    Message::Settled { kind, began: Time::ZERO, outcome }
 }
 
-const CHECK: Action = Action::Check { new_child: true };
+const CHECK: Effect = Effect::Check { new_child: true };
 
-fn survey(generation: Generation) -> Action {
-    Action::Survey { generation, group_asked: false }
+fn survey(generation: GenerationId) -> Effect {
+    Effect::Survey { generation, group_asked: false }
 }
 
 #[test]
@@ -123,9 +123,9 @@ fn a_term_during_a_restart_keeps_its_deadline_and_is_passed_on() {
     assert_eq!(bench.kill("TERM"), [sent(To::Child, "TERM"), sent(To::Child, "CONT")]);
     assert_eq!(bench.left(), Some(6 * SECOND));
     let killed = bench.pass(6 * SECOND).to_vec();
-    assert_eq!(killed, [Action::Say(Line::Killing(1, 10 * SECOND)), sent(To::Child, "KILL")]);
-    bench.tell(Event::ChildEnded(1, Outcome::Killed(Signal::KILL)));
-    assert_eq!(bench.tell(Event::RestGone(1)), [Action::Finish(Ending::Child(Outcome::Killed(Signal::KILL)))]);
+    assert_eq!(killed, [Effect::Say(Message::Killing(1, 10 * SECOND)), sent(To::Child, "KILL")]);
+    bench.tell(Event::ChildEnded(1, ExitStatus::Killed(Signal::KILL)));
+    assert_eq!(bench.tell(Event::RestGone(1)), [Effect::Finish(Ending::Child(ExitStatus::Killed(Signal::KILL)))]);
 }
 
 #[test]
@@ -133,7 +133,7 @@ fn what_does_not_end_by_kill_is_said_once() {
     let mut bench = Bench::new();
     bench.kill("HUP");
     bench.pass(10 * SECOND);
-    assert_eq!(bench.pass(10 * SECOND), [Action::Say(Line::Unkillable(life::KILL_TIMEOUT))]);
+    assert_eq!(bench.pass(10 * SECOND), [Effect::Say(Message::Unkillable(generation::KILL_TIMEOUT))]);
     assert_eq!(bench.left(), None);
     assert_eq!(bench.kill("USR1"), [sent(To::Child, "USR1")]);
 }
@@ -143,17 +143,17 @@ fn the_rest_gets_the_deadline_of_the_child_or_one_of_its_own() {
     let mut bench = Bench::new();
     bench.kill("HUP");
     bench.pass(3 * SECOND);
-    assert_eq!(bench.tell(Event::ChildEnded(1, Outcome::Exited(0))), [survey(1)]);
-    assert_eq!(bench.tell(Event::RestRemains(1)), [Action::AskRest(1, Signal::TERM)]);
+    assert_eq!(bench.tell(Event::ChildEnded(1, ExitStatus::Exited(0))), [survey(1)]);
+    assert_eq!(bench.tell(Event::RestRemains(1)), [Effect::AskRest(1, Signal::TERM)]);
     assert_eq!(bench.left(), Some(7 * SECOND));
     // The child that was told to stop had none.
     let mut bench = Bench::new();
     bench.kill("TERM");
-    bench.tell(Event::ChildEnded(1, Outcome::Exited(0)));
+    bench.tell(Event::ChildEnded(1, ExitStatus::Exited(0)));
     bench.tell(Event::RestRemains(1));
     assert_eq!(bench.left(), Some(10 * SECOND));
     bench.pass(10 * SECOND);
-    assert_eq!(bench.out, [Action::Say(Line::KillingRest(10 * SECOND)), sent(To::Rest, "KILL")]);
+    assert_eq!(bench.out, [Effect::Say(Message::KillingRest(10 * SECOND)), sent(To::Rest, "KILL")]);
     // Whatever was forked meanwhile is killed as well.
     assert_eq!(bench.tell(Event::RestRemains(1)), [sent(To::Rest, "KILL")]);
 }
@@ -163,7 +163,7 @@ fn failed_starts_are_tried_again_later_and_later() {
     let error = |transient| StartError { code: 127, transient, reason: "x: not found".to_owned() };
     let mut bench = Bench::new();
     bench.kill("HUP");
-    bench.tell(Event::ChildEnded(1, Outcome::Exited(0)));
+    bench.tell(Event::ChildEnded(1, ExitStatus::Exited(0)));
     bench.tell(Event::RestGone(1));
     let mut delay = Duration::from_millis(100);
     for _ in 0..40 {
@@ -171,17 +171,17 @@ fn failed_starts_are_tried_again_later_and_later() {
         let left = bench.left().unwrap();
         assert_delay(left, delay);
         bench.pass(left);
-        assert!(matches!(bench.out[..], [Action::Start(_)]));
+        assert!(matches!(bench.out[..], [Effect::Start(_)]));
         delay = (delay * 2).min(60 * SECOND);
     }
     bench.machine.row = u32::MAX;
     bench.tell(Event::StartFailed(bench.machine.generation, error(false)));
     assert_delay(bench.left().unwrap(), 60 * SECOND);
     // A HUP starts at once, and begins to count afresh.
-    assert!(matches!(bench.kill("HUP"), [Action::Check { .. }, Action::Start(_)]));
+    assert!(matches!(bench.kill("HUP"), [Effect::Check { .. }, Effect::Start(_)]));
     bench.tell(Event::StartFailed(bench.machine.generation, error(false)));
     assert_delay(bench.left().unwrap(), Duration::from_millis(100));
-    assert_eq!(bench.kill("TERM"), [Action::Finish(Ending::Told(Signal::TERM))]);
+    assert_eq!(bench.kill("TERM"), [Effect::Finish(Ending::Told(Signal::TERM))]);
 }
 
 /// A delay is what it should be, and up to a quarter more.
@@ -215,10 +215,10 @@ impl Bench {
     }
 
     /// The child ends so after a while, and nothing is left of it. The delay until it is started again, if it is.
-    fn crash(&mut self, after: Duration, outcome: Outcome) -> Option<Duration> {
+    fn crash(&mut self, after: Duration, status: ExitStatus) -> Option<Duration> {
         self.now += after;
         let generation = self.machine.generation;
-        self.tell(Event::ChildEnded(generation, outcome));
+        self.tell(Event::ChildEnded(generation, status));
         if self.machine.child.phase == Phase::Finished {
             return None;
         }
@@ -231,19 +231,19 @@ impl Bench {
         let left = self.left().unwrap();
         self.pass(left);
         let generation = self.machine.generation;
-        assert_eq!(self.out, [Action::Start(generation)]);
+        assert_eq!(self.out, [Effect::Start(generation)]);
         self.tell(Event::Started);
         self.tell(Event::Executed(generation));
     }
 }
 
-const FAILED: Outcome = Outcome::Exited(3);
-const DONE: Outcome = Outcome::Exited(0);
+const FAILED: ExitStatus = ExitStatus::Exited(3);
+const DONE: ExitStatus = ExitStatus::Exited(0);
 
 #[test]
 fn which_ends_are_followed_by_a_restart() {
-    let killed = |name: &str| Outcome::Killed(name.parse().unwrap());
-    for (options, outcome, restarts) in [
+    let killed = |name: &str| ExitStatus::Killed(name.parse().unwrap());
+    for (options, status, restarts) in [
         (&[][..], FAILED, false),
         (&[("restart", "no")], FAILED, false),
         (&[("restart", "on-failure")], FAILED, true),
@@ -264,8 +264,8 @@ fn which_ends_are_followed_by_a_restart() {
         (&[("restart", "on-failure"), ("map", "TERM=1")], killed("TERM"), true),
     ] {
         let mut bench = Bench::restarting(options);
-        let delay = bench.crash(SECOND, outcome);
-        assert_eq!(delay.is_some(), restarts, "{options:?} {outcome}");
+        let delay = bench.crash(SECOND, status);
+        assert_eq!(delay.is_some(), restarts, "{options:?} {status}");
     }
 }
 
@@ -313,11 +313,11 @@ fn a_limit_in_a_row() {
         bench.comes_back();
     }
     assert_eq!(bench.machine.generation, 4);
-    assert_eq!(bench.crash(SECOND, Outcome::Exited(7)), None);
-    let end = Action::Finish(Ending::Child(Outcome::Exited(7)));
-    let last = Some(Failure::Ended(Outcome::Exited(7)));
-    let gave_up = Line::GaveUp { restarts: 3, within: None, generation: 4, last };
-    assert_eq!(bench.out, [Action::Say(gave_up), end]);
+    assert_eq!(bench.crash(SECOND, ExitStatus::Exited(7)), None);
+    let end = Effect::Finish(Ending::Child(ExitStatus::Exited(7)));
+    let last = Some(Failure::Ended(ExitStatus::Exited(7)));
+    let gave_up = Message::GaveUp { restarts: 3, within: None, generation: 4, last };
+    assert_eq!(bench.out, [Effect::Say(gave_up), end]);
     // Requests are no failures, and begin the count afresh.
     let mut bench = Bench::restarting(&[("restart", "on-failure"), ("limit", "1")]);
     bench.crash(SECOND, FAILED);
@@ -351,22 +351,22 @@ fn a_request_or_a_stop_while_a_restart_is_waited_for() {
         assert_delay(bench.crash(SECOND, FAILED).unwrap(), 60 * SECOND);
         bench
     };
-    assert_eq!(waiting().kill("HUP"), [CHECK, Action::Start(2)]);
-    assert_eq!(waiting().kill("TERM"), [Action::Finish(Ending::Told(Signal::TERM))]);
+    assert_eq!(waiting().kill("HUP"), [CHECK, Effect::Start(2)]);
+    assert_eq!(waiting().kill("TERM"), [Effect::Finish(Ending::Told(Signal::TERM))]);
     // While what the child has left behind is still being stopped.
     let mut bench = Bench::restarting(&[("restart", "always")]);
     bench.tell(Event::ChildEnded(1, FAILED));
     bench.tell(Event::RestRemains(1));
     bench.kill("TERM");
-    assert_eq!(bench.tell(Event::RestGone(1)), [Action::Finish(Ending::Told(Signal::TERM))]);
+    assert_eq!(bench.tell(Event::RestGone(1)), [Effect::Finish(Ending::Told(Signal::TERM))]);
     let mut bench = Bench::restarting(&[("restart", "always"), ("delay", "1m")]);
     bench.tell(Event::ChildEnded(1, FAILED));
     bench.kill("HUP");
-    assert_eq!(bench.tell(Event::RestGone(1)), [Action::Start(2)]);
+    assert_eq!(bench.tell(Event::RestGone(1)), [Effect::Start(2)]);
     // Ctrl-C is final, whatever the policy says.
     let mut bench = Bench::with(|args| args.restart = Some("always".to_owned()), |place| place.shared_group = true);
     bench.signal("INT", Sender::Kernel);
-    assert_eq!(bench.tell(Event::ChildEnded(1, DONE)), [Action::Finish(Ending::Child(DONE))]);
+    assert_eq!(bench.tell(Event::ChildEnded(1, DONE)), [Effect::Finish(Ending::Child(DONE))]);
 }
 
 #[test]
@@ -408,23 +408,23 @@ fn a_child_that_is_late_has_failed() {
     for last in [false, true] {
         let generation = bench.machine.generation;
         bench.pass(60 * SECOND);
-        assert!(matches!(bench.out[..], [Action::Say(Line::NotReady(..)), ..]), "{:?}", bench.out);
-        bench.tell(Event::ChildEnded(generation, Outcome::Killed(Signal::TERM)));
+        assert!(matches!(bench.out[..], [Effect::Say(Message::NotReady(..)), ..]), "{:?}", bench.out);
+        bench.tell(Event::ChildEnded(generation, ExitStatus::Killed(Signal::TERM)));
         let next = bench.tell(Event::RestGone(generation)).to_vec();
         if last {
             // That it was not ready was said.
-            let gave_up = Line::GaveUp { restarts: 1, within: None, generation, last: None };
-            assert_eq!(next, [Action::Say(gave_up), Action::Finish(Ending::Own(TIMED_OUT))]);
+            let gave_up = Message::GaveUp { restarts: 1, within: None, generation, last: None };
+            assert_eq!(next, [Effect::Say(gave_up), Effect::Finish(Ending::Own(TIMED_OUT))]);
         } else {
-            assert!(matches!(next[..], [Action::Say(Line::RestartingLater { outcome: None, .. })]), "{next:?}");
+            assert!(matches!(next[..], [Effect::Say(Message::RestartingLater { status: None, .. })]), "{next:?}");
             bench.comes_back();
         }
     }
     // Without a policy it ends hupwrap.
     let mut bench = Bench::restarting(&[("ready", "notify")]);
     bench.pass(60 * SECOND);
-    bench.tell(Event::ChildEnded(1, Outcome::Killed(Signal::TERM)));
-    assert_eq!(bench.tell(Event::RestGone(1)), [Action::Finish(Ending::Own(TIMED_OUT))]);
+    bench.tell(Event::ChildEnded(1, ExitStatus::Killed(Signal::TERM)));
+    assert_eq!(bench.tell(Event::RestGone(1)), [Effect::Finish(Ending::Own(TIMED_OUT))]);
 }
 
 #[test]
@@ -436,8 +436,8 @@ fn the_first_start_is_final_or_tried_for_ten_seconds() {
         bench
     };
     let error = |transient| StartError { code: 127, transient, reason: "why".to_owned() };
-    let said = Action::Say(Line::CannotStart("why".to_owned()));
-    assert_eq!(first().tell(Event::StartFailed(1, error(false))), [said.clone(), Action::Finish(Ending::Own(127))]);
+    let said = Effect::Say(Message::CannotStart("why".to_owned()));
+    assert_eq!(first().tell(Event::StartFailed(1, error(false))), [said.clone(), Effect::Finish(Ending::Own(127))]);
     let mut bench = first();
     bench.tell(Event::StartFailed(bench.machine.generation, error(true)));
     while bench.left().is_some() {
@@ -445,7 +445,7 @@ fn the_first_start_is_final_or_tried_for_ten_seconds() {
         bench.pass(left);
         bench.tell(Event::StartFailed(bench.machine.generation, error(true)));
     }
-    assert_eq!(bench.out, [said, Action::Finish(Ending::Own(127))]);
+    assert_eq!(bench.out, [said, Effect::Finish(Ending::Own(127))]);
     assert_eq!(bench.now, Duration::from_secs(110));
 }
 
@@ -464,20 +464,20 @@ fn ctrl_c_starts_no_stop_but_makes_the_end_final() {
         bench.kill("HUP");
         bench.signal("INT", Sender::Kernel);
         bench.pass(after);
-        bench.tell(Event::ChildEnded(1, Outcome::Exited(3)));
+        bench.tell(Event::ChildEnded(1, ExitStatus::Exited(3)));
         let next = bench.tell(Event::RestGone(1)).to_vec();
-        let ended = [Action::Finish(Ending::Child(Outcome::Exited(3)))];
+        let ended = [Effect::Finish(Ending::Child(ExitStatus::Exited(3)))];
         assert_eq!(next == ended, is_final, "{next:?}");
     }
     // The other order: who asks for a restart after Ctrl-C wants one.
     let mut bench = shared();
     bench.signal("INT", Sender::Kernel);
     bench.kill("HUP");
-    bench.tell(Event::ChildEnded(1, Outcome::Exited(3)));
-    assert!(matches!(bench.tell(Event::RestGone(1)), [Action::Start(2)]));
+    bench.tell(Event::ChildEnded(1, ExitStatus::Exited(3)));
+    assert!(matches!(bench.tell(Event::RestGone(1)), [Effect::Start(2)]));
     // With nobody there to hear it, it is for hupwrap.
     bench.tell(Event::StartFailed(2, StartError { code: 127, transient: true, reason: String::new() }));
-    assert_eq!(bench.signal("INT", Sender::Kernel), [Action::Finish(Ending::Told(Signal::INT))]);
+    assert_eq!(bench.signal("INT", Sender::Kernel), [Effect::Finish(Ending::Told(Signal::INT))]);
     // In a group of its own the child has heard nothing.
     assert_eq!(Bench::new().signal("INT", Sender::Kernel), [sent(To::Child, "INT"), sent(To::Child, "CONT")]);
 }
@@ -491,7 +491,7 @@ fn stops_of_the_terminal() {
             place.has_terminal = true;
         },
     );
-    let suspend = |name: &str, insist| Action::Suspend { signal: name.parse().unwrap(), insist };
+    let suspend = |name: &str, insist| Effect::Suspend { signal: name.parse().unwrap(), insist };
     // Heard by the child: hupwrap stops when the child does.
     assert_eq!(bench.signal("TSTP", Sender::Kernel), []);
     assert_eq!(bench.tell(Event::ChildStopped(Signal::TSTP)), [suspend("TSTP", false)]);
@@ -517,7 +517,7 @@ fn a_hang_up_is_not_a_reload() {
     assert_eq!(hup(&mut Bench::new(), Sender::Process, true), stop);
     assert_eq!(hup(&mut Bench::new(), Sender::Process, false), [CHECK]);
 
-    let ignored = [Action::Say(Line::HangUpIgnored)];
+    let ignored = [Effect::Say(Message::HangUpIgnored)];
     let mut nohup = Bench::with(|_| (), |place| place.nohup = true);
     assert_eq!(hup(&mut nohup, Sender::Process, true), ignored);
     nohup.now += SECOND / 2;
@@ -535,7 +535,7 @@ fn a_hang_up_is_not_a_reload() {
 #[test]
 fn what_comes_during_a_request_is_one_bit() {
     let mut bench = Bench::with(|args| args.on = vec!["USR1=upgrade".to_owned(), "USR2=reexec".to_owned()], |_| ());
-    assert_eq!(bench.kill("USR1"), [Action::Probe]);
+    assert_eq!(bench.kill("USR1"), [Effect::Probe]);
     for _ in 0..3 {
         assert_eq!(bench.kill("HUP"), []);
         assert_eq!(bench.kill("USR1"), []);
@@ -543,11 +543,11 @@ fn what_comes_during_a_request_is_one_bit() {
     // The upgrade is shared by those that came before it, the restart is still owed.
     bench.tell(Event::Proven);
     let snapshot = bench.machine.snapshot().unwrap();
-    assert_eq!((snapshot.kind, snapshot.again), (Kind::Upgrade, Some(Kind::Restart)));
+    assert_eq!((snapshot.kind, snapshot.again), (RequestKind::Upgrade, Some(RequestKind::Restart)));
     bench.machine = Machine::adopt(bench.machine.rules.clone(), snapshot);
     assert_eq!(bench.machine.snapshot(), None);
     bench.tell(Event::Adopted { before: "old".to_owned() });
-    assert_eq!(bench.out, [Action::Say(Line::Reexecuted { before: "old".to_owned() }), CHECK]);
+    assert_eq!(bench.out, [Effect::Say(Message::Reexecuted { before: "old".to_owned() }), CHECK]);
     assert_eq!(bench.machine.again, None);
 }
 
@@ -559,19 +559,19 @@ fn a_restart_behind_an_upgrade_outlives_the_child() {
         bench.kill("HUP");
         bench
     };
-    let ended = Event::ChildEnded(1, Outcome::Exited(3));
+    let ended = Event::ChildEnded(1, ExitStatus::Exited(3));
     // While it is proven.
     let mut bench = asked();
-    assert_eq!(bench.tell(ended.clone()), [Action::Say(Line::StartingAgain(Outcome::Exited(3))), survey(1)]);
+    assert_eq!(bench.tell(ended.clone()), [Effect::Say(Message::StartingAgain(ExitStatus::Exited(3))), survey(1)]);
     bench.tell(Event::RestGone(1));
     bench.tell(Event::Proven);
     let snapshot = bench.machine.snapshot().unwrap();
-    assert_eq!((snapshot.kind, snapshot.again, snapshot.child), (Kind::Reexec, None, None));
+    assert_eq!((snapshot.kind, snapshot.again, snapshot.child), (RequestKind::Reexec, None, None));
     // Where it is refused, this hupwrap makes the start.
     let mut bench = asked();
     bench.tell(ended.clone());
     bench.tell(Event::RestGone(1));
-    assert_eq!(bench.tell(Event::Refused("x".to_owned())).last(), Some(&Action::Start(2)));
+    assert_eq!(bench.tell(Event::Refused("x".to_owned())).last(), Some(&Effect::Start(2)));
     // During the exec.
     let mut bench = asked();
     bench.tell(Event::Proven);
@@ -579,7 +579,7 @@ fn a_restart_behind_an_upgrade_outlives_the_child() {
     bench.machine = Machine::adopt(bench.machine.rules.clone(), snapshot);
     assert_eq!(bench.tell(ended).last(), Some(&survey(1)));
     bench.tell(Event::RestGone(1));
-    assert_eq!(bench.tell(Event::Adopted { before: "old".to_owned() }).last(), Some(&Action::Start(2)));
+    assert_eq!(bench.tell(Event::Adopted { before: "old".to_owned() }).last(), Some(&Effect::Start(2)));
 }
 
 #[test]
@@ -590,7 +590,10 @@ fn a_new_hupwrap_has_five_seconds_to_answer() {
     bench.pass(5 * SECOND);
     assert!(matches!(
         &bench.out[..],
-        [Action::Abandon, Action::Say(Line::Settled { kind: Kind::Reexec, verdict: Verdict::Refused(_), .. })]
+        [
+            Effect::Abandon,
+            Effect::Say(Message::Settled { kind: RequestKind::Reexec, outcome: Outcome::Refused(_), .. })
+        ]
     ));
     // What the dead probe would have said is nobody's business any more.
     assert_eq!(bench.tell(Event::Proven), []);
@@ -604,49 +607,52 @@ fn a_signal_before_the_first_child_waits_for_it() {
     assert_eq!(bench.kill("USR1"), []);
     assert_eq!(bench.kill("RTMIN"), []);
     assert_eq!(bench.kill("HUP"), []);
-    assert_eq!(bench.tell(Event::Began), [Action::Start(1)]);
+    assert_eq!(bench.tell(Event::Began), [Effect::Start(1)]);
     assert_eq!(bench.tell(Event::Started), [sent(To::Child, "USR1"), sent(To::Child, "RTMIN")]);
     assert_eq!(bench.tell(Event::Executed(1)), []);
     let mut unborn = Bench::unborn(|_| (), |_| ());
-    assert_eq!(unborn.kill("TERM"), [Action::Finish(Ending::Told(Signal::TERM))]);
+    assert_eq!(unborn.kill("TERM"), [Effect::Finish(Ending::Told(Signal::TERM))]);
     assert_eq!(unborn.tell(Event::Began), []);
 }
 
 // What `tell` leaves out, where it matters.
 impl Bench {
     /// The requests that begin, and how they end.
-    fn outcomes(&mut self, event: Event) -> Vec<Line> {
+    fn outcomes(&mut self, event: Event) -> Vec<Message> {
         self.out.clear();
         self.machine.handle(self.now, event, &mut self.out);
         let lines = self.out.iter().filter_map(|action| match action {
-            Action::Say(Line::Settled { kind, verdict, .. }) => Some(settled(*kind, verdict.clone())),
-            Action::Say(line @ Line::Began(_)) => Some(line.clone()),
+            Effect::Say(Message::Settled { kind, outcome, .. }) => Some(settled(*kind, outcome.clone())),
+            Effect::Say(line @ Message::Began(_)) => Some(line.clone()),
             _ => None,
         });
         lines.collect()
     }
 }
 
-fn start_failed(generation: Generation, transient: bool) -> Event {
+fn start_failed(generation: GenerationId, transient: bool) -> Event {
     Event::StartFailed(generation, StartError { code: 127, transient, reason: "why".to_owned() })
 }
 
-fn failed(kind: Kind, failure: Failure) -> Line {
-    settled(kind, Verdict::Failed(failure))
+fn failed(kind: RequestKind, failure: Failure) -> Message {
+    settled(kind, Outcome::Failed(failure))
 }
 
 #[test]
 fn who_asks_during_a_start_that_fails_has_an_outcome_too() {
     let mut bench = Bench::new();
     bench.kill("HUP");
-    bench.tell(Event::ChildEnded(1, Outcome::Exited(0)));
+    bench.tell(Event::ChildEnded(1, ExitStatus::Exited(0)));
     bench.tell(Event::RestGone(1));
     bench.kill("HUP");
     let why = Failure::CannotStart("why".to_owned());
-    assert_eq!(bench.outcomes(start_failed(2, false)), [failed(Kind::Restart, why), Line::Began(Kind::Restart)]);
+    assert_eq!(
+        bench.outcomes(start_failed(2, false)),
+        [failed(RequestKind::Restart, why), Message::Began(RequestKind::Restart)]
+    );
     // At once: a HUP does not wait for the next try.
-    assert_eq!(bench.tell(Event::Checked), [Action::Start(3)]);
-    assert_eq!(bench.outcomes(Event::Executed(3)), [settled(Kind::Restart, Verdict::Done)]);
+    assert_eq!(bench.tell(Event::Checked), [Effect::Start(3)]);
+    assert_eq!(bench.outcomes(Event::Executed(3)), [settled(RequestKind::Restart, Outcome::Ok)]);
 }
 
 #[test]
@@ -658,7 +664,7 @@ fn the_last_try_of_the_first_start_settles_who_asked_for_it() {
     let why = Failure::CannotStart("why".to_owned());
     assert_eq!(
         bench.tell(start_failed(2, false)),
-        [Action::Say(failed(Kind::Restart, why)), Action::Finish(Ending::Own(127))]
+        [Effect::Say(failed(RequestKind::Restart, why)), Effect::Finish(Ending::Own(127))]
     );
 }
 
@@ -683,14 +689,14 @@ fn a_late_child_that_cannot_be_executed_after_all() {
         bench.pass(60 * SECOND);
         bench
     };
-    assert_eq!(late().tell(start_failed(1, true)), [Action::Finish(Ending::Own(TIMED_OUT))]);
+    assert_eq!(late().tell(start_failed(1, true)), [Effect::Finish(Ending::Own(TIMED_OUT))]);
     // Who has asked for another since gets another.
     let mut bench = late();
     bench.kill("HUP");
-    assert_eq!(bench.tell(start_failed(1, true)), [Action::Start(2)]);
+    assert_eq!(bench.tell(start_failed(1, true)), [Effect::Start(2)]);
     let mut bench = late();
     bench.kill("TERM");
-    assert_eq!(bench.tell(start_failed(1, true)), [Action::Finish(Ending::Told(Signal::TERM))]);
+    assert_eq!(bench.tell(start_failed(1, true)), [Effect::Finish(Ending::Told(Signal::TERM))]);
 }
 
 #[test]
@@ -699,20 +705,20 @@ fn who_asks_when_the_child_has_ended_during_a_check_has_an_outcome_too() {
         let mut bench = Bench::with(|args| args.check = Some("x".to_owned()), |_| ());
         let hup = Event::Signal { signal: Signal::HUP, sender: Sender::Process, hung_up: false };
         bench.tell(hup.clone());
-        bench.tell(Event::ChildEnded(1, Outcome::Exited(3)));
+        bench.tell(Event::ChildEnded(1, ExitStatus::Exited(3)));
         if is_gone {
             bench.tell(Event::RestGone(1));
         }
         assert_eq!(bench.outcomes(hup), []);
-        let refused = Verdict::Refused("no".to_owned());
+        let refused = Outcome::Refused("no".to_owned());
         assert_eq!(
             bench.outcomes(Event::Refused("no".to_owned())),
-            [settled(Kind::Restart, refused), Line::Began(Kind::Restart)]
+            [settled(RequestKind::Restart, refused), Message::Began(RequestKind::Restart)]
         );
         if !is_gone {
             bench.tell(Event::RestGone(1));
         }
-        assert_eq!(bench.outcomes(Event::Executed(2)), [settled(Kind::Restart, Verdict::Done)], "{is_gone}");
+        assert_eq!(bench.outcomes(Event::Executed(2)), [settled(RequestKind::Restart, Outcome::Ok)], "{is_gone}");
     }
 }
 
@@ -727,13 +733,13 @@ fn who_asks_before_the_end_has_the_rest_swept_first() {
     bench.tell(Event::Executed(2));
     // The new one is late, and while it is stopped the old one ends.
     bench.pass(60 * SECOND);
-    assert_eq!(bench.tell(Event::ChildEnded(1, Outcome::Exited(3))), []);
+    assert_eq!(bench.tell(Event::ChildEnded(1, ExitStatus::Exited(3))), []);
     assert!(bench.machine.knows(1));
     assert_eq!(bench.kill("HUP"), [survey(1)]);
     bench.tell(Event::RestRemains(1));
-    bench.tell(Event::ChildEnded(2, Outcome::Exited(3)));
+    bench.tell(Event::ChildEnded(2, ExitStatus::Exited(3)));
     assert_eq!(bench.tell(Event::RestGone(2)), []);
-    assert_eq!(bench.tell(Event::RestGone(1)), [Action::Start(3)]);
+    assert_eq!(bench.tell(Event::RestGone(1)), [Effect::Start(3)]);
 }
 
 impl Bench {
@@ -746,14 +752,14 @@ impl Bench {
         let mut bench = Self::with(with, |_| ());
         bench.tell(Event::Ready(1));
         let next = bench.kill("HUP");
-        assert_eq!(next, [CHECK, Action::Say(Line::Replacing(1)), Action::Start(2)]);
+        assert_eq!(next, [CHECK, Effect::Say(Message::Replacing(1)), Effect::Start(2)]);
         bench.tell(Event::Started);
         bench
     }
 }
 
-fn replaced(old: Generation, new: Generation) -> [Action; 3] {
-    [Action::Say(Line::Replaced { old, new }), sent_to(old, To::Child, "TERM"), sent_to(old, To::Child, "CONT")]
+fn replaced(old: GenerationId, new: GenerationId) -> [Effect; 3] {
+    [Effect::Say(Message::Replaced { old, new }), sent_to(old, To::Child, "TERM"), sent_to(old, To::Child, "CONT")]
 }
 
 fn notify(args: &mut Args) {
@@ -769,17 +775,17 @@ fn a_new_child_takes_over_when_it_is_ready() {
     assert_eq!(bench.pass(SECOND), replaced(1, 2));
     // What is asked now waits until the old one is gone, with all that was its.
     assert_eq!(bench.kill("HUP"), []);
-    assert_eq!(bench.tell(Event::ChildEnded(1, Outcome::Exited(0))), [survey(1)]);
+    assert_eq!(bench.tell(Event::ChildEnded(1, ExitStatus::Exited(0))), [survey(1)]);
     assert_eq!(bench.tell(Event::RestGone(1)), [CHECK]);
-    assert_eq!(bench.tell(Event::Checked), [Action::Say(Line::Replacing(2)), Action::Start(3)]);
+    assert_eq!(bench.tell(Event::Checked), [Effect::Say(Message::Replacing(2)), Effect::Start(3)]);
 }
 
 #[test]
 fn the_old_one_is_killed_when_its_time_is_up() {
     let mut bench = Bench::replacing(notify);
     bench.tell(Event::Executed(2));
-    assert_eq!(bench.outcomes(Event::Ready(2)), [settled(Kind::Replace, Verdict::Done)]);
-    let killed = [Action::Say(Line::Killing(1, 10 * SECOND)), sent_to(1, To::Child, "KILL")];
+    assert_eq!(bench.outcomes(Event::Ready(2)), [settled(RequestKind::Replace, Outcome::Ok)]);
+    let killed = [Effect::Say(Message::Killing(1, 10 * SECOND)), sent_to(1, To::Child, "KILL")];
     assert_eq!(bench.pass(10 * SECOND), killed);
 }
 
@@ -789,9 +795,9 @@ fn a_new_child_that_fails_leaves_the_old_one_alone() {
         notify(args);
         args.overlap = Some("5s".to_owned());
     };
-    let ended = Outcome::Exited(0);
+    let ended = ExitStatus::Exited(0);
     let stop = [sent_to(2, To::Child, "TERM"), sent_to(2, To::Child, "CONT")];
-    let cases: [(&[Event], Event, Failure, &[Action]); 4] = [
+    let cases: [(&[Event], Event, Failure, &[Effect]); 4] = [
         (&[], start_failed(2, true), Failure::CannotStart("why".to_owned()), &[]),
         (&[Event::Executed(2)], Event::ChildEnded(2, ended), Failure::Ended(ended), &[survey(2)]),
         (
@@ -810,7 +816,7 @@ fn a_new_child_that_fails_leaves_the_old_one_alone() {
         if event == Event::Tick {
             bench.now += 60 * SECOND;
         }
-        let said = Action::Say(failed(Kind::Replace, failure));
+        let said = Effect::Say(failed(RequestKind::Replace, failure));
         assert_eq!(bench.tell(event.clone()), [&[said], after].concat());
         // One that was stopped ends.
         if event == Event::Tick {
@@ -822,7 +828,7 @@ fn a_new_child_that_fails_leaves_the_old_one_alone() {
         bench.tell(Event::RestGone(2));
         // Nothing is tried again, and whoever asks again gets another.
         assert_eq!(bench.left(), None);
-        assert_eq!(bench.kill("HUP"), [CHECK, Action::Say(Line::Replacing(1)), Action::Start(3)]);
+        assert_eq!(bench.kill("HUP"), [CHECK, Effect::Say(Message::Replacing(1)), Effect::Start(3)]);
     }
 }
 
@@ -839,26 +845,26 @@ fn both_run_for_the_overlap() {
 
 #[test]
 fn the_old_one_may_go_first() {
-    let outcome = Outcome::Exited(7);
+    let status = ExitStatus::Exited(7);
     let mut bench = Bench::replacing(notify);
     bench.tell(Event::Executed(2));
-    let remains = Action::Say(Line::SuccessorRemains(outcome));
-    assert_eq!(bench.tell(Event::ChildEnded(1, outcome)), [remains.clone(), survey(1)]);
-    assert_eq!(bench.outcomes(Event::Ready(2)), [settled(Kind::Replace, Verdict::Done)]);
+    let remains = Effect::Say(Message::SuccessorRemains(status));
+    assert_eq!(bench.tell(Event::ChildEnded(1, status)), [remains.clone(), survey(1)]);
+    assert_eq!(bench.outcomes(Event::Ready(2)), [settled(RequestKind::Replace, Outcome::Ok)]);
     // Within the overlap nothing is left to wait for.
     let mut bench = Bench::replacing(|args| args.overlap = Some("5s".to_owned()));
     bench.tell(Event::Executed(2));
     bench.pass(SECOND);
-    let done = [settled(Kind::Replace, Verdict::Done)];
-    assert_eq!(bench.outcomes(Event::ChildEnded(1, outcome)), done);
+    let done = [settled(RequestKind::Replace, Outcome::Ok)];
+    assert_eq!(bench.outcomes(Event::ChildEnded(1, status)), done);
     // What becomes of the new one is a crash as any other.
     let mut bench = Bench::replacing(notify);
     bench.tell(Event::Executed(2));
-    bench.tell(Event::ChildEnded(1, outcome));
+    bench.tell(Event::ChildEnded(1, status));
     bench.tell(Event::RestGone(1));
-    let said = Action::Say(failed(Kind::Replace, Failure::Ended(Outcome::Exited(8))));
-    let end = Action::Finish(Ending::Child(Outcome::Exited(8)));
-    assert_eq!(bench.tell(Event::ChildEnded(2, Outcome::Exited(8))), [said, end]);
+    let said = Effect::Say(failed(RequestKind::Replace, Failure::Ended(ExitStatus::Exited(8))));
+    let end = Effect::Finish(Ending::Child(ExitStatus::Exited(8)));
+    assert_eq!(bench.tell(Event::ChildEnded(2, ExitStatus::Exited(8))), [said, end]);
 }
 
 #[test]
@@ -872,11 +878,11 @@ fn a_stop_is_for_both() {
     assert_eq!(bench.kill("HUP"), []);
     assert_eq!(bench.kill("TERM"), [stop(2), stop(1)].concat());
     assert_eq!(bench.tell(Event::Ready(2)), []);
-    bench.tell(Event::ChildEnded(1, Outcome::Exited(4)));
+    bench.tell(Event::ChildEnded(1, ExitStatus::Exited(4)));
     assert_eq!(bench.tell(Event::RestGone(1)), []);
-    bench.tell(Event::ChildEnded(2, Outcome::Exited(5)));
+    bench.tell(Event::ChildEnded(2, ExitStatus::Exited(5)));
     // The one that served says how it ended.
-    assert_eq!(bench.tell(Event::RestGone(2)), [Action::Finish(Ending::Child(Outcome::Exited(4)))]);
+    assert_eq!(bench.tell(Event::RestGone(2)), [Effect::Finish(Ending::Child(ExitStatus::Exited(4)))]);
 }
 
 #[test]
@@ -891,9 +897,9 @@ fn ctrl_c_is_for_both() {
     bench.tell(Event::Executed(2));
     assert_eq!(bench.signal("INT", Sender::Kernel), []);
     let stop = [sent_to(2, To::Child, "TERM"), sent_to(2, To::Child, "CONT")];
-    assert_eq!(bench.tell(Event::ChildEnded(1, Outcome::Exited(3))), stop);
-    bench.tell(Event::ChildEnded(2, Outcome::Killed(Signal::INT)));
-    assert_eq!(bench.tell(Event::RestGone(2)), [Action::Finish(Ending::Child(Outcome::Exited(3)))]);
+    assert_eq!(bench.tell(Event::ChildEnded(1, ExitStatus::Exited(3))), stop);
+    bench.tell(Event::ChildEnded(2, ExitStatus::Killed(Signal::INT)));
+    assert_eq!(bench.tell(Event::RestGone(2)), [Effect::Finish(Ending::Child(ExitStatus::Exited(3)))]);
 }
 
 #[test]
@@ -911,7 +917,7 @@ fn what_is_passed_on_during_a_replace() {
     let mut bench = Bench::replacing(notify);
     bench.tell(Event::Executed(2));
     bench.kill("USR1");
-    bench.tell(Event::ChildEnded(2, Outcome::Exited(3)));
+    bench.tell(Event::ChildEnded(2, ExitStatus::Exited(3)));
     bench.tell(Event::RestGone(2));
     bench.kill("HUP");
     bench.tell(Event::Executed(3));
@@ -920,8 +926,8 @@ fn what_is_passed_on_during_a_replace() {
 
 #[test]
 fn when_a_child_is_ready() {
-    let tries = [Action::Try(1)];
-    type Case<'a> = (&'a str, &'a [Action], Option<Duration>, Option<Event>);
+    let tries = [Effect::Try(1)];
+    type Case<'a> = (&'a str, &'a [Effect], Option<Duration>, Option<Event>);
     let cases: [Case; 6] = [
         ("exec", &[], None, None),
         ("notify", &[], Some(60 * SECOND), Some(Event::Ready(1))),
@@ -952,11 +958,11 @@ fn when_a_child_is_ready() {
 #[test]
 fn tries_are_a_quarter_of_a_second_apart() {
     let mut bench = Bench::with(|args| args.ready = Some("cmd:x".to_owned()), |_| ());
-    assert_eq!(bench.out, [Action::Try(1)]);
+    assert_eq!(bench.out, [Effect::Try(1)]);
     for _ in 0..3 {
         assert_eq!(bench.tell(Event::TriedInVain(1)), []);
         assert_eq!(bench.left(), Some(TRY_DELAY));
-        assert_eq!(bench.pass(TRY_DELAY), [Action::Try(1)]);
+        assert_eq!(bench.pass(TRY_DELAY), [Effect::Try(1)]);
     }
 }
 
@@ -967,24 +973,24 @@ fn a_child_that_is_late() {
         notify(args);
         args.ready_timeout = Some("20s".to_owned());
     };
-    let late = Action::Say(Line::NotReady(1, 20 * SECOND));
+    let late = Effect::Say(Message::NotReady(1, 20 * SECOND));
     let mut bench = Bench::with(with, |_| ());
     assert_eq!(bench.pass(20 * SECOND), [&[late], &stop[..]].concat());
-    bench.tell(Event::ChildEnded(1, Outcome::Exited(0)));
-    assert_eq!(bench.tell(Event::RestGone(1)), [Action::Finish(Ending::Own(TIMED_OUT))]);
+    bench.tell(Event::ChildEnded(1, ExitStatus::Exited(0)));
+    assert_eq!(bench.tell(Event::RestGone(1)), [Effect::Finish(Ending::Own(TIMED_OUT))]);
     // Where it was told to stop meanwhile, that it was late is not the answer.
     let mut bench = Bench::with(with, |_| ());
     bench.pass(20 * SECOND);
     bench.kill("TERM");
-    bench.tell(Event::ChildEnded(1, Outcome::Exited(0)));
-    assert_eq!(bench.tell(Event::RestGone(1)), [Action::Finish(Ending::Child(Outcome::Exited(0)))]);
+    bench.tell(Event::ChildEnded(1, ExitStatus::Exited(0)));
+    assert_eq!(bench.tell(Event::RestGone(1)), [Effect::Finish(Ending::Child(ExitStatus::Exited(0)))]);
     // Who asked for another one meanwhile gets it.
     let mut bench = Bench::with(with, |_| ());
     assert_eq!(bench.kill("HUP"), []);
     bench.pass(20 * SECOND);
     assert_eq!(bench.out, stop);
-    bench.tell(Event::ChildEnded(1, Outcome::Exited(0)));
-    assert_eq!(bench.tell(Event::RestGone(1)), [Action::Start(2)]);
+    bench.tell(Event::ChildEnded(1, ExitStatus::Exited(0)));
+    assert_eq!(bench.tell(Event::RestGone(1)), [Effect::Start(2)]);
     // It may ask for more time, and never for less.
     let mut bench = Bench::with(with, |_| ());
     for (extension, left) in [(30, 30), (5, 30)] {
@@ -1005,7 +1011,7 @@ fn a_child_that_is_stopped_may_ask_for_more_time() {
     bench.pass(30 * SECOND);
     assert_eq!(bench.out.last(), Some(&sent(To::Child, "KILL")));
     bench.tell(Event::Extended(1, 30 * SECOND));
-    assert_eq!(bench.left(), Some(life::KILL_TIMEOUT));
+    assert_eq!(bench.left(), Some(generation::KILL_TIMEOUT));
 }
 
 #[test]
@@ -1022,14 +1028,14 @@ fn checks_come_first() {
     };
     let ask = |name: &str| Event::Signal { signal: name.parse().unwrap(), sender: Sender::Process, hung_up: false };
     for (name, kind, check, next) in [
-        ("HUP", Kind::Restart, CHECK, Action::Say(Line::Restarting(1))),
-        ("USR1", Kind::Upgrade, Action::Check { new_child: false }, Action::Probe),
-        ("USR2", Kind::Replace, CHECK, Action::Say(Line::Replacing(1))),
+        ("HUP", RequestKind::Restart, CHECK, Effect::Say(Message::Restarting(1))),
+        ("USR1", RequestKind::Upgrade, Effect::Check { new_child: false }, Effect::Probe),
+        ("USR2", RequestKind::Replace, CHECK, Effect::Say(Message::Replacing(1))),
     ] {
         let mut bench = checked();
         assert_eq!(bench.tell(ask(name)), std::slice::from_ref(&check));
         assert_eq!(bench.tell(Event::Checked).first(), Some(&next));
-        let refused = |reason: &str| Action::Say(settled(kind, Verdict::Refused(reason.to_owned())));
+        let refused = |reason: &str| Effect::Say(settled(kind, Outcome::Refused(reason.to_owned())));
         let mut bench = checked();
         bench.tell(ask(name));
         assert_eq!(bench.tell(Event::Refused("no".to_owned())), [refused("no")]);
@@ -1038,10 +1044,10 @@ fn checks_come_first() {
         // One that takes too long is given up, and the next request is heard.
         bench.tell(ask(name));
         assert_eq!(bench.left(), Some(5 * SECOND));
-        let late = [Action::Abandon, refused("the check did not end within 5s")];
+        let late = [Effect::Abandon, refused("the check did not end within 5s")];
         assert_eq!(bench.pass(5 * SECOND), late);
         assert_eq!(bench.tell(ask(name)), [check]);
-        assert_eq!(bench.tell(ask("TERM")), [Action::Abandon, sent(To::Child, "TERM"), sent(To::Child, "CONT")]);
+        assert_eq!(bench.tell(ask("TERM")), [Effect::Abandon, sent(To::Child, "TERM"), sent(To::Child, "CONT")]);
     }
 }
 
@@ -1050,7 +1056,7 @@ fn a_watchdog_is_fed_while_no_child_can() {
     let mut bench = Bench::with(notify, |place| place.watchdog = Some(3 * SECOND));
     assert_eq!(bench.left(), Some(Duration::ZERO));
     for _ in 0..3 {
-        assert_eq!(bench.tell(Event::Tick), [Action::Feed]);
+        assert_eq!(bench.tell(Event::Tick), [Effect::Feed]);
         assert_eq!(bench.tell(Event::Tick), []);
         assert_eq!(bench.left(), Some(3 * SECOND));
         bench.now += 3 * SECOND;
@@ -1058,7 +1064,7 @@ fn a_watchdog_is_fed_while_no_child_can() {
     bench.tell(Event::Ready(1));
     assert_eq!(bench.left(), None);
     bench.kill("HUP");
-    assert_eq!(bench.tell(Event::Tick), [Action::Feed]);
+    assert_eq!(bench.tell(Event::Tick), [Effect::Feed]);
 }
 
 #[test]

@@ -35,7 +35,7 @@ enum Body {
 /// What the machine cannot know of a generation but by events.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 struct Model {
-    generation: Generation,
+    generation: GenerationId,
     child: Body,
     executed: bool,
     rest: Body,
@@ -65,22 +65,22 @@ struct World {
     owed_hupwrap: bool,
     /// Something was asked for, and what answers it has not begun.
     asked: bool,
-    /// It has begun, and the verdict is to come.
+    /// It has begun, and the outcome is to come.
     answering: bool,
-    /// The request that began and has no verdict.
-    open: Option<Kind>,
+    /// The request that began and has no outcome.
+    open: Option<RequestKind>,
     /// Whom a new child is started beside, until that is trusted or has failed.
-    replacing: Option<Generation>,
+    replacing: Option<GenerationId>,
     /// How long nobody has fed the watchdog.
     unfed: Duration,
 }
 
 impl World {
-    fn model(&mut self, generation: Generation) -> Option<&mut Model> {
+    fn model(&mut self, generation: GenerationId) -> Option<&mut Model> {
         self.models.iter_mut().find(|model| model.generation == generation)
     }
 
-    fn has_child(&self, generation: Generation) -> bool {
+    fn has_child(&self, generation: GenerationId) -> bool {
         self.models.iter().any(|model| model.generation == generation && model.child != Body::Absent)
     }
 
@@ -122,7 +122,7 @@ struct Path(Option<Rc<(Trace, Path)>>);
 #[expect(dead_code, reason = "read by Debug alone")]
 enum Trace {
     Move { name: &'static str, failing: Option<Fallible> },
-    Told { event: Event, actions: Vec<Action> },
+    Told { event: Event, effects: Vec<Effect> },
 }
 
 impl Path {
@@ -142,7 +142,16 @@ impl Path {
 }
 
 type Key = (
-    (Life, Option<Life>, Option<Then>, Option<Request>, Option<Kind>, Option<Signal>, Option<Outcome>, bool),
+    (
+        Generation,
+        Option<Generation>,
+        Option<Then>,
+        Option<Request>,
+        Option<RequestKind>,
+        Option<Signal>,
+        Option<ExitStatus>,
+        bool,
+    ),
     (SignalSet, u32, [Option<Time>; 3], Option<Time>, bool, World),
 );
 
@@ -191,7 +200,7 @@ impl State {
         let world = World { unfed: Duration::ZERO, ..self.world.clone() };
         (
             (m.child, m.other, m.then, m.request, m.again, m.stop, m.ended, m.was_late),
-            (m.early, m.row, times, m.restart_at, hungry, world),
+            (m.held_signals, m.row, times, m.restart_at, hungry, world),
         )
     }
 
@@ -214,13 +223,13 @@ impl State {
         for life in [Some(&mut m.child), m.other.as_mut()].into_iter().flatten() {
             if let Phase::Stopping { deadline, .. }
             | Phase::Sweeping { deadline, .. }
-            | Phase::Down { until: deadline } = &mut life.phase
+            | Phase::Absent { until: deadline } = &mut life.phase
             {
                 deadline.iter_mut().for_each(moved);
             }
-            match &mut life.trial {
-                Some(Trial::Readiness { deadline, next }) => deadline.iter_mut().chain(next).for_each(moved),
-                Some(Trial::Overlap { until }) => moved(until),
+            match &mut life.probation {
+                Some(Probation::Readiness { deadline, next }) => deadline.iter_mut().chain(next).for_each(moved),
+                Some(Probation::Overlap { until }) => moved(until),
                 None => {}
             }
         }
@@ -242,7 +251,7 @@ impl State {
         (m.counts, m.last_exit, m.seed) = (Counts::default(), None, 1);
         for model in &mut self.world.models {
             let life = [Some(m.child), m.other].into_iter().flatten().find(|life| life.generation == model.generation);
-            if life.is_none_or(|life| life.trial.is_none()) {
+            if life.is_none_or(|life| life.probation.is_none()) {
                 (model.said, model.lived, model.shown) = (false, Duration::ZERO, None);
             }
         }
@@ -250,11 +259,11 @@ impl State {
             self.world.unfed = Duration::ZERO;
         }
         // Only which is the older one counts.
-        let mut numbers: Vec<Generation> =
+        let mut numbers: Vec<GenerationId> =
             [Some(0), Some(m.child.generation), m.other.map(|other| other.generation)].into_iter().flatten().collect();
         numbers.sort_unstable();
         numbers.dedup();
-        let place = |number: Generation| numbers.iter().position(|known| *known == number).map(|place| place as u64);
+        let place = |number: GenerationId| numbers.iter().position(|known| *known == number).map(|place| place as u64);
         let is_over = |model: &Model| {
             let gone = |body| matches!(body, Body::Absent | Body::Dying);
             gone(model.child) && (gone(model.rest) || m.rules.kill_mode == KillMode::Process)
@@ -285,7 +294,7 @@ impl State {
         };
         let passed = now.saturating_sub(NOW);
         let more = |time: Duration| (time + passed).min(LONG_ENOUGH);
-        let timed = matches!(self.machine.rules.ready_beside, Trust::After(_));
+        let timed = matches!(self.machine.rules.ready_beside, Readiness::After(_));
         for model in self.world.models.iter_mut().filter(|model| model.executed) {
             model.lived = if timed { more(model.lived) } else { Duration::ZERO };
             model.shown = model.shown.map(more);
@@ -297,10 +306,10 @@ impl State {
             if round > MAX_ROUNDS {
                 self.fail("it turns in circles");
             }
-            let mut actions = Vec::new();
-            self.machine.handle(now, event.clone(), &mut actions);
-            self.path.push(Trace::Told { event, actions: actions.clone() });
-            for action in actions {
+            let mut effects = Vec::new();
+            self.machine.handle(now, event.clone(), &mut effects);
+            self.path.push(Trace::Told { event, effects: effects.clone() });
+            for action in effects {
                 if self.finished {
                     self.fail("an action after the end");
                 }
@@ -324,35 +333,35 @@ impl State {
         }
     }
 
-    fn hear(&mut self, line: &Line) {
+    fn hear(&mut self, line: &Message) {
         let m = &self.machine;
         match line {
-            Line::Began(kind) => {
+            Message::Began(kind) => {
                 if let Some(before) = self.world.open.replace(*kind) {
-                    self.fail(&format!("a request begins and {before:?} has no outcome"));
+                    self.fail(&format!("a request begins and {before:?} has no status"));
                 }
             }
-            Line::Settled { kind, .. } => {
+            Message::Settled { kind, .. } => {
                 (self.world.answering, self.world.replacing) = (false, None);
                 let open = self.world.open.take();
                 // A restart that came behind an upgrade may have become one with it.
-                if open != Some(*kind) && (open, *kind) != (Some(Kind::Upgrade), Kind::Reexec) {
-                    self.fail("an outcome of no request");
+                if open != Some(*kind) && (open, *kind) != (Some(RequestKind::Upgrade), RequestKind::Reexec) {
+                    self.fail("an status of no request");
                 }
             }
-            Line::Replacing(old) => self.world.replacing = Some(*old),
-            Line::SuccessorRemains(_) => {
+            Message::Replacing(old) => self.world.replacing = Some(*old),
+            Message::SuccessorRemains(_) => {
                 self.world.replacing = None;
                 self.world.models.iter_mut().for_each(|model| model.beside = false);
             }
-            Line::Ready(generation) => {
+            Message::Ready(generation) => {
                 let Some(model) = self.world.models.iter().find(|model| model.generation == *generation) else {
                     self.fail("nobody is ready")
                 };
                 let shows = |trust| match trust {
-                    Trust::Executed => model.executed,
-                    Trust::After(time) => model.lived >= time,
-                    Trust::Told | Trust::Tried => model.said,
+                    Readiness::Executed => model.executed,
+                    Readiness::After(time) => model.lived >= time,
+                    Readiness::Told | Readiness::Tried => model.said,
                 };
                 // Where its predecessor has gone, it may be judged by either.
                 if !shows(m.rules.ready_beside) && (model.beside || !shows(m.rules.ready)) {
@@ -360,7 +369,7 @@ impl State {
                 }
                 self.world.model(*generation).unwrap().shown = Some(Duration::ZERO);
             }
-            Line::Replaced { old, new } => {
+            Message::Replaced { old, new } => {
                 let shown = self.world.model(*new).and_then(|model| model.shown);
                 if self.world.replacing != Some(*old) || shown.is_none_or(|shown| shown < self.machine.rules.overlap) {
                     self.fail("replaced by one that is not trusted");
@@ -371,7 +380,7 @@ impl State {
         }
     }
 
-    fn carry_out(&mut self, action: Action) -> Option<Event> {
+    fn carry_out(&mut self, action: Effect) -> Option<Event> {
         let is_fatal = |signal: Signal, body: Body| match body {
             Body::Willing => signal != Signal::CONT && signal != Signal::WINCH && !signal.is_job_control(),
             Body::Obstinate => signal == Signal::KILL,
@@ -385,7 +394,7 @@ impl State {
         let world = &mut self.world;
         let m = &self.machine;
         match action {
-            Action::Start(generation) => {
+            Effect::Start(generation) => {
                 let beside = m.other.is_some_and(|other| other.generation == generation);
                 let others = || world.models.iter().filter(|model| model.generation != generation);
                 let alive = others().filter(|model| model.child != Body::Absent).count();
@@ -421,14 +430,14 @@ impl State {
                 });
                 Some(Event::Started)
             }
-            Action::Try(generation) => {
+            Effect::Try(generation) => {
                 match world.model(generation) {
                     Some(model) if model.executed && model.child != Body::Absent && !model.tried => model.tried = true,
                     _ => self.fail("nobody to try"),
                 }
                 None
             }
-            Action::Signal { generation, to: To::Child | To::Group, signal } => {
+            Effect::Signal { generation, to: To::Child | To::Group, signal } => {
                 if !world.has_child(generation) {
                     self.fail("a signal for no child");
                 }
@@ -442,7 +451,7 @@ impl State {
                 }
                 None
             }
-            Action::Signal { generation, to: To::Rest, signal } | Action::AskRest(generation, signal) => {
+            Effect::Signal { generation, to: To::Rest, signal } | Effect::AskRest(generation, signal) => {
                 if let Some(model) = world.model(generation)
                     && is_fatal(signal, model.rest)
                 {
@@ -450,14 +459,14 @@ impl State {
                 }
                 None
             }
-            Action::Survey { generation, .. } => {
+            Effect::Survey { generation, .. } => {
                 match world.model(generation) {
                     Some(model) => model.surveyed = true,
                     None => self.fail("a survey of nothing"),
                 }
                 self.survey(generation)
             }
-            Action::Check { .. } => {
+            Effect::Check { .. } => {
                 world.owed = false;
                 world.owed_hupwrap &= !m.request.is_some_and(|request| request.kind.wants_new_hupwrap());
                 world.begins();
@@ -467,7 +476,7 @@ impl State {
                 }
                 Some(if fails(Fallible::Check) { Event::Refused(String::new()) } else { Event::Checked })
             }
-            Action::Probe => {
+            Effect::Probe => {
                 if world.probe || world.check {
                     self.fail("a second probe");
                 }
@@ -476,27 +485,27 @@ impl State {
                 world.begins();
                 None
             }
-            Action::Abandon => {
+            Effect::Abandon => {
                 if !world.probe && !world.check {
                     self.fail("nothing to abandon");
                 }
                 (world.probe, world.check) = (false, false);
                 None
             }
-            Action::Suspend { .. } => Some(Event::Resumed(Duration::ZERO)),
-            Action::Say(line) => {
+            Effect::Suspend { .. } => Some(Event::Resumed(Duration::ZERO)),
+            Effect::Say(line) => {
                 self.hear(&line);
                 None
             }
-            Action::Feed => {
+            Effect::Feed => {
                 world.unfed = Duration::ZERO;
                 None
             }
-            Action::Finish(_) => {
+            Effect::Finish(_) => {
                 // An upgrade that was not acted upon goes with the child, and everything with what Ctrl-C has ended.
-                let excused = matches!(world.open, None | Some(Kind::Upgrade)) || m.rules.place.shared_group;
+                let excused = matches!(world.open, None | Some(RequestKind::Upgrade)) || m.rules.place.shared_group;
                 if m.stop.is_none() && !excused {
-                    self.fail("the end, and a request has no outcome");
+                    self.fail("the end, and a request has no status");
                 }
                 if world.models.iter().any(|model| model.child != Body::Absent) {
                     self.fail("the end before the child's");
@@ -526,7 +535,7 @@ impl State {
         // All but how the child before has ended, which is of no interest any more.
         let expected = Machine {
             request: Some(Request { kind, step: Step::Crossed, began: Time::ZERO }),
-            again: before.again.and_then(Kind::without_hupwrap).filter(|_| !kind.wants_new_child()),
+            again: before.again.and_then(RequestKind::without_hupwrap).filter(|_| !kind.wants_new_child()),
             ended: None,
             feed_at: self.machine.feed_at,
             seed: self.machine.seed,
@@ -540,7 +549,7 @@ impl State {
         self.check();
     }
 
-    fn survey(&mut self, generation: Generation) -> Option<Event> {
+    fn survey(&mut self, generation: GenerationId) -> Option<Event> {
         let model = self.world.model(generation).filter(|model| model.surveyed)?;
         if model.rest == Body::Absent {
             model.surveyed = false;
@@ -566,13 +575,16 @@ impl State {
         let world = &self.world;
         let idle = m.request.is_none() && m.again.is_none();
         if m.request.is_some() != world.open.is_some() {
-            self.fail("a request is over without an outcome");
+            self.fail("a request is over without an status");
         }
         if idle && (world.asked || world.answering || world.owed_hupwrap) {
             self.fail("somebody who asked is not answered");
         }
-        let free = m.request.is_none() && m.other.is_none() && m.child.trial.is_none();
-        if m.again.is_some() && free && m.stop.is_none() && matches!(m.child.phase, Phase::Running | Phase::Down { .. })
+        let free = m.request.is_none() && m.other.is_none() && m.child.probation.is_none();
+        if m.again.is_some()
+            && free
+            && m.stop.is_none()
+            && matches!(m.child.phase, Phase::Running | Phase::Absent { .. })
         {
             self.fail("what was asked meanwhile is not taken up");
         }
@@ -594,9 +606,9 @@ impl State {
         let crosses = self.world.crossing || m.snapshot().is_some();
         let lives = [Some(m.child), m.other];
         let waits_for_world = crosses
-            || lives.into_iter().flatten().any(Life::has_child)
+            || lives.into_iter().flatten().any(Generation::has_child)
             || self.world.check
-            || m.child.phase == Phase::Unborn
+            || m.child.phase == Phase::NotStarted
             || self.world.models.iter().any(|model| model.rest == Body::Dying);
         if !waits_for_world && m.deadline().is_none() {
             self.fail("it waits for nothing");
@@ -611,12 +623,12 @@ impl State {
             }
         }
         // Told early, a tick changes nothing; told when it is due, something: or else it is due for ever.
-        let (mut ticked, mut actions) = (m.clone(), Vec::new());
-        ticked.handle(NOW, Event::Tick, &mut actions);
-        let changed = !actions.is_empty() || ticked != *m;
+        let (mut ticked, mut effects) = (m.clone(), Vec::new());
+        ticked.handle(NOW, Event::Tick, &mut effects);
+        let changed = !effects.is_empty() || ticked != *m;
         match is_due(m.deadline(), NOW) {
             true if !changed => self.fail("a deadline that stays"),
-            false if changed => self.fail("an early tick did something"),
+            false if changed => self.fail("an held_signals tick did something"),
             _ => {}
         }
     }
@@ -641,7 +653,7 @@ impl State {
             next.extend(self.moved(name, change).into_iter().map(|state| (name, state)));
         };
         let world = self.world.clone();
-        if self.machine.child.phase == Phase::Unborn {
+        if self.machine.child.phase == Phase::NotStarted {
             add("began", &|state| state.tell(NOW, Event::Began));
             return next;
         }
@@ -670,12 +682,12 @@ impl State {
             if child != Body::Absent {
                 let dying = child == Body::Dying;
                 add(if dying { "child dies" } else { "child ends" }, &|state| {
-                    let outcome = if dying { Outcome::Killed(Signal::TERM) } else { Outcome::Exited(3) };
+                    let status = if dying { ExitStatus::Killed(Signal::TERM) } else { ExitStatus::Exited(3) };
                     change(state, &|model| (model.child, model.tried) = (Body::Absent, false));
-                    state.tell(NOW, Event::ChildEnded(generation, outcome));
+                    state.tell(NOW, Event::ChildEnded(generation, status));
                 });
             }
-            if child == Body::Willing && executed && (tried || self.machine.rules.ready == Trust::Told) {
+            if child == Body::Willing && executed && (tried || self.machine.rules.ready == Readiness::Told) {
                 add("ready", &|state| {
                     change(state, &|model| (model.tried, model.said) = (false, true));
                     state.tell(NOW, Event::Ready(generation));
@@ -744,14 +756,14 @@ impl State {
             add(name, &|state| {
                 // A hang-up, and what comes after a stop, asks for nothing.
                 let m = &state.machine;
-                let hears = m.stop.is_none() && m.child.phase != Phase::Unborn;
-                let meaning = m.rules.on.of(signal);
+                let hears = m.stop.is_none() && m.child.phase != Phase::NotStarted;
+                let action = m.rules.on.of(signal);
                 let hung_up = signal == Signal::HUP && sender == Sender::Kernel;
-                let (child, hupwrap) = match meaning {
+                let (child, hupwrap) = match action {
                     _ if !hears || hung_up => (false, false),
-                    Meaning::Restart | Meaning::Replace => (true, false),
-                    Meaning::Reexec | Meaning::UpgradeReplace => (true, true),
-                    Meaning::Upgrade => (false, true),
+                    Action::Restart | Action::Replace => (true, false),
+                    Action::Reexec | Action::UpgradeReplace => (true, true),
+                    Action::Upgrade => (false, true),
                     _ => (false, false),
                 };
                 state.world.owed |= child;
@@ -767,9 +779,9 @@ impl State {
                     let m = &state.machine;
                     let life =
                         [Some(m.child), m.other].into_iter().flatten().find(|life| life.generation == generation);
-                    let waits = |life: &Life| match (life.phase, life.trial) {
+                    let waits = |life: &Generation| match (life.phase, life.probation) {
                         (Phase::Stopping { killed, .. }, _) => !killed,
-                        (_, trial) => matches!(trial, Some(Trial::Readiness { next: None, .. })),
+                        (_, probation) => matches!(probation, Some(Probation::Readiness { next: None, .. })),
                     };
                     let deadline = life.filter(waits).and_then(|life| life.deadline());
                     if deadline.is_some_and(|deadline| deadline < NOW + EXTENSION) {
@@ -860,8 +872,8 @@ fn walk(rules: Rules, extends: bool) -> usize {
 
 const SHORT: Option<Limit> = Some(Limit::After(Duration::from_secs(3)));
 
-fn on(meanings: &[&str]) -> Vec<String> {
-    meanings.iter().map(|&meaning| meaning.to_owned()).collect()
+fn on(actions: &[&str]) -> Vec<String> {
+    actions.iter().map(|&action| action.to_owned()).collect()
 }
 
 fn walk_with(kill_mode: KillMode) {
@@ -893,14 +905,14 @@ fn every_order_of_events_when_the_mode_is_group() {
 }
 
 /// Rules under which there may be two generations; `options` are those of `--on`, `--ready`, `--overlap` and `--check`.
-fn walk_two(meanings: &[&str], options: [&str; 3], kill_mode: KillMode) {
+fn walk_two(actions: &[&str], options: [&str; 3], kill_mode: KillMode) {
     for (limit, is_init) in [(None, false), (SHORT, true)] {
-        walk_place(meanings, options, kill_mode, limit, Place { is_init, ..Place::default() }, false);
+        walk_place(actions, options, kill_mode, limit, Place { is_init, ..Place::default() }, false);
     }
 }
 
 fn walk_place(
-    meanings: &[&str],
+    actions: &[&str],
     options: [&str; 3],
     kill_mode: KillMode,
     limit: Option<Limit>,
@@ -909,7 +921,7 @@ fn walk_place(
 ) {
     let [ready, overlap, check] = options.map(|said| Some(said.to_owned()).filter(|said| !said.is_empty()));
     let change = |args: &mut Args| {
-        args.on = on(meanings);
+        args.on = on(actions);
         (args.ready, args.overlap, args.check) = (ready, overlap, check);
     };
     let states = walk(rules(change, kill_mode, limit, place), extends);
@@ -975,8 +987,8 @@ fn every_order_of_events_in_a_terminal_with_two_generations() {
 
 #[test]
 fn every_order_of_events_when_children_need_more_time() {
-    let meanings = ["HUP=replace", "USR1=ignore", "USR2=restart"];
-    walk_place(&meanings, ["notify", "", ""], KillMode::Mixed, SHORT, Place::default(), true);
+    let actions = ["HUP=replace", "USR1=ignore", "USR2=restart"];
+    walk_place(&actions, ["notify", "", ""], KillMode::Mixed, SHORT, Place::default(), true);
 }
 
 #[test]

@@ -11,11 +11,11 @@ use nix::libc;
 use nix::sys::stat::{Mode, fstat, stat};
 use nix::unistd::{AccessFlags, access, getcwd};
 
-use crate::env_file;
+use crate::exit::OWN_FAILURE;
 use crate::machine::event::StartError;
-use crate::status::OWN_FAILURE;
 use crate::sys::reexec::same_file;
 use crate::sys::spawn::{describe, is_transient};
+use crate::text::env_file;
 
 /// An env file is no longer: more than an `execve(2)` takes by default is in no environment.
 const LONGEST_FILE: u64 = 1 << 20;
@@ -25,7 +25,7 @@ const PWD: &[u8] = b"PWD";
 
 /// What a start sees. Without `--env-file` and `--workdir` reading it costs no system call and copies no variable.
 /// It is not `Debug`: a file may hold secrets.
-pub struct World {
+pub struct ChildEnv {
     /// The variables that hupwrap was given itself, but for those that stand in `own`.
     pub inherited: Vec<&'static CStr>,
     /// Those of env files and of hupwrap: `NAME=VALUE`, each name once.
@@ -34,7 +34,7 @@ pub struct World {
     pub workdir: Option<CString>,
 }
 
-impl World {
+impl ChildEnv {
     /// Reads the env files, of which the last one counts, and looks whether the working directory is there. All are
     /// relative to hupwrap's own working directory.
     ///
@@ -45,7 +45,7 @@ impl World {
         env_files: &[F],
         workdir: Option<&OsStr>,
     ) -> Result<Self, StartError> {
-        let mut world = Self { inherited: inherited.to_vec(), own: Vec::new(), workdir: None };
+        let mut child_env = Self { inherited: inherited.to_vec(), own: Vec::new(), workdir: None };
         for file in env_files {
             let file = file.as_ref();
             let wrong = |transient, what: &str| StartError {
@@ -58,16 +58,16 @@ impl World {
                 Unread::Unfit(what) => wrong(false, what),
             })?;
             for (name, value) in env_file::parse(&text).map_err(|error| wrong(false, &error))? {
-                world.set(&name, &value);
+                child_env.set(&name, &value);
             }
         }
         if let Some(workdir) = workdir {
             let directory = CString::new(workdir.as_bytes()).unwrap_or_default();
             look_at(&directory).map_err(|error| workdir_error(&directory, error))?;
-            world.enter(directory.as_bytes());
-            world.workdir = Some(directory);
+            child_env.enter(directory.as_bytes());
+            child_env.workdir = Some(directory);
         }
-        Ok(world)
+        Ok(child_env)
     }
 
     /// Has PWD name the working directory, as `cd` would have: hupwrap's own PWD would be wrong there, and by its name a
@@ -171,7 +171,7 @@ mod tests {
 
     use super::*;
 
-    const BIRTH: &[&CStr] = &[c"A=birth", c"B=birth", c"A=twice", c"AB=birth", c"no sign", c"=odd"];
+    const BIRTH: &[&CStr] = &[c"A=startup", c"B=startup", c"A=twice", c"AB=startup", c"no sign", c"=odd"];
 
     struct Dir(std::path::PathBuf);
 
@@ -195,8 +195,8 @@ mod tests {
         }
     }
 
-    fn read(files: &[String], workdir: Option<&Path>) -> Result<World, StartError> {
-        World::read(BIRTH, files, workdir.map(Path::as_os_str))
+    fn read(files: &[String], workdir: Option<&Path>) -> Result<ChildEnv, StartError> {
+        ChildEnv::read(BIRTH, files, workdir.map(Path::as_os_str))
     }
 
     /// What a file is refused for, without its name.
@@ -208,35 +208,35 @@ mod tests {
 
     #[test]
     fn without_options_nothing_is_copied() {
-        let world = read(&[], None).ok().unwrap();
+        let child_env = read(&[], None).ok().unwrap();
         let pointers = |all: &[&CStr]| all.iter().map(|var| var.as_ptr()).collect::<Vec<_>>();
-        assert_eq!(pointers(&world.inherited), pointers(BIRTH));
-        assert_eq!((world.own.len(), world.workdir), (0, None));
+        assert_eq!(pointers(&child_env.inherited), pointers(BIRTH));
+        assert_eq!((child_env.own.len(), child_env.workdir), (0, None));
     }
 
     #[test]
     fn a_file_wins_and_a_later_one_more() {
         let dir = Dir::new("env-wins");
         let files = [dir.file("one", "A=1\nC=1\nC=2\nD=1"), dir.file("two", "D='2'\n"), dir.file("none", "")];
-        let mut world = read(&files, None).ok().unwrap();
-        assert_eq!(world.inherited, [c"B=birth", c"AB=birth", c"no sign", c"=odd"]);
-        assert_eq!(world.own, [c"A=1", c"C=2", c"D=2"].map(CStr::to_owned));
-        assert_eq!(world.var("A"), Some(&b"1"[..]));
-        assert_eq!(world.var("B"), Some(&b"birth"[..]));
-        assert_eq!(world.var("no sign"), None);
-        world.set(b"B", b"set");
-        world.set(b"A", b"");
-        world.remove(b"C");
-        assert_eq!(world.inherited, [c"AB=birth", c"no sign", c"=odd"]);
-        assert_eq!(world.own, [c"D=2", c"B=set", c"A="].map(CStr::to_owned));
+        let mut child_env = read(&files, None).ok().unwrap();
+        assert_eq!(child_env.inherited, [c"B=startup", c"AB=startup", c"no sign", c"=odd"]);
+        assert_eq!(child_env.own, [c"A=1", c"C=2", c"D=2"].map(CStr::to_owned));
+        assert_eq!(child_env.var("A"), Some(&b"1"[..]));
+        assert_eq!(child_env.var("B"), Some(&b"startup"[..]));
+        assert_eq!(child_env.var("no sign"), None);
+        child_env.set(b"B", b"set");
+        child_env.set(b"A", b"");
+        child_env.remove(b"C");
+        assert_eq!(child_env.inherited, [c"AB=startup", c"no sign", c"=odd"]);
+        assert_eq!(child_env.own, [c"D=2", c"B=set", c"A="].map(CStr::to_owned));
     }
 
     #[test]
     fn the_working_directory_is_named() {
         let dir = Dir::new("env-pwd");
         let pwd = |inherited: &[&'static CStr], files: &[String], workdir: &Path| {
-            let world = World::read(inherited, files, Some(workdir.as_os_str())).ok().unwrap();
-            world.var("PWD").map(|pwd| OsStr::from_bytes(pwd).to_owned())
+            let child_env = ChildEnv::read(inherited, files, Some(workdir.as_os_str())).ok().unwrap();
+            child_env.var("PWD").map(|pwd| OsStr::from_bytes(pwd).to_owned())
         };
         let here = env::current_dir().unwrap();
         assert_eq!(pwd(&[c"PWD=/wrong"], &[], &dir.0), Some(dir.0.clone().into()));
@@ -245,7 +245,10 @@ mod tests {
         assert_eq!(pwd(&[c"PWD=src/.."], &[], Path::new("src")), Some(here.join("src").into()));
         assert_eq!(pwd(&[c"PWD=/proc/self/cwd"], &[], Path::new("src")), Some("/proc/self/cwd/src".into()));
         assert_eq!(pwd(&[c"PWD=/wrong"], &[dir.file("x", "PWD=mine")], &dir.0), Some("mine".into()));
-        assert_eq!(World::read(&[c"PWD=/wrong"], &[] as &[&str], None).ok().unwrap().var("PWD"), Some(&b"/wrong"[..]));
+        assert_eq!(
+            ChildEnv::read(&[c"PWD=/wrong"], &[] as &[&str], None).ok().unwrap().var("PWD"),
+            Some(&b"/wrong"[..])
+        );
     }
 
     #[test]

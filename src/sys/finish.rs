@@ -2,8 +2,8 @@
 
 use nix::libc;
 
+use crate::exit::Ending;
 use crate::signal::SignalSet;
-use crate::status::Ending;
 use crate::sys::signals;
 
 /// Ends the process: by the signal that ended the child, so that a parent sees the death itself, or with a status.

@@ -3,12 +3,11 @@
 
 #![allow(unsafe_code)]
 
-pub mod birth;
 pub mod clock;
 pub mod environment;
 pub mod files;
 pub mod finish;
-pub mod news;
+pub mod inotify;
 pub mod notify;
 pub mod output;
 pub mod process;
@@ -16,6 +15,7 @@ pub mod reexec;
 pub mod signals;
 pub mod sockets;
 pub mod spawn;
+pub mod startup;
 pub mod terminal;
 
 use std::fs::File;

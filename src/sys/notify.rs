@@ -15,9 +15,9 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 use nix::libc;
 
-use crate::notify::InnerFacts;
 use crate::sys::spawn::pipe;
 use crate::sys::{Pid, above_stdio};
+use crate::text::notify::NotifySocketFacts;
 
 /// The most of a datagram that is read, in bytes. systemd itself takes 4096.
 const LONGEST_DATAGRAM: usize = 1 << 16;
@@ -29,7 +29,7 @@ const LONGEST_DATAGRAM: usize = 1 << 16;
 /// by. So it is bound in a directory that can be entered but not listed, and then renamed: the name shown is not the
 /// one that works. The files of a hupwrap that was killed stay behind, a socket and a directory, until the next boot.
 #[derive(Debug)]
-pub struct Inner {
+pub struct NotifySocket {
     socket: OwnedFd,
     /// The socket's directory, locked: what cleans up old files (tmpfiles.d(5)) leaves a locked directory alone, and
     /// would not know the renamed socket for a living one. None where the socket is an abstract one.
@@ -37,7 +37,7 @@ pub struct Inner {
     path: String,
 }
 
-impl Inner {
+impl NotifySocket {
     /// Makes the socket, in the first of `/run`, `runtime_dir` (XDG_RUNTIME_DIR), `/tmp` and `/dev/shm` where that
     /// works: the last is there in containers that are read-only otherwise. Where none does it is an abstract one,
     /// whose name is as random, but shown to whoever shares the network namespace.
@@ -131,9 +131,9 @@ impl Inner {
     }
 
     /// What a re-executed hupwrap must know to go on with it.
-    pub fn facts(&self) -> InnerFacts {
+    pub fn facts(&self) -> NotifySocketFacts {
         let directory = self.directory.as_ref().map(AsRawFd::as_raw_fd);
-        InnerFacts { socket: self.socket.as_raw_fd(), directory, path: self.path.clone() }
+        NotifySocketFacts { socket: self.socket.as_raw_fd(), directory, path: self.path.clone() }
     }
 
     /// Lets the descriptors cross an exec, or not any more when it failed.
@@ -145,7 +145,7 @@ impl Inner {
     }
 
     /// Goes on with what crossed a re-exec, which is to be done once. None where the socket is none.
-    pub fn from_facts(facts: InnerFacts) -> Option<Self> {
+    pub fn from_facts(facts: NotifySocketFacts) -> Option<Self> {
         let socket = adopt(facts.socket)?;
         let directory = facts.directory.and_then(adopt);
         let inner = Self { socket, directory, path: facts.path };
@@ -157,22 +157,22 @@ impl Inner {
     }
 }
 
-impl Drop for Inner {
+impl Drop for NotifySocket {
     fn drop(&mut self) {
         self.remove();
     }
 }
 
-impl AsFd for Inner {
+impl AsFd for NotifySocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
 }
 
 /// systemd's NOTIFY_SOCKET, where hupwrap was given one.
-pub struct Outer(SocketAddr);
+pub struct ManagerSocket(SocketAddr);
 
-impl Outer {
+impl ManagerSocket {
     /// Reads the variable's value: a path, or `@` and an abstract name. None for anything else; `vsock:` is for virtual
     /// machines as a whole.
     pub fn new(value: &[u8]) -> Option<Self> {
@@ -299,16 +299,16 @@ mod tests {
     const END: &[u8] = b"the end";
 
     /// A NOTIFY_SOCKET in /tmp, and one that found no directory.
-    fn both_kinds() -> [Inner; 2] {
+    fn both_kinds() -> [NotifySocket; 2] {
         [at("/tmp"), at("/nowhere")]
     }
 
-    fn at(place: &str) -> Inner {
-        Inner::below([place].into_iter(), 1, 1).unwrap()
+    fn at(place: &str) -> NotifySocket {
+        NotifySocket::below([place].into_iter(), 1, 1).unwrap()
     }
 
-    fn say(inner: &Inner, message: &[u8]) {
-        assert!(Outer::new(inner.path().as_bytes()).unwrap().send(message));
+    fn say(inner: &NotifySocket, message: &[u8]) {
+        assert!(ManagerSocket::new(inner.path().as_bytes()).unwrap().send(message));
     }
 
     fn may_change_user(test: &str) -> bool {
@@ -320,7 +320,7 @@ mod tests {
     }
 
     /// What a command says on the socket until it has ended, which must be well. None where it is not installed.
-    fn said_by(inner: &Inner, command: &mut Command) -> Option<Vec<Vec<u8>>> {
+    fn said_by(inner: &NotifySocket, command: &mut Command) -> Option<Vec<Vec<u8>>> {
         let program = command.env("NOTIFY_SOCKET", inner.path()).get_program().to_owned();
         thread::scope(|scope| {
             let ended = scope.spawn(|| {
@@ -360,8 +360,8 @@ mod tests {
 
     #[test]
     fn no_two_names_are_alike() {
-        let all: Vec<Inner> = (0..20).flat_map(|_| both_kinds()).collect();
-        let names: BTreeSet<&str> = all.iter().map(Inner::path).collect();
+        let all: Vec<NotifySocket> = (0..20).flat_map(|_| both_kinds()).collect();
+        let names: BTreeSet<&str> = all.iter().map(NotifySocket::path).collect();
         assert_eq!(names.len(), all.len());
     }
 
@@ -370,12 +370,12 @@ mod tests {
         let too_long = format!("/tmp/{}", "x".repeat(80));
         fs::create_dir(&too_long).unwrap();
         let places = ["/nowhere", "/proc", "/dev/null", too_long.as_str(), "/tmp", "/run"];
-        let inner = Inner::below(places.into_iter(), 4711, 12).unwrap();
+        let inner = NotifySocket::below(places.into_iter(), 4711, 12).unwrap();
         assert!(inner.path().starts_with("/tmp/hupwrap-4711-12-"), "{}", inner.path());
         // Nothing was left in it.
         fs::remove_dir(too_long).unwrap();
         for odd in [&b""[..], b"tmp", b"/tmp\n", b"/tmp\xff", b"/\0"] {
-            assert!(Inner::new(1, 1, Some(odd)).unwrap().path().len() > 32);
+            assert!(NotifySocket::new(1, 1, Some(odd)).unwrap().path().len() > 32);
         }
     }
 
@@ -407,7 +407,7 @@ mod tests {
     #[test]
     fn a_full_socket_makes_nobody_wait() {
         for inner in both_kinds() {
-            let outer = Outer::new(inner.path().as_bytes()).unwrap();
+            let outer = ManagerSocket::new(inner.path().as_bytes()).unwrap();
             let sent = (0_u32..100_000).take_while(|number| outer.send(&number.to_ne_bytes())).count();
             assert!(sent < 100_000);
             for number in (0_u32..).take(sent) {
@@ -419,7 +419,7 @@ mod tests {
     }
 
     /// Sends a message, and descriptors in so many pieces of control data.
-    fn send_descriptors(inner: &Inner, message: &[u8], pieces: &[Vec<RawFd>]) {
+    fn send_descriptors(inner: &NotifySocket, message: &[u8], pieces: &[Vec<RawFd>]) {
         let socket = UnixDatagram::unbound().unwrap();
         let path = inner.path();
         match path.strip_prefix('@') {
@@ -504,7 +504,7 @@ mod tests {
         if !may_change_user("a_child_without_privileges_is_heard_but_sees_nothing") {
             return;
         }
-        for inner in [at("/tmp"), at("/nowhere"), Inner::new(1, 1, None).unwrap()] {
+        for inner in [at("/tmp"), at("/nowhere"), NotifySocket::new(1, 1, None).unwrap()] {
             let mut command = Command::new("systemd-notify");
             if let Some(said) = said_by(&inner, command.arg("--ready").uid(NOBODY).gid(NOBODY)) {
                 assert_eq!(said.first(), Some(&b"READY=1".to_vec()));
@@ -518,9 +518,9 @@ mod tests {
 
     #[test]
     fn what_is_removed_leaves_no_file_and_takes_none_of_others() {
-        let directory = |inner: &Inner| Path::new(inner.path()).parent().unwrap().to_owned();
+        let directory = |inner: &NotifySocket| Path::new(inner.path()).parent().unwrap().to_owned();
         let inner = at("/tmp");
-        let (outer, gone) = (Outer::new(inner.path().as_bytes()).unwrap(), directory(&inner));
+        let (outer, gone) = (ManagerSocket::new(inner.path().as_bytes()).unwrap(), directory(&inner));
         assert!(gone.exists());
         inner.remove();
         assert!(!gone.exists());
@@ -564,7 +564,7 @@ mod tests {
             say(&inner, b"before");
             // As exec does it.
             std::mem::forget(inner);
-            let inner = Inner::from_facts(facts.clone()).unwrap();
+            let inner = NotifySocket::from_facts(facts.clone()).unwrap();
             assert_eq!(inner.facts(), facts);
             assert!(!descriptors.iter().any(|fd| crosses(*fd)));
             assert_eq!(inner.receive(), Some(b"before".to_vec()));
@@ -574,27 +574,27 @@ mod tests {
             drop(inner);
             assert!(!Path::new(&path).parent().unwrap().exists() || path.starts_with('@'));
         }
-        let none = InnerFacts { socket: -1, directory: None, path: "/nowhere/x".to_owned() };
-        assert!(Inner::from_facts(none.clone()).is_none());
-        assert!(Inner::from_facts(InnerFacts { socket: RawFd::MAX, ..none.clone() }).is_none());
+        let none = NotifySocketFacts { socket: -1, directory: None, path: "/nowhere/x".to_owned() };
+        assert!(NotifySocket::from_facts(none.clone()).is_none());
+        assert!(NotifySocket::from_facts(NotifySocketFacts { socket: RawFd::MAX, ..none.clone() }).is_none());
         let (pipe, _theirs) = Pipe::new().unwrap();
         let number = pipe.fact();
         std::mem::forget(pipe);
-        assert!(Inner::from_facts(InnerFacts { socket: number, ..none }).is_none());
+        assert!(NotifySocket::from_facts(NotifySocketFacts { socket: number, ..none }).is_none());
     }
 
     #[test]
     fn what_names_systemds_socket() {
         let long = [&b"/"[..], &[b'x'; 108]].concat();
         for bad in [&b""[..], b"/", b"@", b"run/x", b"vsock:2:1234", b"vsock-stream:2:1", b"unix:/x", b"/\0", &long] {
-            assert!(Outer::new(bad).is_none(), "{}", bad.escape_ascii());
+            assert!(ManagerSocket::new(bad).is_none(), "{}", bad.escape_ascii());
         }
         for good in [&b"/run/systemd/notify"[..], b"@x", b"/\xff", b"@\xff", &long[..107]] {
-            assert!(Outer::new(good).is_some(), "{}", good.escape_ascii());
+            assert!(ManagerSocket::new(good).is_some(), "{}", good.escape_ascii());
         }
         // Nobody there, no socket, no right.
         for nobody in [&b"/nowhere/at/all"[..], b"@nobody of that name", b"/dev/null", b"/tmp"] {
-            assert!(Outer::new(nobody).unwrap().send(b"READY=1"));
+            assert!(ManagerSocket::new(nobody).unwrap().send(b"READY=1"));
         }
     }
 

@@ -8,8 +8,8 @@ use nix::errno::Errno;
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use crate::exit::Change;
 use crate::signal::Signal;
-use crate::status::Change;
 use crate::sys::{Pid, new_fd, signals};
 
 /// Makes hupwrap the one that orphans of its descendants are given to (`PR_SET_CHILD_SUBREAPER`). Pid 1 is it already.
@@ -18,7 +18,7 @@ pub fn become_subreaper() {
     unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) };
 }
 
-/// Has the kernel send `signal` when the parent ends. Returns whether it is still there, which is the one at birth.
+/// Has the kernel send `signal` when the parent ends. Returns whether it is still there, which is the one at startup.
 pub fn follow_parent(signal: Signal, parent_at_birth: Pid) -> bool {
     // SAFETY: changes nothing but that; the signal is valid.
     unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, signal.number(), 0, 0, 0) };
@@ -62,7 +62,7 @@ const PIDS_A_TICK: Pid = 10_000;
 
 /// A process that was seen alive: a pid alone may by now mean another.
 #[derive(Clone, Copy, Debug)]
-pub struct Seen {
+pub struct ProcStat {
     /// Its pid.
     pub pid: Pid,
     /// Its process group.
@@ -71,7 +71,7 @@ pub struct Seen {
     began: u64,
 }
 
-impl Seen {
+impl ProcStat {
     /// Reads `/proc/PID/stat` (`proc(5)`). None where it is gone, or dead and unreaped.
     pub fn at(pid: Pid) -> Option<Self> {
         Self::read(pid).filter(|(_, is_dead)| !is_dead).map(|(seen, _)| seen)
@@ -134,7 +134,7 @@ impl Seen {
                 sent => sent,
             };
         }
-        match Held::new(self.pid, self.began)?.map(|held| held.kill(signal)) {
+        match PidFd::new(self.pid, self.began)?.map(|held| held.kill(signal)) {
             None | Some(Err(Errno::ESRCH)) => Ok(()),
             Some(sent) => sent,
         }
@@ -142,10 +142,10 @@ impl Seen {
 }
 
 /// A process by a descriptor (`pidfd_open(2)`), which never comes to mean another.
-pub struct Held(OwnedFd);
+pub struct PidFd(OwnedFd);
 
-impl Held {
-    /// The process of this pid that began then: see [`Seen::began`]. None where it has ended, or the pid means another.
+impl PidFd {
+    /// The process of this pid that began then: see [`ProcStat::began`]. None where it has ended, or the pid means another.
     ///
     /// # Errors
     /// Those of `pidfd_open(2)`; EACCES where /proc does not show a process that is there.
@@ -157,7 +157,7 @@ impl Held {
             Err(error) => return Err(error),
         };
         // The descriptor stays with the process that it was opened for; was the pid used again before?
-        match Seen::at(pid) {
+        match ProcStat::at(pid) {
             Some(now) => Ok((now.began == began).then_some(held)),
             None if held.has_ended() => Ok(None),
             None => Err(Errno::EACCES),
@@ -183,7 +183,7 @@ impl Held {
     }
 }
 
-impl AsFd for Held {
+impl AsFd for PidFd {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
@@ -198,17 +198,17 @@ pub fn children() -> Vec<Pid> {
 
 /// The living descendants of this process, each with the child of this process that it descends from, or is; without
 /// the children in `except` and what descends from them. None where there is no /proc.
-pub fn descendants(except: &[Pid]) -> Option<Vec<(Seen, Seen)>> {
+pub fn descendants(except: &[Pid]) -> Option<Vec<(ProcStat, ProcStat)>> {
     if !has_children() {
         return Some(Vec::new());
     }
-    let mut by_parent: BTreeMap<Pid, Vec<Seen>> = BTreeMap::new();
+    let mut by_parent: BTreeMap<Pid, Vec<ProcStat>> = BTreeMap::new();
     for seen in everyone()? {
         by_parent.entry(seen.parent).or_default().push(seen);
     }
     // SAFETY: has no preconditions.
     let children = by_parent.remove(&unsafe { libc::getpid() }).unwrap_or_default();
-    let mut todo: Vec<(Seen, Seen)> =
+    let mut todo: Vec<(ProcStat, ProcStat)> =
         children.into_iter().filter(|child| !except.contains(&child.pid)).map(|child| (child, child)).collect();
     let mut found = Vec::new();
     while let Some((root, seen)) = todo.pop() {
@@ -218,7 +218,7 @@ pub fn descendants(except: &[Pid]) -> Option<Vec<(Seen, Seen)>> {
     Some(found)
 }
 
-fn everyone() -> Option<Vec<Seen>> {
+fn everyone() -> Option<Vec<ProcStat>> {
     // The /proc of another pid namespace has other numbers for us all, and is as good as none.
     // SAFETY: has no preconditions.
     let own_pid = unsafe { libc::getpid() };
@@ -227,7 +227,7 @@ fn everyone() -> Option<Vec<Seen>> {
     }
     let entries = fs::read_dir("/proc").ok()?;
     let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    let all: Vec<Seen> = pids.filter_map(Seen::at).collect();
+    let all: Vec<ProcStat> = pids.filter_map(ProcStat::at).collect();
     // An empty directory is no /proc.
     (!all.is_empty()).then_some(all)
 }
@@ -246,7 +246,7 @@ mod tests {
 
     #[test]
     fn who_is_older() {
-        let seen = |pid, began| Seen { pid, group: 1, parent: 1, began };
+        let seen = |pid, began| ProcStat { pid, group: 1, parent: 1, began };
         for (one, other, older) in [
             (seen(5, 1), seen(4, 2), true),
             (seen(4, 2), seen(5, 1), false),
@@ -264,11 +264,11 @@ mod tests {
     fn a_dead_child_has_a_birth() {
         let mut child = Command::new("true").spawn().unwrap();
         let pid = Pid::try_from(child.id()).unwrap();
-        while Seen::at(pid).is_some() {
+        while ProcStat::at(pid).is_some() {
             std::thread::yield_now();
         }
-        assert!(Seen::at_birth(pid).is_some_and(|seen| seen.pid == pid));
+        assert!(ProcStat::at_birth(pid).is_some_and(|seen| seen.pid == pid));
         child.wait().unwrap();
-        assert!(Seen::at_birth(pid).is_none());
+        assert!(ProcStat::at_birth(pid).is_none());
     }
 }

@@ -12,12 +12,12 @@ use nix::fcntl::{FcntlArg, FdFlag, OFlag, SealFlag, fcntl};
 use nix::libc;
 use nix::sys::stat::{FileStat, stat};
 
-use crate::handover::{Handover, check_introduction};
+use crate::exit::ExitStatus;
 use crate::signal::Signal;
-use crate::status::Outcome;
-use crate::sys::birth::{Birth, PROBE_FLAG};
-use crate::sys::spawn::{Order, Spawned, explain, pipe, spawn};
+use crate::sys::spawn::{Spawn, Spawned, explain, pipe, spawn};
+use crate::sys::startup::{PROBE_FLAG, Startup};
 use crate::sys::{Pid, new_fd, signals};
+use crate::text::handover::{Handover, check_introduction};
 
 /// The variable that carries the state's descriptor over the exec: the pid it is meant for, and the number.
 const VARIABLE: &str = "HUPWRAP_HANDOVER";
@@ -27,19 +27,19 @@ const VARIABLE: &str = "HUPWRAP_HANDOVER";
 pub struct Origin(Vec<CString>);
 
 impl Origin {
-    /// Reads it off `AT_EXECFN` (`getauxval(3)`), at birth: the environment's idea of the working directory may change.
-    pub fn new(birth: &Birth) -> Self {
+    /// Reads it off `AT_EXECFN` (`getauxval(3)`), at startup: the environment's idea of the working directory may change.
+    pub fn new(startup: &Startup) -> Self {
         // SAFETY: has no preconditions.
         let address = unsafe { libc::getauxval(libc::AT_EXECFN) };
         let path = match address {
-            0 => birth.argv.first().copied().unwrap_or_default(),
+            0 => startup.argv.first().copied().unwrap_or_default(),
             // SAFETY: the kernel puts a string there that lives as long as the process.
             _ => unsafe { CStr::from_ptr(ptr::with_exposed_provenance(address as usize)) },
         };
         let mut places = vec![path.to_owned()];
         if !path.to_bytes().starts_with(b"/") {
             // As the user meant it: by the name of the directory, where a deploy may have moved a link meanwhile.
-            let named = birth.var("PWD").filter(|pwd| pwd.starts_with(b"/") && same_file(pwd, b"."));
+            let named = startup.var("PWD").filter(|pwd| pwd.starts_with(b"/") && same_file(pwd, b"."));
             if let Some(absolute) = named.and_then(|pwd| CString::new([pwd, b"/", path.to_bytes()].concat()).ok()) {
                 places.insert(0, absolute);
             }
@@ -84,7 +84,7 @@ impl Probe {
     ///
     /// # Errors
     /// Says why it cannot be started.
-    pub fn new(origin: &Origin, birth: &Birth) -> Result<Self, String> {
+    pub fn new(origin: &Origin, startup: &Startup) -> Result<Self, String> {
         let (file, identity) = origin.find()?;
         let failed = |error: Errno| explain(word(file), Some(file), None, error).reason;
         // There is nothing to read for it; and not everywhere is a /dev/null.
@@ -93,17 +93,17 @@ impl Probe {
         let (answer, output) = pipe(OFlag::O_CLOEXEC).map_err(failed)?;
         // What it answers is read when it has ended, and may be nothing.
         fcntl(&answer, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(failed)?;
-        let first = birth.argv.first().copied().unwrap_or(c"hupwrap");
-        let rest = birth.argv.iter().skip(1).copied();
-        let order = Order {
+        let first = startup.argv.first().copied().unwrap_or(c"hupwrap");
+        let rest = startup.argv.iter().skip(1).copied();
+        let order = Spawn {
             program: file.to_owned(),
             argv: [first, PROBE_FLAG].into_iter().chain(rest).map(CStr::to_owned).collect(),
-            env: birth.env.clone(),
+            env: startup.env.clone(),
             own_env: Vec::new(),
             pid_vars: Vec::new(),
             workdir: None,
-            parent: birth.pid,
-            mask: birth.mask,
+            parent: startup.pid,
+            mask: startup.mask,
             chld_ignored: false,
             // Ctrl-C is not meant for it.
             own_group: true,
@@ -131,7 +131,7 @@ impl Probe {
     ///
     /// # Errors
     /// Says what is wrong with it.
-    pub fn verdict(&mut self, outcome: Outcome) -> Result<(), String> {
+    pub fn verdict(&mut self, outcome: ExitStatus) -> Result<(), String> {
         self.ended = true;
         let name = self.file.to_string_lossy();
         if let Some(Err(error)) = self.spawned.executed(word(&self.file)) {
@@ -141,21 +141,23 @@ impl Probe {
         let read = nix::unistd::read(&self.answer, &mut answer).unwrap_or(0);
         let answer = answer.get(..read).unwrap_or_default();
         match outcome {
-            Outcome::Exited(0) => check_introduction(answer).map_err(|error| format!("{name} is no hupwrap: {error}")),
+            ExitStatus::Exited(0) => {
+                check_introduction(answer).map_err(|error| format!("{name} is no hupwrap: {error}"))
+            }
             // A hupwrap that refuses the command line, or the loader, has said why.
-            Outcome::Exited(code) => {
+            ExitStatus::Exited(code) => {
                 let text = String::from_utf8_lossy(answer);
                 let line: String =
                     text.lines().next().unwrap_or_default().chars().filter(|c| !c.is_control()).take(160).collect();
                 let colon = if line.is_empty() { "" } else { ": " };
                 Err(format!("{name} does not run: it ended with {code}{colon}{line}"))
             }
-            Outcome::Killed(signal) => Err(format!("{name} does not run: {signal} ended it")),
+            ExitStatus::Killed(signal) => Err(format!("{name} does not run: {signal} ended it")),
         }
     }
 
     /// Executes the file that was proven, in this process. Comes back only with the reason why it could not.
-    pub fn exec(&self, birth: &Birth, state: &Handover) -> String {
+    pub fn exec(&self, startup: &Startup, state: &Handover) -> String {
         let name = self.file.to_string_lossy();
         let facts = |found: &FileStat| {
             (
@@ -176,12 +178,12 @@ impl Probe {
             Err(error) => return format!("the state cannot be handed over: {}", error.desc()),
         };
         // Of fixed width, so that environment and arguments are as long after a thousand times as after one.
-        let Ok(variable) = CString::new(format!("{VARIABLE}={:010}:{:010}", birth.pid, memory.as_raw_fd())) else {
+        let Ok(variable) = CString::new(format!("{VARIABLE}={:010}:{:010}", startup.pid, memory.as_raw_fd())) else {
             return "the state cannot be handed over".to_owned();
         };
         let end = [ptr::null()];
-        let argv: Vec<_> = birth.argv.iter().map(|arg| arg.as_ptr()).chain(end).collect();
-        let env: Vec<_> = birth.env.iter().map(|var| var.as_ptr()).chain([variable.as_ptr()]).chain(end).collect();
+        let argv: Vec<_> = startup.argv.iter().map(|arg| arg.as_ptr()).chain(end).collect();
+        let env: Vec<_> = startup.env.iter().map(|var| var.as_ptr()).chain([variable.as_ptr()]).chain(end).collect();
         // The descriptor alone crosses; when exec fails it is closed here, and no child inherits it.
         let _ = fcntl(&memory, FcntlArg::F_SETFD(FdFlag::empty()));
         // SAFETY: all three are as execve(2) wants them, and what they point to is alive.
@@ -200,18 +202,18 @@ fn seal(bytes: &[u8]) -> nix::Result<OwnedFd> {
     Ok(file.into())
 }
 
-/// Takes over from the hupwrap that executed this one, if one did: what it left, and the facts of its birth.
+/// Takes over from the hupwrap that executed this one, if one did: what it left, and the facts of its startup.
 ///
 /// # Errors
 /// It left something that cannot be read. The probe is there so that this does not happen.
-pub fn adopt(birth: &mut Birth) -> Result<Option<Handover>, String> {
+pub fn adopt(startup: &mut Startup) -> Result<Option<Handover>, String> {
     // The child must not see it, whoever set it, and however often. Ours is the last.
     let mut found = None;
-    while let Some(value) = birth.take_var(VARIABLE) {
+    while let Some(value) = startup.take_var(VARIABLE) {
         found = Some(value);
     }
     let found = found.and_then(|value| std::str::from_utf8(value).ok());
-    let Some(memory) = found.and_then(|value| meant_for(value, birth.pid)) else { return Ok(None) };
+    let Some(memory) = found.and_then(|value| meant_for(value, startup.pid)) else { return Ok(None) };
     let unreadable =
         |error: &dyn std::fmt::Display| format!("the state of the hupwrap before this one cannot be read: {error}");
     let mut bytes = Vec::new();
@@ -219,8 +221,8 @@ pub fn adopt(birth: &mut Birth) -> Result<Option<Handover>, String> {
     let mut file = File::from(memory);
     std::io::Seek::rewind(&mut file).and_then(|()| file.read_to_end(&mut bytes)).map_err(|error| unreadable(&error))?;
     let state = Handover::decode(&bytes).map_err(|error| unreadable(&error))?;
-    birth.mask = state.mask;
-    birth.chld_ignored = state.chld_ignored;
+    startup.mask = state.mask;
+    startup.chld_ignored = state.chld_ignored;
     Ok(Some(state))
 }
 

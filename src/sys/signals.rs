@@ -71,12 +71,12 @@ pub fn is_ignored(signal: Signal, reset: bool) -> bool {
 }
 
 /// The signals that come to this process, as a descriptor.
-pub struct Inbox {
+pub struct SignalFd {
     fd: OwnedFd,
     own_pid: Pid,
 }
 
-impl Inbox {
+impl SignalFd {
     /// Listens to these signals, which must be blocked.
     ///
     /// # Errors
@@ -115,7 +115,7 @@ impl Inbox {
     }
 }
 
-impl AsFd for Inbox {
+impl AsFd for SignalFd {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }

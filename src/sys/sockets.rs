@@ -20,8 +20,8 @@ use nix::libc::{self, c_int};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::{Mode, umask};
 
-use crate::listen::{self, Address, Endpoint, FIRST_FD, Facts, Identity, Kind, Listen};
 use crate::sys::{Pid, above, new_fd, spawn};
+use crate::text::listen::{self, Address, Endpoint, FIRST_FD, Identity, Listen, SocketFacts, SocketKind};
 
 /// How often the lock on a directory is tried, and the milliseconds between: a second in all. A hupwrap holds it for
 /// microseconds; who holds it longer means something else by it, and is not waited for.
@@ -31,21 +31,21 @@ const LOCK_PAUSE: u8 = 10;
 /// A socket that is kept. The file of a unix socket goes with it.
 pub struct Socket {
     fd: OwnedFd,
-    facts: Facts,
+    facts: SocketFacts,
     local: Option<SocketAddr>,
 }
 
 impl Socket {
-    fn new(fd: OwnedFd, kind: Kind, name: String, said: Option<String>, made: Option<Identity>) -> Self {
+    fn new(fd: OwnedFd, kind: SocketKind, name: String, said: Option<String>, made: Option<Identity>) -> Self {
         let local = match kind {
-            Kind::Tcp | Kind::Udp => local_address(fd.as_fd()),
-            Kind::Unix | Kind::Other => None,
+            SocketKind::Tcp | SocketKind::Udp => local_address(fd.as_fd()),
+            SocketKind::Unix | SocketKind::Other => None,
         };
-        Self { facts: Facts { fd: fd.as_raw_fd(), kind, name, said, made }, fd, local }
+        Self { facts: SocketFacts { fd: fd.as_raw_fd(), kind, name, said, made }, fd, local }
     }
 
     /// What a re-executed hupwrap must know of it, and the child is told.
-    pub fn facts(&self) -> &Facts {
+    pub fn facts(&self) -> &SocketFacts {
         &self.facts
     }
 
@@ -53,7 +53,7 @@ impl Socket {
     ///
     /// # Errors
     /// It is not open.
-    pub fn from_facts(facts: Facts) -> Result<Self, String> {
+    pub fn from_facts(facts: SocketFacts) -> Result<Self, String> {
         let fd = take(facts.fd).map_err(|_| format!("the socket '{}' is not open any more", facts.name))?;
         Ok(Self::new(fd, facts.kind, facts.name, facts.said, facts.made))
     }
@@ -90,8 +90,8 @@ impl Socket {
     /// Whether it stands in the way of another one at this address.
     fn is_where(&self, address: &Address) -> bool {
         let (kind, endpoint) = match address {
-            Address::Tcp(endpoint) => (Kind::Tcp, endpoint),
-            Address::Udp(endpoint) => (Kind::Udp, endpoint),
+            Address::Tcp(endpoint) => (SocketKind::Tcp, endpoint),
+            Address::Udp(endpoint) => (SocketKind::Udp, endpoint),
             Address::Unix { path, .. } => return self.facts.made.is_some() && self.facts.made == identity(path),
         };
         let Some(local) = self.local.filter(|_| self.facts.kind == kind) else { return false };
@@ -156,17 +156,17 @@ pub fn bind_all(all: &[Listen], inherited: &[Socket]) -> Result<Vec<Socket>, Str
 
 fn bind(listen: &Listen, lowest: RawFd) -> Result<Socket, String> {
     let (fd, kind, made) = match &listen.address {
-        Address::Tcp(endpoint) => (bind_endpoint(endpoint, libc::SOCK_STREAM, lowest)?, Kind::Tcp, None),
-        Address::Udp(endpoint) => (bind_endpoint(endpoint, libc::SOCK_DGRAM, lowest)?, Kind::Udp, None),
+        Address::Tcp(endpoint) => (bind_endpoint(endpoint, libc::SOCK_STREAM, lowest)?, SocketKind::Tcp, None),
+        Address::Udp(endpoint) => (bind_endpoint(endpoint, libc::SOCK_DGRAM, lowest)?, SocketKind::Udp, None),
         Address::Unix { path, mode } => {
             let fd = bind_path(path, *mode, lowest).map_err(|refusal| refusal.explain(path))?;
-            (fd, Kind::Unix, identity(path))
+            (fd, SocketKind::Unix, identity(path))
         }
     };
     let name = listen.name.clone().unwrap_or_else(|| listen::UNKNOWN.to_owned());
     // From here on an error takes the file back.
     let socket = Socket::new(fd, kind, name, Some(listen.said.clone()), made);
-    if kind != Kind::Udp {
+    if kind != SocketKind::Udp {
         // The kernel cuts the backlog to net.core.somaxconn. A second socket that took the same port before this one
         // listened is found out here.
         // SAFETY: has no preconditions.
@@ -395,14 +395,14 @@ fn take(fd: RawFd) -> nix::Result<OwnedFd> {
 }
 
 /// What a descriptor is, and where it listens.
-fn describe(fd: BorrowedFd) -> (Kind, Option<String>) {
+fn describe(fd: BorrowedFd) -> (SocketKind, Option<String>) {
     let option = |name| option(fd, name).ok();
     let address = || local_address(fd).map(|address| address.to_string());
     match (option(libc::SO_DOMAIN), option(libc::SO_TYPE), option(libc::SO_ACCEPTCONN)) {
-        (Some(libc::AF_INET | libc::AF_INET6), Some(libc::SOCK_STREAM), Some(1)) => (Kind::Tcp, address()),
-        (Some(libc::AF_INET | libc::AF_INET6), Some(libc::SOCK_DGRAM), _) => (Kind::Udp, address()),
-        (Some(libc::AF_UNIX), Some(libc::SOCK_STREAM), Some(1)) => (Kind::Unix, local_path(fd)),
-        _ => (Kind::Other, None),
+        (Some(libc::AF_INET | libc::AF_INET6), Some(libc::SOCK_STREAM), Some(1)) => (SocketKind::Tcp, address()),
+        (Some(libc::AF_INET | libc::AF_INET6), Some(libc::SOCK_DGRAM), _) => (SocketKind::Udp, address()),
+        (Some(libc::AF_UNIX), Some(libc::SOCK_STREAM), Some(1)) => (SocketKind::Unix, local_path(fd)),
+        _ => (SocketKind::Other, None),
     }
 }
 
@@ -675,7 +675,7 @@ mod tests {
     #[test]
     fn udp_shares_no_port() {
         let socket = listen("udp:127.0.0.1:0");
-        assert_eq!(socket.facts().kind, Kind::Udp);
+        assert_eq!(socket.facts().kind, SocketKind::Udp);
         let error = refused(&socket.address());
         assert!(error.contains("in use by another process"), "{error}");
     }
@@ -894,7 +894,7 @@ mod tests {
         let dir = Dir::new();
         let socket = listen(&format!("a=unix:{}", dir.at("s")));
         socket.stays_open(true);
-        let facts: Facts = socket.facts().to_string().parse().unwrap();
+        let facts: SocketFacts = socket.facts().to_string().parse().unwrap();
         assert_eq!(&facts, socket.facts());
         // As an exec does it: the descriptor alone remains.
         std::mem::forget(socket);
@@ -907,7 +907,7 @@ mod tests {
         let (facts, address) = (tcp.facts().clone(), tcp.address());
         std::mem::forget(tcp);
         assert_eq!(Socket::from_facts(facts).unwrap().address(), address);
-        let facts: Facts = "1000000 tcp - a:b".parse().unwrap();
+        let facts: SocketFacts = "1000000 tcp - a:b".parse().unwrap();
         assert_eq!(Socket::from_facts(facts).err().as_deref(), Some("the socket 'a' is not open any more"));
     }
 

@@ -19,14 +19,14 @@ use nix::libc;
 use nix::sys::stat::stat;
 use nix::unistd::{AccessFlags, access, pipe2};
 
+use crate::exit::{CANNOT_EXECUTE, NOT_FOUND};
 use crate::machine::event::StartError;
 use crate::signal::{Signal, SignalSet};
-use crate::status::{CANNOT_EXECUTE, NOT_FOUND};
 use crate::sys::environment::workdir_error;
 use crate::sys::{Pid, above_stdio};
 
 /// What a child needs to know before it executes.
-pub struct Order {
+pub struct Spawn {
     /// The file, as the child finds it: from its working directory.
     pub program: CString,
     /// Its arguments, `argv[0]` included.
@@ -59,11 +59,11 @@ pub struct Spawned {
     pub pid: Pid,
     report: OwnedFd,
     /// What the child may still read, or write.
-    lent: Option<(Box<Loan>, Order)>,
+    lent: Option<(Box<ChildPlan>, Spawn)>,
 }
 
 /// Everything the child touches.
-struct Loan {
+struct ChildPlan {
     program: *const c_char,
     /// Or null.
     workdir: *const c_char,
@@ -101,14 +101,14 @@ const PLACE_DESCRIPTORS: Step = 2;
 ///
 /// # Errors
 /// Those of `pipe2(2)` and `clone(2)`.
-pub fn spawn(mut order: Order) -> nix::Result<Spawned> {
+pub fn spawn(mut order: Spawn) -> nix::Result<Spawned> {
     let (ours, theirs) = pipe(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
     let end = [ptr::null()];
     let shell_argv = [SHELL.as_ptr()].into_iter().chain(order.argv.iter().map(|arg| arg.as_ptr())).chain(end).collect();
     let own_env = order.own_env.iter().map(|var| var.as_ptr());
     let pid_vars: Vec<_> = order.pid_vars.iter().map(|name| [name.as_bytes(), &PID_ROOM].concat()).collect();
     let pid_env = pid_vars.iter().map(|var| var.as_ptr().cast());
-    let mut loan = Box::new(Loan {
+    let mut plan = Box::new(ChildPlan {
         program: order.program.as_ptr(),
         workdir: order.workdir.as_ref().map_or(ptr::null(), |directory| directory.as_ptr()),
         shell_argv,
@@ -123,17 +123,17 @@ pub fn spawn(mut order: Order) -> nix::Result<Spawned> {
         report: theirs.as_raw_fd(),
         stack: Vec::with_capacity(STACK_WORDS),
     });
-    let stack_end = loan.stack.spare_capacity_mut().as_mut_ptr_range().end.cast::<c_void>();
-    let loan_pointer = (&raw mut *loan).cast::<c_void>();
-    // SAFETY: the child runs on a stack of its own, reads only the loan, which lives until it has executed or ended,
-    // and makes bare system calls only; hupwrap does not touch the loan meanwhile.
-    let pid = Errno::result(unsafe { libc::clone(child, stack_end, libc::CLONE_VM | libc::SIGCHLD, loan_pointer) })?;
+    let stack_end = plan.stack.spare_capacity_mut().as_mut_ptr_range().end.cast::<c_void>();
+    let plan_pointer = (&raw mut *plan).cast::<c_void>();
+    // SAFETY: the child runs on a stack of its own, reads only the plan, which lives until it has executed or ended,
+    // and makes bare system calls only; hupwrap does not touch the plan meanwhile.
+    let pid = Errno::result(unsafe { libc::clone(child, stack_end, libc::CLONE_VM | libc::SIGCHLD, plan_pointer) })?;
     if order.own_group {
         // The child does the same: whoever comes first, no signal to the group is lost. EACCES says it has executed.
         // SAFETY: has no preconditions.
         unsafe { libc::setpgid(pid, pid) };
     }
-    Ok(Spawned { pid, report: ours, lent: Some((loan, order)) })
+    Ok(Spawned { pid, report: ours, lent: Some((plan, order)) })
 }
 
 impl Spawned {
@@ -232,14 +232,14 @@ unsafe fn bare(number: libc::c_long, args: [usize; 4]) -> isize {
 }
 
 /// The child's life before exec.
-extern "C" fn child(loan: *mut c_void) -> c_int {
-    // SAFETY: `spawn` passes its loan, and leaves it alone from then on.
-    let loan = unsafe { &mut *loan.cast::<Loan>() };
-    // SAFETY: the loan is that of `spawn`; the pointer is to memory of this stack, of the size that is said.
+extern "C" fn child(plan: *mut c_void) -> c_int {
+    // SAFETY: `spawn` passes its plan, and leaves it alone from then on.
+    let plan = unsafe { &mut *plan.cast::<ChildPlan>() };
+    // SAFETY: the plan is that of `spawn`; the pointer is to memory of this stack, of the size that is said.
     unsafe {
-        let (step, error) = become_program(loan);
+        let (step, error) = become_program(plan);
         let report = [error.unsigned_abs() as c_int, step];
-        bare(libc::SYS_write, [loan.report as usize, report.as_ptr() as usize, size_of_val(&report), 0]);
+        bare(libc::SYS_write, [plan.report as usize, report.as_ptr() as usize, size_of_val(&report), 0]);
         bare(libc::SYS_exit_group, [usize::from(NOT_FOUND), 0, 0, 0]);
     }
     0
@@ -248,52 +248,52 @@ extern "C" fn child(loan: *mut c_void) -> c_int {
 /// Comes back only where that fails: with the step, and what the kernel answered.
 ///
 /// # Safety
-/// This is a child that may become another program; the loan is as [`spawn`] makes it.
-unsafe fn become_program(loan: &mut Loan) -> (Step, isize) {
-    // SAFETY: (all that follow) the pointers are to memory of the loan or of this stack, of the sizes that are said.
+/// This is a child that may become another program; the plan is as [`spawn`] makes it.
+unsafe fn become_program(plan: &mut ChildPlan) -> (Step, isize) {
+    // SAFETY: (all that follow) the pointers are to memory of the plan or of this stack, of the sizes that are said.
     unsafe {
         let null = 0_usize;
-        if loan.own_group {
+        if plan.own_group {
             bare(libc::SYS_setpgid, [0, 0, 0, 0]);
         }
-        if loan.tether != 0 {
-            bare(libc::SYS_prctl, [libc::PR_SET_PDEATHSIG as usize, loan.tether as usize, 0, 0]);
+        if plan.tether != 0 {
+            bare(libc::SYS_prctl, [libc::PR_SET_PDEATHSIG as usize, plan.tether as usize, 0, 0]);
             // A parent outside of the child's pid namespace is 0.
             let parent = bare(libc::SYS_getppid, [0; 4]);
-            if parent != 0 && parent != loan.parent as isize {
+            if parent != 0 && parent != plan.parent as isize {
                 // It was killed before the line above: the signal will not come any more.
-                bare(libc::SYS_exit_group, [usize::from(crate::status::OWN_FAILURE), 0, 0, 0]);
+                bare(libc::SYS_exit_group, [usize::from(crate::exit::OWN_FAILURE), 0, 0, 0]);
             }
         }
-        if loan.chld_ignored {
+        if plan.chld_ignored {
             // The kernel's sigaction: the handler, and three words of zero.
             let action = [libc::SIG_IGN, 0, 0, 0];
             bare(libc::SYS_rt_sigaction, [libc::SIGCHLD as usize, action.as_ptr() as usize, null, 8]);
         }
-        if !loan.workdir.is_null() {
-            let changed = bare(libc::SYS_chdir, [loan.workdir as usize, 0, 0, 0]);
+        if !plan.workdir.is_null() {
+            let changed = bare(libc::SYS_chdir, [plan.workdir as usize, 0, 0, 0]);
             if changed < 0 {
                 return (CHANGE_DIRECTORY, changed);
             }
         }
-        if !loan.fds.is_empty() {
-            let placed = place_descriptors(&mut loan.fds, &mut loan.report);
+        if !plan.fds.is_empty() {
+            let placed = place_descriptors(&mut plan.fds, &mut plan.report);
             if placed < 0 {
                 return (PLACE_DESCRIPTORS, placed);
             }
         }
-        if !loan.pid_vars.is_empty() {
+        if !plan.pid_vars.is_empty() {
             let pid = bare(libc::SYS_getpid, [0; 4]);
-            loan.pid_vars.iter_mut().for_each(|var| append_number(var, pid));
+            plan.pid_vars.iter_mut().for_each(|var| append_number(var, pid));
         }
-        let mask = &raw const loan.mask;
+        let mask = &raw const plan.mask;
         bare(libc::SYS_rt_sigprocmask, [libc::SIG_SETMASK as usize, mask as usize, null, 8]);
-        let shell_argv = loan.shell_argv.as_mut_ptr();
+        let shell_argv = plan.shell_argv.as_mut_ptr();
         let argv = shell_argv.add(1);
-        let envp = loan.envp.as_ptr() as usize;
-        let mut error = bare(libc::SYS_execve, [loan.program as usize, argv as usize, envp, 0]);
-        if error == NO_PROGRAM && looks_like_text(loan.program) {
-            *argv = loan.program;
+        let envp = plan.envp.as_ptr() as usize;
+        let mut error = bare(libc::SYS_execve, [plan.program as usize, argv as usize, envp, 0]);
+        if error == NO_PROGRAM && looks_like_text(plan.program) {
+            *argv = plan.program;
             error = bare(libc::SYS_execve, [SHELL.as_ptr() as usize, shell_argv as usize, envp, 0]);
             if error < 0 {
                 error = NO_PROGRAM;
@@ -581,9 +581,9 @@ mod tests {
         }
     }
 
-    fn order(argv: &[&str]) -> Order {
+    fn order(argv: &[&str]) -> Spawn {
         let argv: Vec<_> = argv.iter().map(|arg| CString::new(*arg).unwrap()).collect();
-        Order {
+        Spawn {
             program: argv[0].clone(),
             argv,
             env: vec![c"PATH=/bin:/usr/bin"],
@@ -599,19 +599,19 @@ mod tests {
         }
     }
 
-    fn shell(script: &str) -> Order {
+    fn shell(script: &str) -> Spawn {
         order(&["/bin/sh", "-c", script])
     }
 
     /// Starts it, and waits for its end.
-    fn run(order: Order) -> Result<Pid, StartError> {
+    fn run(order: Spawn) -> Result<Pid, StartError> {
         let _alone = ALONE.lock().unwrap();
         let spawned = spawn(order).unwrap();
         reap_dying(spawned.pid);
         spawned.executed(OsStr::new("it")).expect("it has ended").map(|()| spawned.pid)
     }
 
-    fn failure(order: Order) -> (u8, bool, String) {
+    fn failure(order: Spawn) -> (u8, bool, String) {
         let error = run(order).unwrap_err();
         (error.code, error.transient, error.reason)
     }
@@ -629,7 +629,7 @@ mod tests {
     fn the_childs_pid_is_told_to_it() {
         let dir = Dir::new("pid");
         let out = dir.open("out");
-        let pid = run(Order {
+        let pid = run(Spawn {
             own_env: vec![c"OWN=1".to_owned()],
             pid_vars: vec![c"LISTEN_PID=".to_owned(), c"WATCHDOG_PID=".to_owned()],
             fds: vec![(out.as_raw_fd(), 1)],
@@ -648,14 +648,14 @@ mod tests {
         let fds = vec![(a, b), (b, a), (c, c), (a, 199), (out.as_raw_fd(), 1)];
         let script =
             format!("for fd in {a} {b} {c} 199; do readlink /proc/self/fd/$fd; done; ls /proc/self/fd | wc -l");
-        run(Order { fds, ..shell(&script) }).unwrap();
+        run(Spawn { fds, ..shell(&script) }).unwrap();
         let path = |name| dir.0.join(name).display().to_string();
         let read = dir.read("out");
         let lines: Vec<_> = read.lines().collect();
         assert_eq!(lines[..4], [path("b"), path("a"), path("c"), path("a")]);
         // 0, 1 and 2, the four, and the directory that ls reads; what else cargo may have handed down is no business of
         // this test.
-        run(Order { fds: vec![(out.as_raw_fd(), 1)], ..shell("ls /proc/self/fd | wc -l") }).unwrap();
+        run(Spawn { fds: vec![(out.as_raw_fd(), 1)], ..shell("ls /proc/self/fd | wc -l") }).unwrap();
         let read = dir.read("out");
         let count = |line: Option<&str>| line.unwrap().parse::<usize>().unwrap();
         assert_eq!(count(lines.last().copied()), count(read.lines().last()) + 4, "{read}");
@@ -667,9 +667,9 @@ mod tests {
         let file = dir.open("file");
         // Wherever it is, it is among these.
         let fds: Vec<_> = (3..300).map(|to| (file.as_raw_fd(), to)).collect();
-        let (code, _, reason) = failure(Order { fds: fds.clone(), ..order(&["/nowhere/x"]) });
+        let (code, _, reason) = failure(Spawn { fds: fds.clone(), ..order(&["/nowhere/x"]) });
         assert_eq!((code, &*reason), (127, "it: not found"));
-        run(Order { fds, ..shell("ls /proc/self/fd >&3") }).unwrap();
+        run(Spawn { fds, ..shell("ls /proc/self/fd >&3") }).unwrap();
         let all = dir.read("file");
         assert!((3..300).all(|fd| all.lines().any(|line| line == fd.to_string())), "{all}");
     }
@@ -681,7 +681,7 @@ mod tests {
         let fds = vec![(file.as_raw_fd(), i32::MAX - 1)];
         let reason = "it: cannot be executed: its descriptors cannot be put in place: too many open files (ulimit -n)"
             .to_owned();
-        assert_eq!(failure(Order { fds, ..shell("exit") }), (126, true, reason));
+        assert_eq!(failure(Spawn { fds, ..shell("exit") }), (126, true, reason));
     }
 
     #[test]
@@ -715,7 +715,7 @@ mod tests {
         assert_eq!(checked("one/bin/say"), Err("one/bin/say: not found".to_owned()));
 
         let out = dir.open("out");
-        let start = |program: &str| Order {
+        let start = |program: &str| Spawn {
             program: found(program, b"bin").unwrap(),
             workdir: Some(link.clone()),
             fds: vec![(out.as_raw_fd(), 1)],
@@ -744,7 +744,7 @@ mod tests {
         {
             let workdir = dir.path(name);
             let reason = format!("--workdir '{}': {why}", workdir.to_str().unwrap());
-            assert_eq!(failure(Order { workdir: Some(workdir), ..shell("exit") }), (125, false, reason));
+            assert_eq!(failure(Spawn { workdir: Some(workdir), ..shell("exit") }), (125, false, reason));
         }
     }
 
@@ -752,6 +752,6 @@ mod tests {
     fn too_much_to_carry() {
         let long = CString::new(["A=", &"x".repeat(1 << 18)].concat()).unwrap();
         let reason = "it: cannot be executed: arguments and environment are too long".to_owned();
-        assert_eq!(failure(Order { own_env: vec![long], ..shell("exit") }), (126, false, reason));
+        assert_eq!(failure(Spawn { own_env: vec![long], ..shell("exit") }), (126, false, reason));
     }
 }

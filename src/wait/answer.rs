@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 
-use crate::config::{Form, Meaning};
-use crate::machine::{Kind, Time};
-use crate::status_file::{self, Read, Reload};
+use crate::config::{Action, Form};
+use crate::machine::{RequestKind, Time};
+use crate::text::status_file::{self, Read, Reload};
 
 /// What came of the waiting.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -31,10 +31,10 @@ pub enum Wanted {
 impl Wanted {
     /// Whether a request brings it about, by its action.
     fn is_covered_by(self, action: &str) -> bool {
-        Kind::named(action).is_some_and(|kind| match self {
+        RequestKind::named(action).is_some_and(|kind| match self {
             Self::NewChild => kind.wants_new_child(),
             Self::NewHupwrap => kind.wants_new_hupwrap(),
-            Self::Delivery => kind == Kind::Forward,
+            Self::Delivery => kind == RequestKind::Forward,
         })
     }
 }
@@ -44,11 +44,11 @@ impl Wanted {
 /// # Errors
 /// Why there is nothing to wait for: then it is not even sent.
 pub fn wanted(on_hup: &str) -> Result<Wanted, String> {
-    match on_hup.parse::<Meaning>() {
-        Ok(Meaning::Restart | Meaning::Replace | Meaning::Reexec | Meaning::UpgradeReplace) => Ok(Wanted::NewChild),
-        Ok(Meaning::Upgrade) => Ok(Wanted::NewHupwrap),
-        Ok(Meaning::Forward(_)) => Ok(Wanted::Delivery),
-        Ok(Meaning::Stop(_) | Meaning::Ignore | Meaning::LeftAlone) => {
+    match on_hup.parse::<Action>() {
+        Ok(Action::Restart | Action::Replace | Action::Reexec | Action::UpgradeReplace) => Ok(Wanted::NewChild),
+        Ok(Action::Upgrade) => Ok(Wanted::NewHupwrap),
+        Ok(Action::Forward(_)) => Ok(Wanted::Delivery),
+        Ok(Action::Stop(_) | Action::Ignore | Action::LeftAlone) => {
             Err(format!("HUP means '{on_hup}' there, which reloads nothing, and was not sent; see --on-hup"))
         }
         Err(_) => Err(format!("HUP means '{on_hup}' there, which this hupwrap does not know, and was not sent")),

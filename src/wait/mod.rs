@@ -14,17 +14,17 @@ use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::time::TimeSpec;
 
 use crate::config::{Form, Limit, Shown, Wait};
+use crate::exit::{Ending, OWN_FAILURE, TIMED_OUT};
 use crate::machine::Time;
 use crate::report::{self, Ticker};
 use crate::signal::Signal;
-use crate::status::{Ending, OWN_FAILURE, TIMED_OUT};
-use crate::status_file::{self, Read};
-use crate::sys::birth::Birth;
 use crate::sys::files::read_trusted;
-use crate::sys::news::News;
-use crate::sys::process::Held;
+use crate::sys::inotify::FileWatch;
+use crate::sys::process::PidFd;
 use crate::sys::signals::Interrupt;
+use crate::sys::startup::Startup;
 use crate::sys::{clock, hold_stdio, signals, terminal};
+use crate::text::status_file::{self, Read};
 use answer::Answer;
 
 /// The answer is no.
@@ -38,14 +38,14 @@ const TICK: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 /// One line: nothing runs there, or it cannot be asked.
-pub fn run(wait: &Wait, birth: &Birth) -> Result<Ending, String> {
+pub fn run(wait: &Wait, startup: &Startup) -> Result<Ending, String> {
     hold_stdio();
     let interrupt = match wait.form {
         Form::Status => None,
         // Without it Ctrl-C ends the waiting as it ends every program.
         Form::Reload | Form::Stop | Form::WaitReady => Interrupt::new().ok().flatten(),
     };
-    let mut mask = birth.mask;
+    let mut mask = startup.mask;
     // A line that nobody reads is not worth the answer.
     [Signal::PIPE, Signal::XFSZ, Signal::TTOU].into_iter().for_each(|signal| mask.insert(signal));
     signals::set_mask(mask);
@@ -65,11 +65,11 @@ fn ask(wait: &Wait, interrupt: Option<Interrupt>) -> Result<End, String> {
     let path = Path::new(&wait.file);
     let news = match wait.form {
         // Before the first look, so that no change is missed.
-        Form::Reload | Form::WaitReady => Some(News::of(path)?),
+        Form::Reload | Form::WaitReady => Some(FileWatch::of(path)?),
         Form::Stop | Form::Status => None,
     };
     let seen = status_file::read(&read_trusted(path)?)?;
-    let process = Held::new(seen.pid, seen.pid_start).map_err(|error| match error {
+    let process = PidFd::new(seen.pid, seen.pid_start).map_err(|error| match error {
         Errno::EACCES => format!("/proc does not show pid {}, so that it cannot be told from another", seen.pid),
         error => format!("pid {} cannot be watched: {}", seen.pid, error.desc()),
     })?;
@@ -101,7 +101,7 @@ fn ask(wait: &Wait, interrupt: Option<Interrupt>) -> Result<End, String> {
     end
 }
 
-fn send(process: &Held, signal: Signal, seen: &Read) -> Result<(), String> {
+fn send(process: &PidFd, signal: Signal, seen: &Read) -> Result<(), String> {
     process.kill(signal).map_err(|error| match error {
         Errno::ESRCH => format!("nothing runs there: its hupwrap, pid {}, has ended", seen.pid),
         Errno::EPERM => format!("you may not send {signal} to pid {}; want root, or the user whose it is", seen.pid),
@@ -111,8 +111,8 @@ fn send(process: &Held, signal: Signal, seen: &Read) -> Result<(), String> {
 
 struct Waiting<'a> {
     wait: &'a Wait,
-    process: Held,
-    news: Option<News>,
+    process: PidFd,
+    news: Option<FileWatch>,
     interrupt: Option<Interrupt>,
     /// What the file said last.
     seen: Read,

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::answer::exit;
 use crate::config::Shown;
 use crate::machine::Time;
-use crate::status_file::Read;
+use crate::text::status_file::Read;
 
 /// When it is looked at.
 #[derive(Clone, Copy, Debug)]
@@ -97,7 +97,7 @@ fn rounded(time: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::status_file;
+    use crate::text::status_file;
 
     const NOW: Now = Now { time: Duration::from_secs(10_000), age: Duration::from_secs(200_000) };
 

@@ -3,17 +3,17 @@
 use std::ffi::OsStr;
 use std::time::Duration;
 
-use crate::events;
 use crate::machine::Time;
-use crate::machine::action::{Line, Verdict};
-use crate::machine::event::Generation;
+use crate::machine::effect::{Message, Outcome};
+use crate::machine::event::GenerationId;
 use crate::machine::status::Status;
 use crate::report;
-use crate::status_file::{self, Answer, Facts, Listening, Reload};
 use crate::sys::files::StatusFile;
-use crate::sys::process::Seen;
+use crate::sys::process::ProcStat;
 use crate::sys::sockets::Socket;
 use crate::sys::{Pid, clock};
+use crate::text::messages;
+use crate::text::status_file::{self, Answer, Listening, Reload, StatusFacts};
 
 /// How long after a failure the file is tried again, if nothing changes before.
 const RETRY: Duration = Duration::from_secs(5);
@@ -22,7 +22,7 @@ const RETRY: Duration = Duration::from_secs(5);
 const MOST_SETTLED: usize = 8;
 
 /// What watches.
-pub struct Watch {
+pub struct StatusWriter {
     file: StatusFile,
     pid: Pid,
     pid_start: Option<u64>,
@@ -37,7 +37,7 @@ pub struct Watch {
     retry: Option<Time>,
 }
 
-impl Watch {
+impl StatusWriter {
     /// Of this file.
     ///
     /// # Errors
@@ -49,7 +49,7 @@ impl Watch {
         sockets: &[Socket],
         mut settled: Vec<Reload>,
     ) -> Result<Self, String> {
-        let listen = sockets.iter().zip(crate::listen::FIRST_FD..).map(|(socket, fd)| Listening {
+        let listen = sockets.iter().zip(crate::text::listen::FIRST_FD..).map(|(socket, fd)| Listening {
             name: socket.facts().name.clone(),
             address: socket.address(),
             fd,
@@ -57,7 +57,7 @@ impl Watch {
         Ok(Self {
             file: StatusFile::new(path, pid)?,
             pid,
-            pid_start: Seen::at(pid).map(|seen| seen.began()),
+            pid_start: ProcStat::at(pid).map(|seen| seen.began()),
             on_hup,
             listen: listen.collect(),
             reload: settled.pop(),
@@ -80,15 +80,15 @@ impl Watch {
     }
 
     /// Keeps account of requests. `reason`: why, for people.
-    pub fn hear(&mut self, now: Time, line: &Line, reason: Option<String>) {
+    pub fn hear(&mut self, now: Time, line: &Message, reason: Option<String>) {
         let reason = reason.unwrap_or_default();
         match line {
-            Line::Began(kind) => self.set(Reload { action: kind.name().to_owned(), began: now, ended: None }),
-            Line::Settled { kind, began, verdict } => {
-                let answer = match verdict {
-                    Verdict::Done => Answer::Ok,
-                    Verdict::Refused(_) => Answer::Refused(reason),
-                    Verdict::Failed(_) => Answer::Failed(reason),
+            Message::Began(kind) => self.set(Reload { action: kind.name().to_owned(), began: now, ended: None }),
+            Message::Settled { kind, began, outcome } => {
+                let answer = match outcome {
+                    Outcome::Ok => Answer::Ok,
+                    Outcome::Refused(_) => Answer::Refused(reason),
+                    Outcome::Failed(_) => Answer::Failed(reason),
                 };
                 self.set(Reload { action: kind.name().to_owned(), began: *began, ended: Some((now, answer)) });
             }
@@ -102,8 +102,8 @@ impl Watch {
     }
 
     /// Writes the file where it says something else.
-    pub fn update(&mut self, status: &Status, pid_of: impl Fn(Generation) -> Pid) -> Result<(), String> {
-        let facts = Facts {
+    pub fn update(&mut self, status: &Status, pid_of: impl Fn(GenerationId) -> Pid) -> Result<(), String> {
+        let facts = StatusFacts {
             pid: self.pid,
             pid_start: self.pid_start,
             on_hup: self.on_hup.clone(),
@@ -120,7 +120,7 @@ impl Watch {
             Ok(()) => self.retry = None,
             Err(error) => {
                 if self.retry.is_none() {
-                    report::say(&events::status_file_failed(error));
+                    report::say(&messages::status_file_failed(error));
                 }
                 self.retry = Some(clock::now().saturating_add(RETRY));
             }

@@ -197,7 +197,7 @@ pub fn answers(bound: SocketAddr, asked: SocketAddr) -> bool {
 
 /// What a descriptor that is passed to the child is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Kind {
+pub enum SocketKind {
     /// A TCP socket that listens.
     Tcp,
     /// A UDP socket.
@@ -208,7 +208,7 @@ pub enum Kind {
     Other,
 }
 
-impl Kind {
+impl SocketKind {
     const ALL: [Self; 4] = [Self::Tcp, Self::Udp, Self::Unix, Self::Other];
 
     /// As addresses begin.
@@ -233,11 +233,11 @@ pub struct Identity {
 
 /// What is known of a socket besides what the kernel tells; crosses a re-exec as one line of text.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Facts {
+pub struct SocketFacts {
     /// The descriptor in hupwrap.
     pub fd: i32,
     /// What it is.
-    pub kind: Kind,
+    pub kind: SocketKind,
     /// What the child finds it by; holds no colon and no control character.
     pub name: String,
     /// The key in `SERVER_STARTER_PORT`, where it has one; holds no control character. The path of the file, if it made
@@ -247,7 +247,7 @@ pub struct Facts {
     pub made: Option<Identity>,
 }
 
-impl fmt::Display for Facts {
+impl fmt::Display for SocketFacts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {} ", self.fd, self.kind.name())?;
         match self.made {
@@ -259,7 +259,7 @@ impl fmt::Display for Facts {
     }
 }
 
-impl FromStr for Facts {
+impl FromStr for SocketFacts {
     type Err = String;
 
     fn from_str(line: &str) -> Result<Self, String> {
@@ -276,7 +276,7 @@ impl FromStr for Facts {
             };
             let rest = words.next()?;
             let (name, said) = rest.split_once(':').map_or((rest, None), |(name, said)| (name, Some(said.to_owned())));
-            let kind = Kind::ALL.into_iter().find(|known| known.name() == kind)?;
+            let kind = SocketKind::ALL.into_iter().find(|known| known.name() == kind)?;
             Some(Self { fd, kind, name: name.to_owned(), said, made })
         };
         read().ok_or_else(|| format!("'{line}' is no socket"))
@@ -286,12 +286,12 @@ impl FromStr for Facts {
 /// What the child is told of the sockets that it gets from [`FIRST_FD`] on, in this order; nothing where there is none.
 /// `LISTEN_PID` and `SERVER_STARTER_GENERATION` differ with each child and are not among it, and `SERVER_STARTER_PORT`
 /// only where it would say something. It has UDP sockets too, as that of start_server(1) has (`--port=u53`).
-pub fn environment<'a>(sockets: impl IntoIterator<Item = &'a Facts>) -> Vec<(&'static str, String)> {
-    let sockets: Vec<&Facts> = sockets.into_iter().collect();
+pub fn environment<'a>(sockets: impl IntoIterator<Item = &'a SocketFacts>) -> Vec<(&'static str, String)> {
+    let sockets: Vec<&SocketFacts> = sockets.into_iter().collect();
     // Under one key, as DNS has it, there can be one socket: not the UDP one.
-    let is_hidden = |socket: &Facts| {
-        let shares = |other: &&Facts| other.kind == Kind::Tcp && other.said == socket.said;
-        socket.kind == Kind::Other || (socket.kind == Kind::Udp && sockets.iter().any(shares))
+    let is_hidden = |socket: &SocketFacts| {
+        let shares = |other: &&SocketFacts| other.kind == SocketKind::Tcp && other.said == socket.said;
+        socket.kind == SocketKind::Other || (socket.kind == SocketKind::Udp && sockets.iter().any(shares))
     };
     let names: Vec<&str> = sockets.iter().map(|socket| socket.name.as_str()).collect();
     let visible = (FIRST_FD..).zip(&sockets).filter(|(_, socket)| !is_hidden(socket));
@@ -483,18 +483,18 @@ mod tests {
         }
     }
 
-    fn facts(kind: Kind, name: &str, said: Option<&str>) -> Facts {
-        Facts { fd: 9, kind, name: name.to_owned(), said: said.map(str::to_owned), made: None }
+    fn facts(kind: SocketKind, name: &str, said: Option<&str>) -> SocketFacts {
+        SocketFacts { fd: 9, kind, name: name.to_owned(), said: said.map(str::to_owned), made: None }
     }
 
     #[test]
     fn what_the_child_is_told() {
         assert_eq!(environment(&[]), []);
         let all = [
-            facts(Kind::Other, "fifo", None),
-            facts(Kind::Tcp, "web", Some("[::1]:80")),
-            facts(Kind::Udp, UNKNOWN, Some("*:53")),
-            facts(Kind::Unix, UNKNOWN, Some("/run/a:b.sock")),
+            facts(SocketKind::Other, "fifo", None),
+            facts(SocketKind::Tcp, "web", Some("[::1]:80")),
+            facts(SocketKind::Udp, UNKNOWN, Some("*:53")),
+            facts(SocketKind::Unix, UNKNOWN, Some("/run/a:b.sock")),
         ];
         let want = [
             ("LISTEN_FDS", "4"),
@@ -519,7 +519,7 @@ mod tests {
     #[test]
     fn torn_facts_are_refused() {
         for line in ["", "3", "3 tcp", "3 tcp -", "x tcp - a", "3 sctp - a", "3 unix 1 a", "3 unix 1.x a"] {
-            assert_eq!(line.parse::<Facts>(), Err(format!("'{line}' is no socket")));
+            assert_eq!(line.parse::<SocketFacts>(), Err(format!("'{line}' is no socket")));
         }
     }
 
@@ -538,7 +538,7 @@ mod tests {
             let said = (!said.is_empty()).then_some(said);
             let (device, inode) = made;
             for made in [None, Some(Identity { device, inode })] {
-                let facts = Facts { fd, kind: Kind::ALL[kind], name: name.clone(), said: said.clone(), made };
+                let facts = SocketFacts { fd, kind: SocketKind::ALL[kind], name: name.clone(), said: said.clone(), made };
                 let line = facts.to_string();
                 prop_assert_eq!(line.lines().count(), 1);
                 prop_assert_eq!(line.parse(), Ok(facts));

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use super::action::{Action, Line, To};
-use super::event::Generation;
+use super::effect::{Effect, Message, To};
+use super::event::GenerationId;
 use super::{Rules, STOP_TIMEOUT, Time};
 use crate::config::{KillMode, Limit};
 use crate::signal::Signal;
@@ -16,7 +16,7 @@ pub(super) const KILL_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) enum Phase {
     /// Nothing was started yet.
-    Unborn,
+    NotStarted,
     /// The child exists, or is about to; the program is not executed yet.
     Starting,
     /// The child executes the program.
@@ -26,14 +26,14 @@ pub(super) enum Phase {
     /// The child has ended; what remains of its generation is asked to end.
     Sweeping { deadline: Option<Time>, asked: bool, killed: bool },
     /// No process. A start is due at `until`, or follows something that is waited for.
-    Down { until: Option<Time> },
+    Absent { until: Option<Time> },
     /// hupwrap ends.
     Finished,
 }
 
 /// What a child has to show before it is trusted.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub(super) enum Trial {
+pub(super) enum Probation {
     /// That it is ready, until `deadline`. It is tried, or taken for ready, at `next`.
     Readiness { deadline: Option<Time>, next: Option<Time> },
     /// That it lives until then, beside its predecessor.
@@ -42,19 +42,19 @@ pub(super) enum Trial {
 
 /// One generation.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub(super) struct Life {
+pub(super) struct Generation {
     /// Its number; 0 before the first.
-    pub(super) generation: Generation,
+    pub(super) generation: GenerationId,
     pub(super) phase: Phase,
     /// None when it is trusted, or is not there.
-    pub(super) trial: Option<Trial>,
+    pub(super) probation: Option<Probation>,
     /// When its start was ordered.
     pub(super) began: Time,
     /// When it was ready.
     pub(super) ready_at: Option<Time>,
 }
 
-impl Life {
+impl Generation {
     pub(super) fn has_child(self) -> bool {
         matches!(self.phase, Phase::Starting | Phase::Running | Phase::Stopping { .. })
     }
@@ -66,15 +66,15 @@ impl Life {
 
     /// Whether it runs and has shown what it has to.
     pub(super) fn serves(self) -> bool {
-        self.phase == Phase::Running && self.trial.is_none()
+        self.phase == Phase::Running && self.probation.is_none()
     }
 
-    pub(super) fn signal(&self, to: To, signal: Signal, out: &mut Vec<Action>) {
-        out.push(Action::Signal { generation: self.generation, to, signal });
+    pub(super) fn signal(&self, to: To, signal: Signal, out: &mut Vec<Effect>) {
+        out.push(Effect::Signal { generation: self.generation, to, signal });
     }
 
     /// A signal for the child, and in `group` mode for its group.
-    pub(super) fn send(&self, rules: &Rules, signal: Signal, out: &mut Vec<Action>) {
+    pub(super) fn send(&self, rules: &Rules, signal: Signal, out: &mut Vec<Effect>) {
         let to = match rules.kill_mode {
             KillMode::Mixed | KillMode::Process => To::Child,
             KillMode::Group => To::Group,
@@ -83,8 +83,8 @@ impl Life {
     }
 
     /// Asks the child to end.
-    pub(super) fn stop(&mut self, now: Time, rules: &Rules, by: Signal, limit: Limit, out: &mut Vec<Action>) {
-        self.trial = None;
+    pub(super) fn stop(&mut self, now: Time, rules: &Rules, by: Signal, limit: Limit, out: &mut Vec<Effect>) {
+        self.probation = None;
         if limit == Limit::After(Duration::ZERO) {
             self.kill(now, rules, out);
             return;
@@ -96,7 +96,7 @@ impl Life {
     }
 
     /// hupwrap is told to stop, for the first time or once more. A deadline that runs goes on running.
-    pub(super) fn stop_for_good(&mut self, now: Time, rules: &Rules, by: Signal, out: &mut Vec<Action>) {
+    pub(super) fn stop_for_good(&mut self, now: Time, rules: &Rules, by: Signal, out: &mut Vec<Effect>) {
         match self.phase {
             Phase::Starting | Phase::Running => {
                 let limit = rules.stop_timeout.unwrap_or(Limit::Never);
@@ -107,24 +107,24 @@ impl Life {
                 self.send(rules, Signal::CONT, out);
             }
             Phase::Sweeping { .. } => self.signal(To::Rest, by, out),
-            Phase::Unborn | Phase::Down { .. } | Phase::Finished => {}
+            Phase::NotStarted | Phase::Absent { .. } | Phase::Finished => {}
         }
     }
 
-    fn kill(&mut self, now: Time, rules: &Rules, out: &mut Vec<Action>) {
+    fn kill(&mut self, now: Time, rules: &Rules, out: &mut Vec<Effect>) {
         self.phase = Phase::Stopping { deadline: Some(now.saturating_add(KILL_TIMEOUT)), killed: true };
         self.send(rules, Signal::KILL, out);
     }
 
     /// The child has ended: looks for the rest, which has until `deadline` to end, where there is one.
-    pub(super) fn sweep(&mut self, deadline: Option<Time>, rules: &Rules, out: &mut Vec<Action>) {
+    pub(super) fn sweep(&mut self, deadline: Option<Time>, rules: &Rules, out: &mut Vec<Effect>) {
         let group_asked = rules.kill_mode == KillMode::Group && matches!(self.phase, Phase::Stopping { .. });
-        self.trial = None;
+        self.probation = None;
         self.phase = Phase::Sweeping { deadline, asked: false, killed: false };
-        out.push(Action::Survey { generation: self.generation, group_asked });
+        out.push(Effect::Survey { generation: self.generation, group_asked });
     }
 
-    pub(super) fn rest_remains(&mut self, now: Time, rules: &Rules, out: &mut Vec<Action>) {
+    pub(super) fn rest_remains(&mut self, now: Time, rules: &Rules, out: &mut Vec<Effect>) {
         let Phase::Sweeping { deadline, asked, killed } = self.phase else { return };
         if killed {
             self.signal(To::Rest, Signal::KILL, out);
@@ -135,7 +135,7 @@ impl Life {
             self.kill_rest(now, out);
             return;
         }
-        out.push(Action::AskRest(self.generation, rules.stop_signal));
+        out.push(Effect::AskRest(self.generation, rules.stop_signal));
         if !asked {
             // Where the child's own end had no deadline, its rest has one from now.
             let deadline = deadline.or_else(|| after(now, Limit::After(rules.patience())));
@@ -143,42 +143,42 @@ impl Life {
         }
     }
 
-    fn kill_rest(&mut self, now: Time, out: &mut Vec<Action>) {
+    fn kill_rest(&mut self, now: Time, out: &mut Vec<Effect>) {
         self.phase = Phase::Sweeping { deadline: Some(now.saturating_add(KILL_TIMEOUT)), asked: true, killed: true };
         self.signal(To::Rest, Signal::KILL, out);
     }
 
-    /// When [`Life::overdue`] is.
+    /// When [`Generation::overdue`] is.
     pub(super) fn deadline(&self) -> Option<Time> {
         match self.phase {
             Phase::Stopping { deadline, .. } | Phase::Sweeping { deadline, .. } => deadline,
-            Phase::Down { until } => until,
-            Phase::Unborn | Phase::Starting | Phase::Running | Phase::Finished => match self.trial {
-                Some(Trial::Readiness { deadline, next }) => deadline.into_iter().chain(next).min(),
-                Some(Trial::Overlap { until }) => Some(until),
+            Phase::Absent { until } => until,
+            Phase::NotStarted | Phase::Starting | Phase::Running | Phase::Finished => match self.probation {
+                Some(Probation::Readiness { deadline, next }) => deadline.into_iter().chain(next).min(),
+                Some(Probation::Overlap { until }) => Some(until),
                 None => None,
             },
         }
     }
 
     /// A stop has taken too long. Returns whether the generation is given up, after KILL.
-    pub(super) fn overdue(&mut self, now: Time, rules: &Rules, out: &mut Vec<Action>) -> bool {
+    pub(super) fn overdue(&mut self, now: Time, rules: &Rules, out: &mut Vec<Effect>) -> bool {
         match self.phase {
             Phase::Stopping { deadline, killed } if is_due(deadline, now) => {
                 if killed {
-                    out.push(Action::Say(Line::Unkillable(KILL_TIMEOUT)));
+                    out.push(Effect::Say(Message::Unkillable(KILL_TIMEOUT)));
                     self.phase = Phase::Stopping { deadline: None, killed };
                 } else {
-                    out.push(Action::Say(Line::Killing(self.generation, rules.patience())));
+                    out.push(Effect::Say(Message::Killing(self.generation, rules.patience())));
                     self.kill(now, rules, out);
                 }
                 false
             }
             Phase::Sweeping { deadline, killed, .. } if is_due(deadline, now) => {
                 if killed {
-                    out.push(Action::Say(Line::Unkillable(KILL_TIMEOUT)));
+                    out.push(Effect::Say(Message::Unkillable(KILL_TIMEOUT)));
                 } else {
-                    out.push(Action::Say(Line::KillingRest(rules.patience())));
+                    out.push(Effect::Say(Message::KillingRest(rules.patience())));
                     self.kill_rest(now, out);
                 }
                 killed
@@ -189,9 +189,9 @@ impl Life {
 
     /// It needs more time: what is waited for is waited for until then at least.
     pub(super) fn extend(&mut self, until: Time) {
-        match (&mut self.phase, &mut self.trial) {
+        match (&mut self.phase, &mut self.probation) {
             (Phase::Stopping { deadline: Some(deadline), killed: false }, _)
-            | (_, Some(Trial::Readiness { deadline: Some(deadline), .. })) => *deadline = (*deadline).max(until),
+            | (_, Some(Probation::Readiness { deadline: Some(deadline), .. })) => *deadline = (*deadline).max(until),
             _ => {}
         }
     }
@@ -201,12 +201,12 @@ impl Life {
         let later = |time: &mut Time| *time = time.saturating_add(pause);
         match &mut self.phase {
             Phase::Stopping { deadline, .. } | Phase::Sweeping { deadline, .. } => deadline.iter_mut().for_each(later),
-            Phase::Down { until } => until.iter_mut().for_each(later),
-            Phase::Unborn | Phase::Starting | Phase::Running | Phase::Finished => {}
+            Phase::Absent { until } => until.iter_mut().for_each(later),
+            Phase::NotStarted | Phase::Starting | Phase::Running | Phase::Finished => {}
         }
-        match &mut self.trial {
-            Some(Trial::Readiness { deadline, next }) => deadline.iter_mut().chain(next).for_each(later),
-            Some(Trial::Overlap { until }) => later(until),
+        match &mut self.probation {
+            Some(Probation::Readiness { deadline, next }) => deadline.iter_mut().chain(next).for_each(later),
+            Some(Probation::Overlap { until }) => later(until),
             None => {}
         }
     }

@@ -8,8 +8,8 @@ use nix::libc;
 use crate::signal::{Signal, SignalSet};
 use crate::sys::{Pid, signals};
 
-/// Facts at birth.
-pub struct Birth {
+/// Facts at startup.
+pub struct Startup {
     /// The arguments, `argv[0]` included.
     pub argv: Vec<&'static CStr>,
     /// The environment, as it was given.
@@ -27,7 +27,7 @@ pub struct Birth {
 /// The hidden first argument by which an old hupwrap asks a new one whether it runs.
 pub const PROBE_FLAG: &CStr = c"--hupwrap-probe";
 
-impl Birth {
+impl Startup {
     /// Reads the facts.
     ///
     /// # Safety

@@ -6,14 +6,14 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::cli::Args;
-use crate::listen::{self, Endpoint, FIRST_FD, Listen};
+use crate::exit::ExitStatus;
 use crate::signal::Signal;
-use crate::status::Outcome;
-use crate::words;
+use crate::text::listen::{self, Endpoint, FIRST_FD, Listen};
+use crate::text::words;
 
 /// What a signal sent to hupwrap means.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Meaning {
+pub enum Action {
     /// The child is stopped, then started again.
     Restart,
     /// A new child is started; when it is ready, the old one is stopped.
@@ -34,7 +34,7 @@ pub enum Meaning {
     LeftAlone,
 }
 
-impl Meaning {
+impl Action {
     /// Whether somebody asks for something new by it: a child, a hupwrap, or both.
     pub fn is_request(self) -> bool {
         matches!(self, Self::Restart | Self::Replace | Self::Reexec | Self::UpgradeReplace | Self::Upgrade)
@@ -45,7 +45,7 @@ impl Meaning {
 pub const ACTIONS: [&str; 8] =
     ["restart", "reexec", "replace", "upgrade", "upgrade+replace", "forward", "stop", "ignore"];
 
-impl FromStr for Meaning {
+impl FromStr for Action {
     type Err = String;
 
     fn from_str(word: &str) -> Result<Self, String> {
@@ -73,7 +73,7 @@ impl FromStr for Meaning {
     }
 }
 
-impl fmt::Display for Meaning {
+impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = match self {
             Self::Restart => "restart",
@@ -93,40 +93,40 @@ impl fmt::Display for Meaning {
 
 /// What each signal means.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Meanings([Meaning; 65]);
+pub struct SignalTable([Action; 65]);
 
-impl Meanings {
+impl SignalTable {
     /// What the signal means.
-    pub fn of(&self, signal: Signal) -> Meaning {
-        self.0.get(signal.index()).copied().unwrap_or(Meaning::LeftAlone)
+    pub fn of(&self, signal: Signal) -> Action {
+        self.0.get(signal.index()).copied().unwrap_or(Action::LeftAlone)
     }
 
-    fn set(&mut self, signal: Signal, meaning: Meaning) {
+    fn set(&mut self, signal: Signal, action: Action) {
         if let Some(slot) = self.0.get_mut(signal.index()) {
-            *slot = meaning;
+            *slot = action;
         }
     }
 }
 
-impl Default for Meanings {
+impl Default for SignalTable {
     /// The signal table of the contract, section 2.
     fn default() -> Self {
-        let mut meanings = Self([Meaning::LeftAlone; 65]);
+        let mut actions = Self([Action::LeftAlone; 65]);
         for signal in Signal::all() {
-            let meaning = match signal {
-                Signal::HUP => Meaning::Restart,
-                Signal::TERM | Signal::INT | Signal::QUIT => Meaning::Stop(None),
-                Signal::CHLD => Meaning::LeftAlone,
-                _ if signal.is_fault() || !signal.can_be_caught() => Meaning::LeftAlone,
-                _ => Meaning::Forward(None),
+            let action = match signal {
+                Signal::HUP => Action::Restart,
+                Signal::TERM | Signal::INT | Signal::QUIT => Action::Stop(None),
+                Signal::CHLD => Action::LeftAlone,
+                _ if signal.is_fault() || !signal.can_be_caught() => Action::LeftAlone,
+                _ => Action::Forward(None),
             };
-            meanings.set(signal, meaning);
+            actions.set(signal, action);
         }
-        meanings
+        actions
     }
 }
 
-impl fmt::Debug for Meanings {
+impl fmt::Debug for SignalTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_map().entries(Signal::all().map(|signal| (signal, self.of(signal)))).finish()
     }
@@ -193,7 +193,7 @@ pub struct Restart {
     /// When to give up.
     pub limit: Option<RestartLimit>,
     /// After which ends it is not.
-    pub never_on: Vec<Outcome>,
+    pub never_on: Vec<ExitStatus>,
 }
 
 /// After which ends the child is started again by itself.
@@ -219,10 +219,10 @@ pub struct RestartLimit {
 
 impl Restart {
     /// Whether a child that ended so is to be started again. HUP, INT, TERM and PIPE ask for an end, and are no failure.
-    pub fn wants(&self, outcome: Outcome) -> bool {
+    pub fn wants(&self, outcome: ExitStatus) -> bool {
         let is_failure = match outcome {
-            Outcome::Exited(code) => code != 0,
-            Outcome::Killed(signal) => ![Signal::HUP, Signal::INT, Signal::TERM, Signal::PIPE].contains(&signal),
+            ExitStatus::Exited(code) => code != 0,
+            ExitStatus::Killed(signal) => ![Signal::HUP, Signal::INT, Signal::TERM, Signal::PIPE].contains(&signal),
         };
         let wanted = match self.when {
             When::No => false,
@@ -257,12 +257,12 @@ pub enum Level {
 
 /// What `--map-status` says: from how a child ended to a status.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct StatusMap(Vec<(Outcome, u8)>);
+pub struct StatusMap(Vec<(ExitStatus, u8)>);
 
 impl StatusMap {
     /// The outcome as the world is to see it. Applied once: what comes out is not mapped again.
-    pub fn map(&self, outcome: Outcome) -> Outcome {
-        let to = self.0.iter().rev().find(|(from, _)| *from == outcome).map(|(_, to)| Outcome::Exited(*to));
+    pub fn map(&self, outcome: ExitStatus) -> ExitStatus {
+        let to = self.0.iter().rev().find(|(from, _)| *from == outcome).map(|(_, to)| ExitStatus::Exited(*to));
         to.unwrap_or(outcome)
     }
 }
@@ -271,7 +271,7 @@ impl StatusMap {
 #[derive(Clone, PartialEq, Debug)]
 pub struct Config {
     /// What each signal means.
-    pub on: Meanings,
+    pub on: SignalTable,
     /// What asks the child to end.
     pub stop_signal: Signal,
     /// The explicit bound on a stop; without one it depends on who asked.
@@ -327,20 +327,20 @@ impl Config {
         if args.command.is_empty() {
             return Err("no command given; usage: hupwrap [OPTIONS] [--] COMMAND [ARG]...".to_owned());
         }
-        let mut on = Meanings::default();
+        let mut on = SignalTable::default();
         for (place, said) in args.on.iter().enumerate() {
             if place == args.on_before_on_hup {
                 on_hup(&mut on, &args)?;
             }
-            let (signal, meaning) = each("--on", said, |said| {
+            let (signal, action) = each("--on", said, |said| {
                 let (signal, action) = said.split_once('=').ok_or("want SIGNAL=ACTION, such as USR1=restart")?;
-                let meaning = action.parse::<Meaning>().map_err(|error| format!("'{action}': {error}"))?;
-                Ok::<_, String>((signal.parse::<Signal>().map_err(|error| format!("'{signal}': {error}"))?, meaning))
+                let action = action.parse::<Action>().map_err(|error| format!("'{action}': {error}"))?;
+                Ok::<_, String>((signal.parse::<Signal>().map_err(|error| format!("'{signal}': {error}"))?, action))
             })?;
             if !signal.can_be_caught() {
                 return Err(format!("--on '{said}': no program can catch {signal}; name another signal"));
             }
-            on.set(signal, meaning);
+            on.set(signal, action);
         }
         if args.on.len() <= args.on_before_on_hup {
             on_hup(&mut on, &args)?;
@@ -415,7 +415,7 @@ impl Config {
 impl Config {
     /// Whether a signal can have a new child started beside the old one.
     pub fn replaces(&self) -> bool {
-        self.on.0.iter().any(|meaning| matches!(meaning, Meaning::Replace | Meaning::UpgradeReplace))
+        self.on.0.iter().any(|action| matches!(action, Action::Replace | Action::UpgradeReplace))
     }
 }
 
@@ -478,7 +478,7 @@ impl Wait {
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// `--on-hup` is `--on HUP=`, at its place among the others.
-fn on_hup(on: &mut Meanings, args: &Args) -> Result<(), String> {
+fn on_hup(on: &mut SignalTable, args: &Args) -> Result<(), String> {
     if let Some(said) = args.on_hup.last() {
         on.set(Signal::HUP, each("--on-hup", said, str::parse)?);
     }
@@ -545,7 +545,7 @@ fn restart_limit(said: &str) -> Result<RestartLimit, String> {
 }
 
 /// The outcomes in a list such as `0,64,TERM`.
-fn outcomes(said: &str) -> Result<Vec<Outcome>, &'static str> {
+fn outcomes(said: &str) -> Result<Vec<ExitStatus>, &'static str> {
     said.split(',')
         .map(|word| outcome(word).ok_or("want statuses from 0 to 255 and signals' names, such as 0,64,TERM"))
         .collect()
@@ -580,17 +580,17 @@ fn readiness(said: &str) -> Result<Ready, String> {
     }
 }
 
-fn mapping(said: &str) -> Result<(Outcome, u8), &'static str> {
+fn mapping(said: &str) -> Result<(ExitStatus, u8), &'static str> {
     const WANT: &str = "want FROM=TO; FROM is 0 to 255 or a signal's name, TO is 0 to 255";
     let (from, to) = said.split_once('=').ok_or(WANT)?;
     Ok((outcome(from).ok_or(WANT)?, code(to).ok_or(WANT)?))
 }
 
 /// How a child can end: a status from 0 to 255, or a signal's name. A number is a status, never a signal.
-fn outcome(word: &str) -> Option<Outcome> {
+fn outcome(word: &str) -> Option<ExitStatus> {
     match word.starts_with(|c: char| c.is_ascii_digit()) {
-        true => code(word).map(Outcome::Exited),
-        false => word.parse().ok().map(Outcome::Killed),
+        true => code(word).map(ExitStatus::Exited),
+        false => word.parse().ok().map(ExitStatus::Killed),
     }
 }
 
@@ -679,10 +679,10 @@ mod tests {
         let on = config(|_| ()).unwrap().on;
         for signal in Signal::all() {
             let want = match signal.number() {
-                1 => Meaning::Restart,
-                2 | 3 | 15 => Meaning::Stop(None),
-                4 | 5 | 6 | 7 | 8 | 11 | 31 | 9 | 17 | 19 => Meaning::LeftAlone,
-                _ => Meaning::Forward(None),
+                1 => Action::Restart,
+                2 | 3 | 15 => Action::Stop(None),
+                4 | 5 | 6 | 7 | 8 | 11 | 31 | 9 | 17 | 19 => Action::LeftAlone,
+                _ => Action::Forward(None),
             };
             assert_eq!(on.of(signal), want, "{signal}");
         }
@@ -694,10 +694,10 @@ mod tests {
             .unwrap()
             .on;
         let of = |name: &str| on.of(name.parse().unwrap());
-        assert_eq!(of("USR1"), Meaning::Stop(Some(Signal::KILL)));
-        assert_eq!(of("SEGV"), Meaning::Forward(None));
-        assert_eq!(of("RTMIN+3"), Meaning::Upgrade);
-        assert_eq!(of("HUP"), Meaning::Reexec);
+        assert_eq!(of("USR1"), Action::Stop(Some(Signal::KILL)));
+        assert_eq!(of("SEGV"), Action::Forward(None));
+        assert_eq!(of("RTMIN+3"), Action::Upgrade);
+        assert_eq!(of("HUP"), Action::Reexec);
     }
 
     #[test]
@@ -707,18 +707,18 @@ mod tests {
             let Ok(crate::cli::Said::Supervise(args)) = crate::cli::read(&words) else { panic!("{line}") };
             Config::new(args).unwrap().on.of(Signal::HUP)
         };
-        assert_eq!(hup("hupwrap --on-hup ignore x"), Meaning::Ignore);
-        assert_eq!(hup("hupwrap --on-hup ignore --on HUP=upgrade x"), Meaning::Upgrade);
-        assert_eq!(hup("hupwrap --on HUP=upgrade --on-hup ignore x"), Meaning::Ignore);
-        assert_eq!(hup("hupwrap --on USR1=stop --on HUP=upgrade --on-hup ignore --on USR2=stop x"), Meaning::Ignore);
-        assert_eq!(hup("hupwrap --on-hup stop --on-hup ignore --on USR2=stop x"), Meaning::Ignore);
+        assert_eq!(hup("hupwrap --on-hup ignore x"), Action::Ignore);
+        assert_eq!(hup("hupwrap --on-hup ignore --on HUP=upgrade x"), Action::Upgrade);
+        assert_eq!(hup("hupwrap --on HUP=upgrade --on-hup ignore x"), Action::Ignore);
+        assert_eq!(hup("hupwrap --on USR1=stop --on HUP=upgrade --on-hup ignore --on USR2=stop x"), Action::Ignore);
+        assert_eq!(hup("hupwrap --on-hup stop --on-hup ignore --on USR2=stop x"), Action::Ignore);
     }
 
     #[test]
     fn a_swap_is_applied_once() {
         let on = on(&["TERM=forward:INT", "INT=forward:TERM"]).unwrap().on;
-        assert_eq!(on.of(Signal::TERM), Meaning::Forward(Some(Signal::INT)));
-        assert_eq!(on.of(Signal::INT), Meaning::Forward(Some(Signal::TERM)));
+        assert_eq!(on.of(Signal::TERM), Action::Forward(Some(Signal::INT)));
+        assert_eq!(on.of(Signal::INT), Action::Forward(Some(Signal::TERM)));
     }
 
     #[test]
@@ -748,11 +748,11 @@ mod tests {
         let map = config(|args| args.map_status = ["143=0", "TERM=7", "7=8", "1=2", "1=3"].map(str::to_owned).to_vec())
             .unwrap()
             .map_status;
-        assert_eq!(map.map(Outcome::Exited(143)), Outcome::Exited(0));
-        assert_eq!(map.map(Outcome::Killed(Signal::TERM)), Outcome::Exited(7));
-        assert_eq!(map.map(Outcome::Exited(1)), Outcome::Exited(3));
-        assert_eq!(map.map(Outcome::Exited(9)), Outcome::Exited(9));
-        assert_eq!(map.map(Outcome::Killed(Signal::KILL)), Outcome::Killed(Signal::KILL));
+        assert_eq!(map.map(ExitStatus::Exited(143)), ExitStatus::Exited(0));
+        assert_eq!(map.map(ExitStatus::Killed(Signal::TERM)), ExitStatus::Exited(7));
+        assert_eq!(map.map(ExitStatus::Exited(1)), ExitStatus::Exited(3));
+        assert_eq!(map.map(ExitStatus::Exited(9)), ExitStatus::Exited(9));
+        assert_eq!(map.map(ExitStatus::Killed(Signal::KILL)), ExitStatus::Killed(Signal::KILL));
         for said in ["", "=", "1", "1=", "=1", "256=0", "0=256", "FOO=0", "0=TERM", "-1=0", "+1=0", "1=+0"] {
             let error = config(|args| args.map_status = vec![said.to_owned()]).unwrap_err();
             assert!(error.contains("want FROM=TO"), "{said}: {error}");

@@ -3,12 +3,12 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::machine::action::{Line, Verdict};
-use crate::machine::event::Generation;
-use crate::machine::{Kind, Time};
-use crate::notify;
-use crate::sys::birth::Birth;
-use crate::sys::notify::Outer;
+use crate::machine::effect::{Message, Outcome};
+use crate::machine::event::GenerationId;
+use crate::machine::{RequestKind, Time};
+use crate::sys::notify::ManagerSocket;
+use crate::sys::startup::Startup;
+use crate::text::notify;
 
 /// The variable that says where to.
 pub const SOCKET_VARIABLE: &str = "NOTIFY_SOCKET";
@@ -26,12 +26,12 @@ enum Told {
     Stopping,
 }
 
-/// The line upward.
-pub struct Upward {
-    outer: Outer,
+/// The connection to the service manager.
+pub struct ServiceManager {
+    outer: ManagerSocket,
     told: Told,
     /// Of which child the status is that is shown, or [`OWN`]; none where there is none.
-    status_of: Option<Generation>,
+    status_of: Option<GenerationId>,
     /// Whether something was asked for since the last `RELOADING=1`.
     asked: bool,
     /// What its socket had no room for.
@@ -39,7 +39,7 @@ pub struct Upward {
 }
 
 /// No child's number: the status is hupwrap's own.
-const OWN: Generation = 0;
+const OWN: GenerationId = 0;
 /// The most that is kept of what a child says to whoever does not listen.
 const MOST_PASSED_UP: usize = 64;
 /// More than systemd can have missed without being hung.
@@ -49,16 +49,16 @@ const MOST_UNSENT: usize = 128;
 #[derive(Clone, Copy, Debug)]
 pub struct Service {
     /// The child that runs and is ready, if there is one.
-    pub serving: Option<Generation>,
+    pub serving: Option<GenerationId>,
     /// Whether a request is under way, or waits.
     pub is_asked: bool,
 }
 
-impl Upward {
+impl ServiceManager {
     /// Where there is somebody above. A re-executed hupwrap, which has adopted this child or none, goes on in the middle
     /// of a reload.
-    pub fn new(birth: &Birth, adopted: Option<Option<Generation>>) -> Option<Self> {
-        let outer = Outer::new(birth.var(SOCKET_VARIABLE)?)?;
+    pub fn new(startup: &Startup, adopted: Option<Option<GenerationId>>) -> Option<Self> {
+        let outer = ManagerSocket::new(startup.var(SOCKET_VARIABLE)?)?;
         let told = if adopted.is_some() { Told::Reloading } else { Told::Nothing };
         // That child may have said something. What hupwrap had to say was taken back when the reload began.
         Some(Self { outer, told, status_of: adopted.flatten(), asked: false, unsent: VecDeque::new() })
@@ -68,20 +68,20 @@ impl Upward {
     ///
     /// systemd, for a unit with `Type=notify-reload`, waits after its HUP for a `RELOADING=1` that is not older than that
     /// HUP, and then for `READY=1` (service.c). The latter is said whatever came of it, but only of a child that serves.
-    pub fn hear(&mut self, now: Time, line: &Line, text: &str, service: Service) {
+    pub fn hear(&mut self, now: Time, line: &Message, text: &str, service: Service) {
         match (line, self.told) {
             // A signal that was passed on is no reload, and does not end one.
-            (_, Told::Stopping) | (Line::Settled { kind: Kind::Forward, .. }, _) => {}
-            (Line::Stopping(_), _) => {
+            (_, Told::Stopping) | (Message::Settled { kind: RequestKind::Forward, .. }, _) => {}
+            (Message::Stopping(_), _) => {
                 self.told = Told::Stopping;
                 self.send(notify::stopping());
             }
-            (Line::Began(_), Told::Ready | Told::Reloading) => self.reload(now),
-            (Line::Ready(generation), Told::Nothing | Told::Reloading) if service.serving == Some(*generation) => {
+            (Message::Began(_), Told::Ready | Told::Reloading) => self.reload(now),
+            (Message::Ready(generation), Told::Nothing | Told::Reloading) if service.serving == Some(*generation) => {
                 self.ready(now, *generation, None, service);
             }
-            (Line::Settled { verdict, .. }, Told::Nothing | Told::Reloading) => {
-                let reason = (*verdict != Verdict::Done).then_some(text);
+            (Message::Settled { outcome, .. }, Told::Nothing | Told::Reloading) => {
+                let reason = (*outcome != Outcome::Ok).then_some(text);
                 match (service.serving, reason) {
                     (Some(generation), _) => self.ready(now, generation, reason, service),
                     (None, Some(reason)) => {
@@ -105,7 +105,7 @@ impl Upward {
         self.send(notify::reloading(now, clear));
     }
 
-    fn ready(&mut self, now: Time, generation: Generation, reason: Option<&str>, service: Service) {
+    fn ready(&mut self, now: Time, generation: GenerationId, reason: Option<&str>, service: Service) {
         // Who asked during a reload and shares it does not take it for an answer before hearing that it is.
         if self.asked && !service.is_asked && self.told == Told::Reloading {
             self.reload(now);
@@ -133,7 +133,7 @@ impl Upward {
     }
 
     /// Passes on what a child said.
-    pub fn pass_up(&mut self, generation: Generation, lines: &[u8]) {
+    pub fn pass_up(&mut self, generation: GenerationId, lines: &[u8]) {
         if lines.split(|byte| *byte == b'\n').any(|line| line.starts_with(b"STATUS=")) {
             self.status_of = Some(generation);
         }
@@ -173,10 +173,10 @@ impl Upward {
 }
 
 /// How often a watchdog above wants to be fed: twice in the time it waits, as sd_watchdog_enabled(3) advises.
-pub fn watchdog(birth: &Birth) -> Option<Duration> {
-    let number = |name| std::str::from_utf8(birth.var(name)?).ok()?.parse::<u64>().ok();
-    let is_ours =
-        birth.var(WATCHDOG_PID_VARIABLE).is_none() || number(WATCHDOG_PID_VARIABLE) == u64::try_from(birth.pid).ok();
+pub fn watchdog(startup: &Startup) -> Option<Duration> {
+    let number = |name| std::str::from_utf8(startup.var(name)?).ok()?.parse::<u64>().ok();
+    let is_ours = startup.var(WATCHDOG_PID_VARIABLE).is_none()
+        || number(WATCHDOG_PID_VARIABLE) == u64::try_from(startup.pid).ok();
     let time = number(WATCHDOG_VARIABLE).filter(|time| is_ours && *time > 0)?;
     // Nobody means less than a millisecond, and it would keep hupwrap busy.
     Some(Duration::from_micros(time.div_ceil(2).max(1000)))

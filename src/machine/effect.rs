@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use crate::machine::event::{Generation, StartError};
-use crate::machine::{Kind, Time};
+use crate::exit::{Ending, ExitStatus};
+use crate::machine::event::{GenerationId, StartError};
+use crate::machine::{RequestKind, Time};
 use crate::signal::Signal;
-use crate::status::{Ending, Outcome};
 
 /// Whom of a generation a signal goes to.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -20,27 +20,27 @@ pub enum To {
 
 /// An order to the driver.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub enum Action {
+pub enum Effect {
     /// Start the child of this generation. Answered by `Started`, then `Executed`; or by `StartFailed`.
-    Start(Generation),
+    Start(GenerationId),
     /// Find out whether the child is ready. Answered by `Ready` or `TriedInVain`, at any time.
-    Try(Generation),
+    Try(GenerationId),
     /// Send a signal. A receiver that is gone is not an error.
     Signal {
         /// Whose.
-        generation: Generation,
+        generation: GenerationId,
         /// The receiver.
         to: To,
         /// The signal.
         signal: Signal,
     },
     /// Send a signal, and CONT, to those of the rest that were not asked yet in this survey.
-    AskRest(Generation, Signal),
+    AskRest(GenerationId, Signal),
     /// Look for what remains of the generation, now and after each death, until nothing does. Answered by `RestRemains`
     /// and, last, `RestGone`.
     Survey {
         /// Of which.
-        generation: Generation,
+        generation: GenerationId,
         /// Whether the child's group was asked to end, the child among them: then its members are not asked again.
         group_asked: bool,
     },
@@ -64,7 +64,7 @@ pub enum Action {
         insist: bool,
     },
     /// Tell people, and whoever supervises hupwrap.
-    Say(Line),
+    Say(Message),
     /// End. Nothing follows.
     Finish(Ending),
 }
@@ -75,18 +75,18 @@ pub enum Failure {
     /// It could not be started.
     CannotStart(String),
     /// It ended before it was ready.
-    Ended(Outcome),
+    Ended(ExitStatus),
     /// It was ready, and ended before its predecessor was stopped.
-    EndedInOverlap(Outcome),
+    EndedInOverlap(ExitStatus),
     /// It was not ready in time.
     NotReady(Duration),
 }
 
 /// How a request ends.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub enum Verdict {
+pub enum Outcome {
     /// What was asked for is there.
-    Done,
+    Ok,
     /// Nothing was touched; the reason.
     Refused(String),
     /// The new child was tried, and is not there.
@@ -95,50 +95,50 @@ pub enum Verdict {
 
 /// An event that people, or a supervisor above, may want to know of.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub enum Line {
+pub enum Message {
     /// A request is taken up.
-    Began(Kind),
-    /// A request is over: the one verdict that it gets.
+    Began(RequestKind),
+    /// A request is over: the one outcome that it gets.
     Settled {
         /// What was asked.
-        kind: Kind,
+        kind: RequestKind,
         /// When that began which settles it: the start, the new hupwrap, or where it is refused the check.
         began: Time,
         /// What came of it.
-        verdict: Verdict,
+        outcome: Outcome,
     },
     /// A child executes the program.
-    Started(Generation),
+    Started(GenerationId),
     /// A child has ended, and so.
-    Ended(Generation, Outcome),
+    Ended(GenerationId, ExitStatus),
     /// A child is ready.
-    Ready(Generation),
+    Ready(GenerationId),
     /// The child is about to be stopped and started again.
-    Restarting(Generation),
+    Restarting(GenerationId),
     /// A new child is about to be started beside this one.
-    Replacing(Generation),
+    Replacing(GenerationId),
     /// The new child is ready; the old one is about to be stopped.
     Replaced {
         /// Which is going.
-        old: Generation,
+        old: GenerationId,
         /// Which serves now.
-        new: Generation,
+        new: GenerationId,
     },
     /// hupwrap was told to stop by this signal.
     Stopping(Signal),
     /// The child ended by itself while it was to be started again.
-    StartingAgain(Outcome),
+    StartingAgain(ExitStatus),
     /// The child ended by itself while its successor was being started.
-    SuccessorRemains(Outcome),
+    SuccessorRemains(ExitStatus),
     /// The child was not ready in time, and nothing replaces it.
-    NotReady(Generation, Duration),
+    NotReady(GenerationId, Duration),
     /// The new hupwrap has taken over.
     Reexecuted {
         /// Name and version of the one before.
         before: String,
     },
     /// The child did not end in time, and is killed.
-    Killing(Generation, Duration),
+    Killing(GenerationId, Duration),
     /// What remains of a generation did not end in time, and is killed.
     KillingRest(Duration),
     /// KILL did not help within this time.
@@ -150,9 +150,9 @@ pub enum Line {
     /// The child has ended, and is started again after a while though nobody asked for it.
     RestartingLater {
         /// Which.
-        generation: Generation,
+        generation: GenerationId,
         /// How it ended; none where it was stopped because it was late.
-        outcome: Option<Outcome>,
+        status: Option<ExitStatus>,
         /// How long after its start.
         ran: Duration,
         /// When it is started again.
@@ -167,7 +167,7 @@ pub enum Line {
         /// The time of the limit, where it has one.
         within: Option<Duration>,
         /// The last one.
-        generation: Generation,
+        generation: GenerationId,
         /// What became of it, where that was not said.
         last: Option<Failure>,
     },
@@ -177,12 +177,12 @@ pub enum Line {
     HangUpIgnored,
 }
 
-impl Line {
+impl Message {
     /// Whether it is nothing remarkable, but for those who want to hear everything.
     pub fn is_usual(&self) -> bool {
         match self {
             Self::Began(_) | Self::Started(_) | Self::Ended(..) | Self::Ready(_) | Self::Stopping(_) => true,
-            Self::Settled { verdict, .. } => *verdict == Verdict::Done,
+            Self::Settled { outcome, .. } => *outcome == Outcome::Ok,
             _ => false,
         }
     }

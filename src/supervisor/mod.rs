@@ -1,9 +1,9 @@
 //! Carries out what the machine orders, and tells it what happens. The only room that knows both machine and sys.
 
 mod child;
-mod errand;
-mod upward;
-mod watch;
+mod helper;
+mod service_manager;
+mod status_writer;
 
 use std::collections::VecDeque;
 use std::ffi::{CString, OsStr, OsString};
@@ -15,35 +15,35 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll, ppoll};
 use nix::sys::time::TimeSpec;
 
-use crate::config::{Config, Group, LogFormat, Meaning, Ready};
-use crate::events::{self, Words};
-use crate::handover::Handover;
-use crate::listen;
-use crate::machine::action::{Action, Failure, Line, To};
-use crate::machine::event::{Event, Generation, Sender, StartError};
+use crate::config::{Action, Config, Group, LogFormat, Ready};
+use crate::exit::{Change, Ending, ExitStatus};
+use crate::machine::effect::{Effect, Failure, Message, To};
+use crate::machine::event::{Event, GenerationId, Sender, StartError};
 use crate::machine::{self, Machine, Rules};
 use crate::report;
 use crate::signal::{Signal, SignalSet};
-use crate::status::{Change, Ending, Outcome};
-use crate::sys::birth::Birth;
-use crate::sys::environment::World;
+use crate::sys::environment::ChildEnv;
 use crate::sys::files::Pidfile;
-use crate::sys::notify::{Inner, Pipe};
-use crate::sys::process::{self, Seen};
+use crate::sys::notify::{NotifySocket, Pipe};
+use crate::sys::process::{self, ProcStat};
 use crate::sys::reexec::{Origin, Probe};
-use crate::sys::signals::{self, Inbox};
+use crate::sys::signals::{self, SignalFd};
 use crate::sys::sockets::{self, Attempt, Socket};
-use crate::sys::spawn::{self, Order};
+use crate::sys::spawn::{self, Spawn};
+use crate::sys::startup::Startup;
 use crate::sys::terminal::{self, Place};
 use crate::sys::{Pid, clock};
+use crate::text::handover::Handover;
+use crate::text::listen;
+use crate::text::messages::{self, Words};
 use child::Child;
-use errand::{Errand, Purpose};
-use upward::{Service, Upward};
-use watch::Watch;
+use helper::{Helper, Purpose};
+use service_manager::{Service, ServiceManager};
+use status_writer::StatusWriter;
 
 /// More orders than any event can cause: a machine that wants more turns in circles.
 const MAX_ROUNDS: usize = 1000;
-/// How long hupwrap sleeps at most while something could not be told upward, in milliseconds.
+/// How long hupwrap sleeps at most while something could not be sent to the service manager, in milliseconds.
 const RETRY_UPWARD: u64 = 100;
 
 /// What a hupwrap adds to its child's environment.
@@ -60,20 +60,20 @@ const NOT_PASSED_ON: [&str; 6] = [
     LISTEN_PID_VARIABLE,
     "LISTEN_FDNAMES",
     "LISTEN_PIDFDID",
-    upward::SOCKET_VARIABLE,
+    service_manager::SOCKET_VARIABLE,
     GENERATION_VARIABLE,
 ];
 
 /// A supervisor at work.
-pub struct Driver {
+pub struct Supervisor {
     config: Config,
-    birth: Birth,
+    startup: Startup,
     machine: Machine,
     words: Words,
-    upward: Option<Upward>,
-    watch: Option<Watch>,
+    manager: Option<ServiceManager>,
+    status_writer: Option<StatusWriter>,
     pidfile: Option<Pidfile>,
-    inbox: Inbox,
+    signal_fd: SignalFd,
     shared_group: bool,
     had_terminal: bool,
     nohup: bool,
@@ -87,9 +87,9 @@ pub struct Driver {
     children: Vec<Child>,
     probe: Option<Probe>,
     /// Commands that are run to find something out.
-    errands: Vec<Errand>,
-    /// Children that are none of ours: those before us, and probes and errands that were given up.
-    strangers: Vec<Pid>,
+    helpers: Vec<Helper>,
+    /// Children that are none of ours: those before us, and probes and helpers that were given up.
+    foreign_children: Vec<Pid>,
     /// Tells of the end of the session's leader, under nohup.
     leader: Option<OwnedFd>,
     /// Who wrote the state this one has taken over.
@@ -98,13 +98,13 @@ pub struct Driver {
     resumed: bool,
 }
 
-impl Driver {
+impl Supervisor {
     /// Sets everything up that may fail. Afterwards nothing bails out any more.
     ///
     /// # Errors
     /// Says what is missing.
-    pub fn new(config: Config, birth: Birth, adopted: Option<Handover>) -> Result<Self, String> {
-        let is_init = birth.pid == 1;
+    pub fn new(config: Config, startup: Startup, adopted: Option<Handover>) -> Result<Self, String> {
+        let is_init = startup.pid == 1;
         let ready_at = match (&config.ready, &adopted) {
             (Ready::Tcp(_), Some(state)) => state.ready_at,
             (Ready::Tcp(endpoint), None) => {
@@ -118,14 +118,14 @@ impl Driver {
             (None, _) => None,
             (Some(path), Some(fd)) => Pidfile::from_fact(path, fd),
             (Some(path), None) => Some(
-                Pidfile::take(path, birth.pid)
+                Pidfile::take(path, startup.pid)
                     .map_err(|error| format!("--pidfile '{}': {error}", path.to_string_lossy()))?,
             ),
         };
         // Before anything else is opened: they are known by their numbers.
         let sockets = match &adopted {
             Some(state) => state.sockets.iter().cloned().map(Socket::from_facts).collect::<Result<_, _>>()?,
-            None => bind(&config, &birth)?,
+            None => bind(&config, &startup)?,
         };
         if let Some(asked) = ready_at
             && config.replaces()
@@ -138,14 +138,14 @@ impl Driver {
         }
         let mut listened = SignalSet::EMPTY;
         for signal in
-            Signal::all().filter(|signal| *signal == Signal::CHLD || config.on.of(*signal) != Meaning::LeftAlone)
+            Signal::all().filter(|signal| *signal == Signal::CHLD || config.on.of(*signal) != Action::LeftAlone)
         {
             listened.insert(signal);
         }
         // All but the faults are blocked since the first instruction; a fault that --on names is from now on.
-        signals::block(listened, crate::BLOCKED_AT_BIRTH);
-        let inbox =
-            Inbox::new(listened, birth.pid).map_err(|error| format!("cannot listen to signals: {}", error.desc()))?;
+        signals::block(listened, crate::BLOCKED_AT_STARTUP);
+        let signal_fd = SignalFd::new(listened, startup.pid)
+            .map_err(|error| format!("cannot listen to signals: {}", error.desc()))?;
         if !is_init {
             process::become_subreaper();
         }
@@ -161,34 +161,34 @@ impl Driver {
             }
         };
         let nohup = had_terminal && signals::is_ignored(Signal::HUP, false);
-        let upward = Upward::new(&birth, adopted.as_ref().map(|state| state.machine.child));
+        let manager = ServiceManager::new(&startup, adopted.as_ref().map(|state| state.machine.child));
         let place = machine::Place {
             shared_group,
             has_terminal: had_terminal,
             is_init,
             nohup,
-            is_watched: upward.is_some() || config.status_file.is_some(),
-            watchdog: upward.as_ref().and_then(|_| upward::watchdog(&birth)),
-            seed: clock::now().as_nanos() as u64 ^ u64::try_from(birth.pid).unwrap_or(0).rotate_left(32),
+            is_watched: manager.is_some() || config.status_file.is_some(),
+            watchdog: manager.as_ref().and_then(|_| service_manager::watchdog(&startup)),
+            seed: clock::now().as_nanos() as u64 ^ u64::try_from(startup.pid).unwrap_or(0).rotate_left(32),
         };
         let requests = adopted.as_ref().map(|state| state.requests.clone()).unwrap_or_default();
-        let watch = config.status_file.as_ref().map(|path| {
-            Watch::new(path, birth.pid, config.on.of(Signal::HUP).to_string(), &sockets, requests)
+        let status_writer = config.status_file.as_ref().map(|path| {
+            StatusWriter::new(path, startup.pid, config.on.of(Signal::HUP).to_string(), &sockets, requests)
                 .map_err(|error| format!("--status-file '{}': {error}", path.to_string_lossy()))
         });
-        let watch = watch.transpose()?;
+        let status_writer = status_writer.transpose()?;
         let rules = Rules::new(&config, place);
         let reexecs =
-            |signal| matches!(config.on.of(signal), Meaning::Reexec | Meaning::Upgrade | Meaning::UpgradeReplace);
-        let origin = Signal::all().any(reexecs).then(|| Origin::new(&birth));
+            |signal| matches!(config.on.of(signal), Action::Reexec | Action::Upgrade | Action::UpgradeReplace);
+        let origin = Signal::all().any(reexecs).then(|| Origin::new(&startup));
         let command = config.command.first().map(|word| word.to_string_lossy().into_owned()).unwrap_or_default();
-        let mut driver = Self {
+        let mut supervisor = Self {
             machine: Machine::new(rules.clone()),
             words: Words::new(&command, !sockets.is_empty()),
-            upward,
-            watch,
+            manager,
+            status_writer,
             pidfile,
-            inbox,
+            signal_fd,
             shared_group,
             had_terminal,
             nohup,
@@ -197,53 +197,53 @@ impl Driver {
             ready_at,
             children: Vec::new(),
             probe: None,
-            errands: Vec::new(),
-            strangers: Vec::new(),
+            helpers: Vec::new(),
+            foreign_children: Vec::new(),
             leader: if nohup { terminal::watch_session_leader() } else { None },
             before: None,
             resumed: false,
             config,
-            birth,
+            startup,
         };
         match adopted {
             Some(state) => {
                 if let Some(generation) = state.machine.child {
                     let mut child = Child::new(generation, state.child, state.child.filter(|_| !shared_group));
-                    child.notify = state.notify.and_then(Inner::from_facts);
-                    driver.children.push(child);
+                    child.notify = state.notify.and_then(NotifySocket::from_facts);
+                    supervisor.children.push(child);
                 }
-                driver.strangers = state.strangers;
-                driver.before = Some(state.writer);
-                driver.machine = Machine::adopt(rules, state.machine);
+                supervisor.foreign_children = state.foreign_children;
+                supervisor.before = Some(state.writer);
+                supervisor.machine = Machine::adopt(rules, state.machine);
             }
             None => {
                 if process::has_children() {
-                    driver.strangers = process::children();
+                    supervisor.foreign_children = process::children();
                 }
-                for socket in &driver.sockets {
+                for socket in &supervisor.sockets {
                     if let Some(text) = socket.chosen() {
-                        report::say(&events::listening(&socket.facts().name, &socket.address(), text));
+                        report::say(&messages::listening(&socket.facts().name, &socket.address(), text));
                     }
                 }
             }
         }
-        Ok(driver)
+        Ok(supervisor)
     }
 
     /// Supervises until the end.
     pub fn run(mut self) -> Ending {
         if let Some(signal) = self.config.parent_death
-            && !process::follow_parent(signal, self.birth.parent)
+            && !process::follow_parent(signal, self.startup.parent)
         {
             // It ended before the kernel knew that we care.
-            let _ = signals::kill(self.birth.pid, signal);
+            let _ = signals::kill(self.startup.pid, signal);
         }
         // The session's leader may have ended before there was anything to watch.
         if self.nohup && self.leader.is_none() && terminal::is_gone() {
             self.tell(Event::TerminalGone);
         }
         // What came before counts before.
-        let mut ending = self.turn(self.inbox.is_full());
+        let mut ending = self.turn(self.signal_fd.is_full());
         let first = match self.before.take() {
             Some(before) => Event::Adopted { before },
             None => Event::Began,
@@ -255,8 +255,8 @@ impl Driver {
                 self.update_watch();
                 self.sockets.clear();
                 self.children.iter_mut().for_each(|child| child.notify = None);
-                // The tether would end the errand, not what it has started.
-                self.errands.drain(..).map(Errand::give_up).for_each(drop);
+                // The tether would end the helper, not what it has started.
+                self.helpers.drain(..).map(Helper::give_up).for_each(drop);
                 self.pidfile = None;
                 std::mem::forget(self);
                 return ending;
@@ -272,11 +272,11 @@ impl Driver {
     fn wait(&mut self) -> bool {
         // Unless somebody waits for the exec, or wants to hear of it, it is early enough to learn of it with whatever comes
         // next: at a start, one wake-up less beside the child's own.
-        let awaits_execution = self.machine.awaits_execution() || report::is_said(&events::STARTED);
-        let all_told = self.upward.as_mut().is_none_or(Upward::flush);
+        let awaits_execution = self.machine.awaits_execution() || report::is_said(&messages::STARTED);
+        let all_told = self.manager.as_mut().is_none_or(ServiceManager::flush);
         let now = clock::now();
         let retry = (!all_told).then(|| now.saturating_add(std::time::Duration::from_millis(RETRY_UPWARD)));
-        let rewrite = self.watch.as_ref().and_then(Watch::retry);
+        let rewrite = self.status_writer.as_ref().and_then(StatusWriter::retry);
         let deadline = self.machine.deadline().into_iter().chain(retry).chain(rewrite).min();
         let left = deadline.map(|deadline| deadline.saturating_sub(now));
         let leader = self.leader.as_ref().map(|leader| (leader.as_fd(), PollFlags::POLLIN));
@@ -284,8 +284,9 @@ impl Driver {
         if left.is_none() && others.peek().is_none() {
             return true;
         }
-        let inbox = [(self.inbox.as_fd(), PollFlags::POLLIN)];
-        let mut fds: Vec<PollFd> = inbox.into_iter().chain(others).map(|(fd, flags)| PollFd::new(fd, flags)).collect();
+        let signal_fd = [(self.signal_fd.as_fd(), PollFlags::POLLIN)];
+        let mut fds: Vec<PollFd> =
+            signal_fd.into_iter().chain(others).map(|(fd, flags)| PollFd::new(fd, flags)).collect();
         // Anything that goes wrong here shows again at once, or is over.
         let _ = ppoll(&mut fds, left.map(TimeSpec::from_duration), None);
         fds.first().and_then(PollFd::any).unwrap_or(false)
@@ -296,7 +297,7 @@ impl Driver {
     /// forbidden. What a child said it said before it died. Other requests come last, unless it is the start to come that
     /// they ask for.
     fn turn(&mut self, signalled: bool) -> Option<Ending> {
-        let mut received = if signalled { self.inbox.drain() } else { Vec::new() };
+        let mut received = if signalled { self.signal_fd.drain() } else { Vec::new() };
         // A child that ends has sent CHLD before it can be waited for. One that ended before a re-exec may have sent it
         // to the hupwrap before.
         let died = self.before.is_some() || received.iter().any(|received| received.signal == Signal::CHLD);
@@ -306,7 +307,7 @@ impl Driver {
         let executions = self.executions(&changes);
         let deaths = self.changes(changes);
         let continued = received.iter().any(|received| received.signal == Signal::CONT);
-        let is_stop = |signal| matches!(self.config.on.of(signal), Meaning::Stop(_));
+        let is_stop = |signal| matches!(self.config.on.of(signal), Action::Stop(_));
         let (stops, others): (Vec<_>, Vec<_>) = received.into_iter().partition(|received| is_stop(received.signal));
         let told = |had_terminal| {
             move |signals::Received { signal, sender }| {
@@ -332,10 +333,10 @@ impl Driver {
             if self.is_undone(&event, continued) {
                 continue;
             }
-            if let (Event::Signal { signal, .. }, Some(upward)) = (&event, &mut self.upward)
+            if let (Event::Signal { signal, .. }, Some(manager)) = (&event, &mut self.manager)
                 && self.config.on.of(*signal).is_request()
             {
-                upward.asked();
+                manager.asked();
             }
             if let Some(ending) = self.tell(event) {
                 return Some(ending);
@@ -366,7 +367,7 @@ impl Driver {
         for child in &mut self.children {
             // To whoever is above it is over with one that was replaced, or given up.
             let generation = child.generation;
-            let mut above = self.upward.as_mut().filter(|_| self.machine.speaks(generation));
+            let mut above = self.manager.as_mut().filter(|_| self.machine.speaks(generation));
             let pass_up = |lines: &[u8]| above.iter_mut().for_each(|above| above.pass_up(generation, lines));
             events.extend(child.hear(says_ready, pass_up));
         }
@@ -406,11 +407,11 @@ impl Driver {
             match (change, child) {
                 (Change::Stopped(signal), Some(_)) => events.push(Event::ChildStopped(signal)),
                 (Change::Stopped(_), None) => {}
-                (Change::Ended(outcome), Some(child)) => {
+                (Change::Ended(status), Some(child)) => {
                     child.pid = None;
-                    events.push(Event::ChildEnded(child.generation, outcome));
+                    events.push(Event::ChildEnded(child.generation, status));
                 }
-                (Change::Ended(outcome), None) => events.extend(self.helper_ended(pid, outcome)),
+                (Change::Ended(status), None) => events.extend(self.helper_ended(pid, status)),
             }
         }
         for generation in
@@ -422,9 +423,9 @@ impl Driver {
     }
 
     /// A process ended that is no child of any generation.
-    fn helper_ended(&mut self, pid: Pid, outcome: Outcome) -> Option<Event> {
+    fn helper_ended(&mut self, pid: Pid, status: ExitStatus) -> Option<Event> {
         if self.probe.as_ref().is_some_and(|probe| probe.pid() == Some(pid)) {
-            return Some(match self.probe.as_mut().map_or(Ok(()), |probe| probe.verdict(outcome)) {
+            return Some(match self.probe.as_mut().map_or(Ok(()), |probe| probe.verdict(status)) {
                 Ok(()) => Event::Proven,
                 Err(reason) => {
                     self.probe = None;
@@ -432,10 +433,10 @@ impl Driver {
                 }
             });
         }
-        if let Some(at) = self.errands.iter().position(|errand| errand.pid() == pid) {
-            return Some(self.errands.swap_remove(at).ended(outcome));
+        if let Some(at) = self.helpers.iter().position(|helper| helper.pid() == pid) {
+            return Some(self.helpers.swap_remove(at).ended(status));
         }
-        self.strangers.retain(|stranger| *stranger != pid);
+        self.foreign_children.retain(|foreign_child| *foreign_child != pid);
         None
     }
 
@@ -446,11 +447,11 @@ impl Driver {
         for child in self.children.iter_mut().filter(|child| !machine.awaits_readiness(child.generation)) {
             (child.pipe, child.attempt) = (None, None);
         }
-        let outdated = |errand: &mut Errand| match errand.purpose {
+        let outdated = |helper: &mut Helper| match helper.purpose {
             Purpose::Try(generation) => !machine.awaits_readiness(generation),
             Purpose::Check => false,
         };
-        self.strangers.extend(self.errands.extract_if(.., outdated).map(Errand::give_up));
+        self.foreign_children.extend(self.helpers.extract_if(.., outdated).map(Helper::give_up));
     }
 
     /// Under nohup: whether the session's leader has ended since, and the terminal with it.
@@ -472,17 +473,17 @@ impl Driver {
             let event = events.pop_front()?;
             self.mention(&event);
             let ended = match &event {
-                Event::ChildEnded(generation, outcome) => Some(Line::Ended(*generation, *outcome)),
+                Event::ChildEnded(generation, status) => Some(Message::Ended(*generation, *status)),
                 _ => None,
             };
             self.machine.handle(clock::now(), event, &mut orders);
             // People need not be told twice.
-            let is_told_anyhow = |order: &Action| {
+            let is_told_anyhow = |order: &Effect| {
                 matches!(
                     order,
-                    Action::Say(
-                        Line::RestartingLater { outcome: Some(_), .. }
-                            | Line::GaveUp { last: Some(Failure::Ended(_)), .. }
+                    Effect::Say(
+                        Message::RestartingLater { status: Some(_), .. }
+                            | Message::GaveUp { last: Some(Failure::Ended(_)), .. }
                     )
                 )
             };
@@ -492,7 +493,7 @@ impl Driver {
                 self.say(&line);
             }
             for order in orders.drain(..) {
-                if let Action::Finish(ending) = order {
+                if let Effect::Finish(ending) = order {
                     return Some(ending);
                 }
                 events.extend(self.carry_out(order));
@@ -502,9 +503,9 @@ impl Driver {
         None
     }
 
-    fn carry_out(&mut self, order: Action) -> Option<Event> {
+    fn carry_out(&mut self, order: Effect) -> Option<Event> {
         match order {
-            Action::Start(generation) => {
+            Effect::Start(generation) => {
                 self.forget();
                 Some(match self.start(generation) {
                     Ok(child) => {
@@ -514,16 +515,16 @@ impl Driver {
                     Err(error) => Event::StartFailed(generation, error),
                 })
             }
-            Action::Try(generation) => self.try_out(generation),
-            Action::Signal { generation, to, signal } => {
+            Effect::Try(generation) => self.try_out(generation),
+            Effect::Signal { generation, to, signal } => {
                 self.signal(generation, to, signal);
                 None
             }
-            Action::AskRest(generation, signal) => {
+            Effect::AskRest(generation, signal) => {
                 self.ask_rest(generation, signal);
                 None
             }
-            Action::Survey { generation, group_asked } => {
+            Effect::Survey { generation, group_asked } => {
                 let mut asked = if group_asked { self.members(generation).unwrap_or_default() } else { Vec::new() };
                 let shared = self.shared_group;
                 let Some(child) = self.child_mut(generation) else { return Some(Event::RestGone(generation)) };
@@ -531,10 +532,10 @@ impl Driver {
                 child.asked = Some(asked);
                 self.survey(generation)
             }
-            Action::Check { new_child } => self.check(new_child),
-            Action::Probe => {
+            Effect::Check { new_child } => self.check(new_child),
+            Effect::Probe => {
                 let origin = self.origin.as_ref()?;
-                match Probe::new(origin, &self.birth) {
+                match Probe::new(origin, &self.startup) {
                     Ok(probe) => {
                         self.probe = Some(probe);
                         None
@@ -542,38 +543,40 @@ impl Driver {
                     Err(reason) => Some(Event::Refused(reason)),
                 }
             }
-            Action::Abandon => {
+            Effect::Abandon => {
                 if let Some(probe) = self.probe.take() {
                     probe.kill();
-                    self.strangers.extend(probe.pid());
+                    self.foreign_children.extend(probe.pid());
                 }
-                let checks = self.errands.extract_if(.., |errand| errand.purpose == Purpose::Check);
-                self.strangers.extend(checks.map(Errand::give_up));
+                let checks = self.helpers.extract_if(.., |helper| helper.purpose == Purpose::Check);
+                self.foreign_children.extend(checks.map(Helper::give_up));
                 None
             }
-            Action::Feed => {
-                self.upward.iter_mut().for_each(Upward::feed);
+            Effect::Feed => {
+                self.manager.iter_mut().for_each(ServiceManager::feed);
                 None
             }
-            Action::Suspend { signal, insist } => {
+            Effect::Suspend { signal, insist } => {
                 let began = clock::now();
                 self.resumed |= signals::suspend(signal, insist);
                 Some(Event::Resumed(clock::now().saturating_sub(began)))
             }
-            Action::Say(line) => {
+            Effect::Say(line) => {
                 self.say(&line);
                 None
             }
             // Taken by the caller.
-            Action::Finish(_) => None,
+            Effect::Finish(_) => None,
         }
     }
 
     /// Says what happens, to those who want to hear all of it.
     fn mention(&mut self, event: &Event) {
         match event {
-            Event::Signal { signal, .. } if report::is_said(&events::SIGNAL) => report::say(&events::signal(*signal)),
-            Event::Executed(generation) => self.say(&Line::Started(*generation)),
+            Event::Signal { signal, .. } if report::is_said(&messages::SIGNAL) => {
+                report::say(&messages::signal(*signal))
+            }
+            Event::Executed(generation) => self.say(&Message::Started(*generation)),
             _ => {}
         }
     }
@@ -583,38 +586,38 @@ impl Driver {
         let children = &self.children;
         let number =
             |generation| children.iter().find(|child| child.generation == generation).map_or(0, |child| child.number);
-        if let Some(watch) = &mut self.watch {
+        if let Some(status_writer) = &mut self.status_writer {
             // It has said why not.
-            let _ = watch.update(&self.machine.status(), number);
+            let _ = status_writer.update(&self.machine.status(), number);
         }
     }
 
-    fn say(&mut self, line: &Line) {
+    fn say(&mut self, line: &Message) {
         let pid = |generation| self.child(generation).map_or(0, |child| child.number);
         // Most of what happens nobody wants to hear of: it is not put into words.
-        let text = (!line.is_usual() || report::is_said(&events::STARTED)).then(|| {
-            let entry = self.words.entry(line, self.machine.serving().is_some(), pid);
-            report::say(&entry);
-            entry.text
+        let text = (!line.is_usual() || report::is_said(&messages::STARTED)).then(|| {
+            let log_line = self.words.log_line(line, self.machine.serving().is_some(), pid);
+            report::say(&log_line);
+            log_line.text
         });
-        if let Some(watch) = &mut self.watch {
+        if let Some(status_writer) = &mut self.status_writer {
             let reason = match line {
-                Line::Settled { verdict, .. } => self.words.reason(verdict, self.machine.serving().is_some()),
+                Message::Settled { outcome, .. } => self.words.reason(outcome, self.machine.serving().is_some()),
                 _ => None,
             };
-            watch.hear(clock::now(), line, reason);
+            status_writer.hear(clock::now(), line, reason);
         }
-        if let Some(upward) = &mut self.upward {
+        if let Some(manager) = &mut self.manager {
             let service = Service { serving: self.machine.serving(), is_asked: self.machine.is_asked() };
-            upward.hear(clock::now(), line, text.as_deref().unwrap_or_default(), service);
+            manager.hear(clock::now(), line, text.as_deref().unwrap_or_default(), service);
         }
     }
 
-    fn child(&self, generation: Generation) -> Option<&Child> {
+    fn child(&self, generation: GenerationId) -> Option<&Child> {
         self.children.iter().find(|child| child.generation == generation)
     }
 
-    fn child_mut(&mut self, generation: Generation) -> Option<&mut Child> {
+    fn child_mut(&mut self, generation: GenerationId) -> Option<&mut Child> {
         self.children.iter_mut().find(|child| child.generation == generation)
     }
 
@@ -623,49 +626,49 @@ impl Driver {
     }
 
     /// What every command sees that is started now, without what is for the child alone.
-    fn world(&self) -> Result<World, StartError> {
-        let mut world = World::read(&self.birth.env, &self.config.env_files, self.config.workdir.as_deref())?;
+    fn child_env(&self) -> Result<ChildEnv, StartError> {
+        let mut child_env = ChildEnv::read(&self.startup.env, &self.config.env_files, self.config.workdir.as_deref())?;
         for name in NOT_PASSED_ON {
-            world.remove(name.as_bytes());
+            child_env.remove(name.as_bytes());
         }
         if !self.sockets.is_empty() {
-            world.remove(b"SERVER_STARTER_PORT");
-            world.remove(STARTER_GENERATION_VARIABLE.as_bytes());
+            child_env.remove(b"SERVER_STARTER_PORT");
+            child_env.remove(STARTER_GENERATION_VARIABLE.as_bytes());
         }
-        world.set(PID_VARIABLE.as_bytes(), self.birth.pid.to_string().as_bytes());
-        Ok(world)
+        child_env.set(PID_VARIABLE.as_bytes(), self.startup.pid.to_string().as_bytes());
+        Ok(child_env)
     }
 
-    fn start(&self, generation: Generation) -> Result<Child, StartError> {
-        let mut world = self.world()?;
+    fn start(&self, generation: GenerationId) -> Result<Child, StartError> {
+        let mut child_env = self.child_env()?;
         let mut child = Child::new(generation, None, None);
         let number = generation.to_string();
-        world.set(GENERATION_VARIABLE.as_bytes(), number.as_bytes());
+        child_env.set(GENERATION_VARIABLE.as_bytes(), number.as_bytes());
         let mut fds = Vec::new();
         let mut pid_vars = Vec::new();
         if !self.sockets.is_empty() {
             for (name, value) in listen::environment(self.sockets.iter().map(Socket::facts)) {
-                world.set(name.as_bytes(), value.as_bytes());
+                child_env.set(name.as_bytes(), value.as_bytes());
             }
-            world.set(STARTER_GENERATION_VARIABLE.as_bytes(), number.as_bytes());
+            child_env.set(STARTER_GENERATION_VARIABLE.as_bytes(), number.as_bytes());
             pid_vars.push(LISTEN_PID_VARIABLE);
             fds.extend(self.sockets.iter().map(|socket| socket.as_fd().as_raw_fd()).zip(listen::FIRST_FD..));
         }
         let lacking = |what: &str, error: Errno| {
             let reason =
                 format!("{}: {what} cannot be made: {}", self.command().to_string_lossy(), spawn::describe(error));
-            StartError { code: crate::status::CANNOT_EXECUTE, transient: spawn::is_transient(error), reason }
+            StartError { code: crate::exit::CANNOT_EXECUTE, transient: spawn::is_transient(error), reason }
         };
-        if self.upward.is_some() || self.config.ready == Ready::Notify {
-            let notify = Inner::new(self.birth.pid, generation, self.birth.var("XDG_RUNTIME_DIR"))
+        if self.manager.is_some() || self.config.ready == Ready::Notify {
+            let notify = NotifySocket::new(self.startup.pid, generation, self.startup.var("XDG_RUNTIME_DIR"))
                 .map_err(|error| lacking("its NOTIFY_SOCKET", error))?;
-            world.set(upward::SOCKET_VARIABLE.as_bytes(), notify.path().as_bytes());
+            child_env.set(service_manager::SOCKET_VARIABLE.as_bytes(), notify.path().as_bytes());
             child.notify = Some(notify);
         }
         // A watchdog that waits for hupwrap waits for the child: what that says is passed up.
-        let awaited = self.upward.as_ref().and_then(|_| world.var(upward::WATCHDOG_PID_VARIABLE));
-        if awaited.is_some_and(|awaited| awaited == self.birth.pid.to_string().as_bytes()) {
-            pid_vars.push(upward::WATCHDOG_PID_VARIABLE);
+        let awaited = self.manager.as_ref().and_then(|_| child_env.var(service_manager::WATCHDOG_PID_VARIABLE));
+        if awaited.is_some_and(|awaited| awaited == self.startup.pid.to_string().as_bytes()) {
+            pid_vars.push(service_manager::WATCHDOG_PID_VARIABLE);
         }
         let mut theirs = None;
         if let Ready::Fd(fd) = self.config.ready {
@@ -673,20 +676,20 @@ impl Driver {
             fds.push((end.as_raw_fd(), fd));
             (child.pipe, theirs) = (Some(pipe), Some(end));
         }
-        let order = Order {
+        let order = Spawn {
             pid_vars: pid_vars
                 .into_iter()
                 .map(|name| {
-                    world.remove(name.as_bytes());
+                    child_env.remove(name.as_bytes());
                     CString::new(format!("{name}="))
                 })
                 .collect::<Result<_, _>>()
                 .unwrap_or_default(),
-            chld_ignored: self.birth.chld_ignored,
+            chld_ignored: self.startup.chld_ignored,
             own_group: !self.shared_group,
             tether: self.config.tether.then_some(Signal::TERM),
             fds,
-            ..self.order(&self.config.command, world)?
+            ..self.order(&self.config.command, child_env)?
         };
         let program = order.program.clone();
         let workdir = order.workdir.clone();
@@ -695,27 +698,27 @@ impl Driver {
         drop(theirs);
         (child.pid, child.number) = (Some(spawned.pid), spawned.pid);
         child.group = child.pid.filter(|_| !self.shared_group);
-        child.born = if self.children.is_empty() { None } else { Seen::at_birth(spawned.pid) };
+        child.born = if self.children.is_empty() { None } else { ProcStat::at_birth(spawned.pid) };
         child.unexecuted = Some(spawned);
         Ok(child)
     }
 
-    /// An order for a command, with nothing but its words and its world.
-    fn order(&self, command: &[OsString], world: World) -> Result<Order, StartError> {
+    /// What spawns a command: its words and its environment, nothing else.
+    fn order(&self, command: &[OsString], child_env: ChildEnv) -> Result<Spawn, StartError> {
         let name = command.first().map(OsString::as_os_str).unwrap_or_default();
-        let program = spawn::find(name, world.var("PATH"), world.workdir.as_deref())?;
+        let program = spawn::find(name, child_env.var("PATH"), child_env.workdir.as_deref())?;
         let word = |word: &OsString| {
             CString::new(word.as_bytes()).map_err(|_| spawn::explain(name, Some(&program), None, Errno::EINVAL))
         };
-        Ok(Order {
+        Ok(Spawn {
             argv: command.iter().map(word).collect::<Result<_, _>>()?,
             program,
-            env: world.inherited,
-            own_env: world.own,
+            env: child_env.inherited,
+            own_env: child_env.own,
             pid_vars: Vec::new(),
-            workdir: world.workdir,
-            parent: self.birth.pid,
-            mask: self.birth.mask,
+            workdir: child_env.workdir,
+            parent: self.startup.pid,
+            mask: self.startup.mask,
             chld_ignored: false,
             own_group: true,
             tether: Some(Signal::KILL),
@@ -725,14 +728,14 @@ impl Driver {
 
     /// The checks: those that cost nothing first.
     fn check(&mut self, new_child: bool) -> Option<Event> {
-        let checked = self.world().and_then(|world| {
+        let checked = self.child_env().and_then(|child_env| {
             if new_child {
-                spawn::check(self.command(), world.var("PATH"), world.workdir.as_deref())?;
+                spawn::check(self.command(), child_env.var("PATH"), child_env.workdir.as_deref())?;
             }
             if self.config.check.is_empty() {
                 return Ok(None);
             }
-            let order = self.order(&self.config.check, world);
+            let order = self.order(&self.config.check, child_env);
             order.map(Some).map_err(|error| StartError { reason: format!("check {}", error.reason), ..error })
         });
         match checked {
@@ -743,7 +746,7 @@ impl Driver {
     }
 
     /// Finds out whether a child is ready.
-    fn try_out(&mut self, generation: Generation) -> Option<Event> {
+    fn try_out(&mut self, generation: GenerationId) -> Option<Event> {
         let in_vain = Some(Event::TriedInVain(generation));
         match (&self.config.ready, self.ready_at) {
             (Ready::Tcp(_), Some(to)) => {
@@ -753,10 +756,10 @@ impl Driver {
                 in_vain.filter(|_| !begun)
             }
             (Ready::Cmd(words), _) => {
-                let order = self.world().and_then(|mut world| {
+                let order = self.child_env().and_then(|mut child_env| {
                     // In a replace there are two.
-                    world.set(GENERATION_VARIABLE.as_bytes(), generation.to_string().as_bytes());
-                    self.order(words, world)
+                    child_env.set(GENERATION_VARIABLE.as_bytes(), generation.to_string().as_bytes());
+                    self.order(words, child_env)
                 });
                 match order {
                     Ok(order) => self.send_out(Purpose::Try(generation), order),
@@ -768,20 +771,20 @@ impl Driver {
     }
 
     /// Runs a command to find something out. Answers at once only where it cannot.
-    fn send_out(&mut self, purpose: Purpose, order: Order) -> Option<Event> {
-        match Errand::new(purpose, order) {
-            Ok(errand) => {
-                self.errands.push(errand);
+    fn send_out(&mut self, purpose: Purpose, order: Spawn) -> Option<Event> {
+        match Helper::new(purpose, order) {
+            Ok(helper) => {
+                self.helpers.push(helper);
                 None
             }
             Err(event) => Some(event),
         }
     }
 
-    fn signal(&self, generation: Generation, to: To, signal: Signal) {
+    fn signal(&self, generation: GenerationId, to: To, signal: Signal) {
         let said = |pid: Pid, result: nix::Result<()>| {
             if let Err(error @ Errno::EPERM) = result {
-                report::say(&events::not_sent(signal, pid, error));
+                report::say(&messages::not_sent(signal, pid, error));
             }
         };
         let pid = self.child(generation).and_then(|child| child.pid);
@@ -795,7 +798,7 @@ impl Driver {
             (To::Child | To::Group, None) => {}
             (To::Group | To::Rest, child) => match self.members(generation) {
                 Some(members) => members.iter().for_each(|seen| said(seen.pid, seen.kill(signal))),
-                None if self.birth.pid == 1 && self.children.len() == 1 => process::kill_everyone(signal),
+                None if self.startup.pid == 1 && self.children.len() == 1 => process::kill_everyone(signal),
                 // Who else there is cannot be known, the child is.
                 None => child.into_iter().for_each(|child| said(child, signals::kill(child, signal))),
             },
@@ -803,10 +806,10 @@ impl Driver {
     }
 
     /// Every process of a generation: the child, what descends from it, and the orphans of it that hupwrap was given.
-    fn members(&self, generation: Generation) -> Option<Vec<Seen>> {
-        let mut except = self.strangers.clone();
+    fn members(&self, generation: GenerationId) -> Option<Vec<ProcStat>> {
+        let mut except = self.foreign_children.clone();
         except.extend(self.probe.iter().filter_map(Probe::pid));
-        except.extend(self.errands.iter().map(Errand::pid));
+        except.extend(self.helpers.iter().map(Helper::pid));
         let all = process::descendants(&except)?;
         Some(all.into_iter().filter(|(root, _)| self.owner(root) == generation).map(|(_, seen)| seen).collect())
     }
@@ -814,7 +817,7 @@ impl Driver {
     /// Of which generation a process is that is a child of hupwrap. An orphan does not tell whose it was; while there are
     /// two generations it shows in its age, its group or its environment. What shows nothing is of the new one: that ends
     /// too, but later.
-    fn owner(&self, root: &Seen) -> Generation {
+    fn owner(&self, root: &ProcStat) -> GenerationId {
         if let Some(child) = self.children.iter().find(|child| child.pid == Some(root.pid)) {
             return child.generation;
         }
@@ -822,7 +825,7 @@ impl Driver {
         let Some(newest) = newest else { return 0 };
         let is_older = newest.born.as_ref().is_some_and(|born| root.is_older_than(born));
         // A hupwrap below numbers its own starts.
-        let is_ours = || root.var(PID_VARIABLE).is_some_and(|pid| pid.parse() == Ok(self.birth.pid));
+        let is_ours = || root.var(PID_VARIABLE).is_some_and(|pid| pid.parse() == Ok(self.startup.pid));
         let number = || root.var(GENERATION_VARIABLE).filter(|_| is_ours()).and_then(|number| number.parse().ok());
         let belongs = |child: &&Child| {
             child.generation != newest.generation
@@ -833,33 +836,34 @@ impl Driver {
         self.children.iter().find(belongs).unwrap_or(newest).generation
     }
 
-    fn ask_rest(&mut self, generation: Generation, signal: Signal) {
+    fn ask_rest(&mut self, generation: GenerationId, signal: Signal) {
         let Some(members) = self.members(generation) else {
             self.signal(generation, To::Rest, signal);
             return self.signal(generation, To::Rest, Signal::CONT);
         };
         let Some(asked) = self.child_mut(generation).and_then(|child| child.asked.as_mut()) else { return };
-        let new: Vec<Seen> = members.into_iter().filter(|seen| !asked.iter().any(|known| known.is(seen))).collect();
+        let new: Vec<ProcStat> = members.into_iter().filter(|seen| !asked.iter().any(|known| known.is(seen))).collect();
         asked.extend(&new);
         for seen in new {
             if let Err(error @ Errno::EPERM) = seen.kill(signal) {
-                report::say(&events::not_sent(signal, seen.pid, error));
+                report::say(&messages::not_sent(signal, seen.pid, error));
             }
             let _ = seen.kill(Signal::CONT);
         }
     }
 
-    fn survey(&mut self, generation: Generation) -> Option<Event> {
+    fn survey(&mut self, generation: GenerationId) -> Option<Event> {
         let alone = self.children.len() == 1;
         let remains = match self.members(generation) {
             // A look at /proc takes time, and one that moves meanwhile can be missed. Where every child is ours the kernel
             // knows for sure.
             Some(members) => {
-                let ours_alone = alone && self.strangers.is_empty() && self.probe.is_none() && self.errands.is_empty();
+                let ours_alone =
+                    alone && self.foreign_children.is_empty() && self.probe.is_none() && self.helpers.is_empty();
                 !members.is_empty() || (ours_alone && process::has_children())
             }
             // Without /proc only pid 1 can reach them, and only it must.
-            None => self.birth.pid == 1 && alone,
+            None => self.startup.pid == 1 && alone,
         };
         if remains {
             return Some(Event::RestRemains(generation));
@@ -873,27 +877,27 @@ impl Driver {
     fn reexec_if_due(&mut self) -> Option<Ending> {
         let machine = self.machine.snapshot()?;
         if machine.again.is_none() {
-            self.upward.iter_mut().for_each(|upward| upward.crossing(clock::now()));
+            self.manager.iter_mut().for_each(|manager| manager.crossing(clock::now()));
         }
         let child = machine.child.and_then(|generation| self.child(generation));
         let state = Handover {
             writer: crate::NAME_AND_VERSION.to_owned(),
             child: child.and_then(|child| child.pid),
-            notify: child.and_then(|child| child.notify.as_ref()).map(Inner::facts),
+            notify: child.and_then(|child| child.notify.as_ref()).map(NotifySocket::facts),
             machine,
             shared_group: self.shared_group,
             had_terminal: self.had_terminal,
-            mask: self.birth.mask,
-            chld_ignored: self.birth.chld_ignored,
-            strangers: self.strangers.clone(),
+            mask: self.startup.mask,
+            chld_ignored: self.startup.chld_ignored,
+            foreign_children: self.foreign_children.clone(),
             sockets: self.sockets.iter().map(Socket::facts).cloned().collect(),
             ready_at: self.ready_at,
             pidfile: self.pidfile.as_ref().map(Pidfile::fact),
-            requests: self.watch.as_ref().map(Watch::requests).unwrap_or_default(),
+            requests: self.status_writer.as_ref().map(StatusWriter::requests).unwrap_or_default(),
         };
         self.let_cross(true);
         let reason = match self.probe.take() {
-            Some(probe) => probe.exec(&self.birth, &state),
+            Some(probe) => probe.exec(&self.startup, &state),
             None => "it was not proven".to_owned(),
         };
         self.let_cross(false);
@@ -909,10 +913,10 @@ impl Driver {
 }
 
 /// The sockets that hupwrap was given, and those it is to make.
-fn bind(config: &Config, birth: &Birth) -> Result<Vec<Socket>, String> {
-    let var = |name| birth.var(name);
+fn bind(config: &Config, startup: &Startup) -> Result<Vec<Socket>, String> {
+    let var = |name| startup.var(name);
     let mut sockets =
-        sockets::inherited(var("LISTEN_FDS"), var(LISTEN_PID_VARIABLE), var("LISTEN_FDNAMES"), birth.pid)?;
+        sockets::inherited(var("LISTEN_FDS"), var(LISTEN_PID_VARIABLE), var("LISTEN_FDNAMES"), startup.pid)?;
     let taken = listen::FIRST_FD
         .saturating_add(i32::try_from(sockets.len().saturating_add(config.listen.len())).unwrap_or(i32::MAX));
     if let Ready::Fd(fd) = config.ready {

@@ -17,14 +17,14 @@ const BY_SIGNAL: u8 = 128;
 
 /// How a process ended.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Outcome {
+pub enum ExitStatus {
     /// By itself, with this status.
     Exited(u8),
     /// By this signal.
     Killed(Signal),
 }
 
-impl fmt::Display for Outcome {
+impl fmt::Display for ExitStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Exited(code) => write!(f, "{code}"),
@@ -37,7 +37,7 @@ impl fmt::Display for Outcome {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Change {
     /// It is no more.
-    Ended(Outcome),
+    Ended(ExitStatus),
     /// It was stopped, and can go on.
     Stopped(Signal),
 }
@@ -49,9 +49,9 @@ impl Change {
         let low = word & 0x7f;
         let high = (word >> 8) & 0xff;
         match low {
-            0 => u8::try_from(high).ok().map(|code| Self::Ended(Outcome::Exited(code))),
+            0 => u8::try_from(high).ok().map(|code| Self::Ended(ExitStatus::Exited(code))),
             0x7f => Signal::from_number(high).map(Self::Stopped),
-            signal => Signal::from_number(signal).map(|signal| Self::Ended(Outcome::Killed(signal))),
+            signal => Signal::from_number(signal).map(|signal| Self::Ended(ExitStatus::Killed(signal))),
         }
     }
 }
@@ -60,10 +60,10 @@ impl Change {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Ending {
     /// As the child ended.
-    Child(Outcome),
+    Child(ExitStatus),
     /// This signal told hupwrap to stop while no child ran.
     Told(Signal),
-    /// hupwrap's own verdict: one of 124 to 127.
+    /// hupwrap's own outcome: one of 124 to 127.
     Own(u8),
 }
 
@@ -71,8 +71,8 @@ impl Ending {
     /// The status a shell shows for it.
     pub fn code(self) -> u8 {
         match self {
-            Self::Child(Outcome::Exited(code)) | Self::Own(code) => code,
-            Self::Child(Outcome::Killed(signal)) | Self::Told(signal) => {
+            Self::Child(ExitStatus::Exited(code)) | Self::Own(code) => code,
+            Self::Child(ExitStatus::Killed(signal)) | Self::Told(signal) => {
                 BY_SIGNAL.saturating_add(u8::try_from(signal.number()).unwrap_or(0))
             }
         }
@@ -81,8 +81,8 @@ impl Ending {
     /// The signal hupwrap ends by, so that its parent sees the death itself; none where it exits.
     pub fn signal(self) -> Option<Signal> {
         match self {
-            Self::Child(Outcome::Killed(signal)) => Some(signal),
-            Self::Child(Outcome::Exited(_)) | Self::Told(_) | Self::Own(_) => None,
+            Self::Child(ExitStatus::Killed(signal)) => Some(signal),
+            Self::Child(ExitStatus::Exited(_)) | Self::Told(_) | Self::Own(_) => None,
         }
     }
 }
@@ -94,23 +94,23 @@ mod tests {
     #[test]
     fn every_word_of_an_exit() {
         for code in 0..=255 {
-            let outcome = Outcome::Exited(u8::try_from(code).unwrap());
-            assert_eq!(Change::from_word(code << 8), Some(Change::Ended(outcome)));
-            assert_eq!(i32::from(Ending::Child(outcome).code()), code);
-            assert_eq!(Ending::Child(outcome).signal(), None);
+            let status = ExitStatus::Exited(u8::try_from(code).unwrap());
+            assert_eq!(Change::from_word(code << 8), Some(Change::Ended(status)));
+            assert_eq!(i32::from(Ending::Child(status).code()), code);
+            assert_eq!(Ending::Child(status).signal(), None);
         }
     }
 
     #[test]
     fn every_word_of_a_death_and_a_stop() {
         for signal in Signal::all() {
-            let outcome = Outcome::Killed(signal);
+            let status = ExitStatus::Killed(signal);
             for core in [0, 0x80] {
-                assert_eq!(Change::from_word(signal.number() | core), Some(Change::Ended(outcome)));
+                assert_eq!(Change::from_word(signal.number() | core), Some(Change::Ended(status)));
             }
             assert_eq!(Change::from_word(signal.number() << 8 | 0x7f), Some(Change::Stopped(signal)));
-            assert_eq!(i32::from(Ending::Child(outcome).code()), 128 + signal.number());
-            assert_eq!(Ending::Child(outcome).signal(), Some(signal));
+            assert_eq!(i32::from(Ending::Child(status).code()), 128 + signal.number());
+            assert_eq!(Ending::Child(status).signal(), Some(signal));
             assert_eq!(i32::from(Ending::Told(signal).code()), 128 + signal.number());
             assert_eq!(Ending::Told(signal).signal(), None);
         }

@@ -6,12 +6,12 @@ use std::net::SocketAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
-use crate::listen::Facts;
-use crate::machine::{Counts, Kind, Snapshot};
-use crate::notify::InnerFacts;
+use crate::exit::ExitStatus;
+use crate::machine::{Counts, RequestKind, Snapshot};
 use crate::signal::{Signal, SignalSet};
-use crate::status::Outcome;
-use crate::status_file::Reload;
+use crate::text::listen::SocketFacts;
+use crate::text::notify::NotifySocketFacts;
+use crate::text::status_file::Reload;
 
 /// The format written here. It grows when an older reader would misunderstand.
 const FORMAT: u32 = 2;
@@ -31,18 +31,18 @@ pub struct Handover {
     pub child: Option<i32>,
     /// Whether child and hupwrap share a process group.
     pub shared_group: bool,
-    /// Whether hupwrap had a terminal at birth.
+    /// Whether hupwrap had a terminal at startup.
     pub had_terminal: bool,
-    /// The signals that were blocked at birth.
+    /// The signals that were blocked at startup.
     pub mask: SignalSet,
-    /// Whether SIGCHLD was ignored at birth.
+    /// Whether SIGCHLD was ignored at startup.
     pub chld_ignored: bool,
     /// Children that are not hupwrap's: they were there before.
-    pub strangers: Vec<i32>,
+    pub foreign_children: Vec<i32>,
     /// The sockets that outlive the child.
-    pub sockets: Vec<Facts>,
+    pub sockets: Vec<SocketFacts>,
     /// The child's NOTIFY_SOCKET.
-    pub notify: Option<InnerFacts>,
+    pub notify: Option<NotifySocketFacts>,
     /// Where a connection shows that a child is ready. A name is not looked up again: after the exec nothing may fail.
     pub ready_at: Option<SocketAddr>,
     /// The descriptor by which the pidfile is locked.
@@ -52,17 +52,17 @@ pub struct Handover {
 }
 
 /// An outcome as a number: a status, or less than 0 a signal.
-fn word(outcome: Outcome) -> i32 {
+fn word(outcome: ExitStatus) -> i32 {
     match outcome {
-        Outcome::Exited(code) => i32::from(code),
-        Outcome::Killed(signal) => signal.number().saturating_neg(),
+        ExitStatus::Exited(code) => i32::from(code),
+        ExitStatus::Killed(signal) => signal.number().saturating_neg(),
     }
 }
 
-fn from_word(word: i32) -> Option<Outcome> {
+fn from_word(word: i32) -> Option<ExitStatus> {
     match u8::try_from(word) {
-        Ok(code) => Some(Outcome::Exited(code)),
-        Err(_) => Signal::from_number(word.saturating_neg()).map(Outcome::Killed),
+        Ok(code) => Some(ExitStatus::Exited(code)),
+        Err(_) => Signal::from_number(word.saturating_neg()).map(ExitStatus::Killed),
     }
 }
 
@@ -145,13 +145,13 @@ impl Handover {
         for request in &self.requests {
             fact("request", &request.encode());
         }
-        for stranger in &self.strangers {
-            fact("stranger", stranger);
+        for foreign_child in &self.foreign_children {
+            fact("foreign_child", foreign_child);
         }
         for socket in &self.sockets {
             fact("socket", socket);
         }
-        if let Some(InnerFacts { socket, directory, path }) = &self.notify {
+        if let Some(NotifySocketFacts { socket, directory, path }) = &self.notify {
             fact("notify_socket", socket);
             fact("notify_path", path);
             if let Some(directory) = directory {
@@ -195,8 +195,8 @@ impl Handover {
                 restart_at: time("retry_at"),
                 began: time("began").unwrap_or_default(),
                 ready_at: time("ready_since"),
-                kind: find("kind").and_then(Kind::named).ok_or("it has no 'kind'")?,
-                again: find("again").and_then(Kind::named),
+                kind: find("kind").and_then(RequestKind::named).ok_or("it has no 'kind'")?,
+                again: find("again").and_then(RequestKind::named),
                 generation: must("generation", find("generation"))?,
                 row: must("failed_starts", find("failed_starts"))?,
                 restarts: all("restart").filter_map(|at| at.parse().ok()).map(Duration::from_nanos).collect(),
@@ -214,14 +214,14 @@ impl Handover {
             had_terminal: must("had_terminal", find("had_terminal"))?,
             mask: SignalSet::from_bits(must("mask", find("mask"))?),
             chld_ignored: must("chld_ignored", find("chld_ignored"))?,
-            strangers: all("stranger").filter_map(|pid| pid.parse().ok()).collect(),
+            foreign_children: all("foreign_child").filter_map(|pid| pid.parse().ok()).collect(),
             sockets: all("socket").map(str::parse).collect::<Result<_, _>>()?,
             pidfile: number(find("pidfile")),
             requests: all("request").filter_map(Reload::decode).collect(),
             notify: find("notify_path")
                 .map(str::to_owned)
                 .zip(number(find("notify_socket")))
-                .map(|(path, socket)| InnerFacts { socket, directory: number(find("notify_directory")), path }),
+                .map(|(path, socket)| NotifySocketFacts { socket, directory: number(find("notify_directory")), path }),
             ready_at: find("ready_at").and_then(|address| address.parse().ok()),
         })
     }
@@ -230,8 +230,8 @@ impl Handover {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::listen::Kind as SocketKind;
-    use crate::status_file::Answer;
+    use crate::text::listen::SocketKind;
+    use crate::text::status_file::Answer;
 
     fn sample() -> Handover {
         Handover {
@@ -241,13 +241,13 @@ mod tests {
                 restart_at: Some(Duration::from_nanos(u64::MAX)),
                 began: Duration::from_nanos(3),
                 ready_at: Some(Duration::from_nanos(4)),
-                kind: Kind::Reexec,
-                again: Some(Kind::Restart),
+                kind: RequestKind::Reexec,
+                again: Some(RequestKind::Restart),
                 generation: u64::MAX,
                 row: u32::MAX,
                 restarts: vec![Duration::from_nanos(5), Duration::from_nanos(6)],
                 counts: Counts { asked: 7, failed: u64::MAX },
-                last_exit: Some(Outcome::Killed(Signal::TERM)),
+                last_exit: Some(ExitStatus::Killed(Signal::TERM)),
                 first_start: Some(Duration::ZERO),
                 interrupted: Some(Duration::from_nanos(1)),
                 terminal_gone: Some(Duration::from_secs(2)),
@@ -257,7 +257,7 @@ mod tests {
             had_terminal: false,
             mask: SignalSet::ALL,
             chld_ignored: true,
-            strangers: vec![1, 2],
+            foreign_children: vec![1, 2],
             pidfile: Some(11),
             requests: vec![Reload {
                 action: "upgrade".to_owned(),
@@ -265,16 +265,16 @@ mod tests {
                 ended: Some((Duration::from_nanos(13), Answer::Failed("of itself".to_owned()))),
             }],
             sockets: vec![
-                Facts {
+                SocketFacts {
                     fd: 7,
                     kind: SocketKind::Udp,
                     name: "dns".to_owned(),
                     said: Some("[::1]:53".to_owned()),
                     made: None,
                 },
-                Facts { fd: 8, kind: SocketKind::Other, name: "unknown".to_owned(), said: None, made: None },
+                SocketFacts { fd: 8, kind: SocketKind::Other, name: "unknown".to_owned(), said: None, made: None },
             ],
-            notify: Some(InnerFacts { socket: 9, directory: Some(10), path: "/run/x y".to_owned() }),
+            notify: Some(NotifySocketFacts { socket: 9, directory: Some(10), path: "/run/x y".to_owned() }),
             ready_at: Some("[fe80::1%2]:80".parse().unwrap()),
         }
     }
@@ -297,7 +297,7 @@ mod tests {
         let bare = Handover {
             machine,
             child: None,
-            strangers: vec![],
+            foreign_children: vec![],
             sockets: vec![],
             notify: None,
             ready_at: None,

@@ -5,10 +5,10 @@ use std::fs::OpenOptions;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
-use crate::machine::event::{Event, Generation};
+use crate::exit::ExitStatus;
+use crate::machine::event::{Event, GenerationId};
 use crate::signal::Signal;
-use crate::status::Outcome;
-use crate::sys::spawn::{self, Order, Spawned};
+use crate::sys::spawn::{self, Spawn, Spawned};
 use crate::sys::{Pid, signals};
 
 /// What it is to find out.
@@ -17,7 +17,7 @@ pub enum Purpose {
     /// Whether a request may be acted upon.
     Check,
     /// Whether this generation's child is ready.
-    Try(Generation),
+    Try(GenerationId),
 }
 
 impl Purpose {
@@ -32,20 +32,20 @@ impl Purpose {
 }
 
 /// One that is under way.
-pub struct Errand {
+pub struct Helper {
     /// What for.
     pub purpose: Purpose,
     name: String,
     spawned: Spawned,
 }
 
-impl Errand {
+impl Helper {
     /// Runs it, in a process group of its own. It reads nothing. What a check says is for people, and goes to stderr; a
     /// try is made over and over, and what it says goes nowhere.
     ///
     /// # Errors
     /// The event that says that it could not be started.
-    pub fn new(purpose: Purpose, mut order: Order) -> Result<Self, Event> {
+    pub fn new(purpose: Purpose, mut order: Spawn) -> Result<Self, Event> {
         let words: Vec<_> = order.argv.iter().map(|word| word.to_string_lossy()).collect();
         let name = words.join(" ");
         let failed = |program: &CStr, error| {
@@ -79,14 +79,14 @@ impl Errand {
     }
 
     /// It was reaped. What does its end mean?
-    pub fn ended(self, outcome: Outcome) -> Event {
+    pub fn ended(self, status: ExitStatus) -> Event {
         let Self { purpose, name, spawned } = self;
         let program = OsStr::new(&name);
-        purpose.event(match (spawned.executed(program), outcome) {
+        purpose.event(match (spawned.executed(program), status) {
             (Some(Err(error)), _) => Err(format!("check {}", error.reason)),
-            (_, Outcome::Exited(0)) => Ok(()),
-            (_, Outcome::Exited(code)) => Err(format!("check '{name}' ended with {code}")),
-            (_, Outcome::Killed(signal)) => Err(format!("{signal} ended check '{name}'")),
+            (_, ExitStatus::Exited(0)) => Ok(()),
+            (_, ExitStatus::Exited(code)) => Err(format!("check '{name}' ended with {code}")),
+            (_, ExitStatus::Killed(signal)) => Err(format!("{signal} ended check '{name}'")),
         })
     }
 }

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
+use crate::exit::ExitStatus;
 use crate::machine::Time;
-use crate::machine::event::Generation;
+use crate::machine::event::GenerationId;
 use crate::machine::status::Status;
-use crate::status::Outcome;
 
 /// What came of a request.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -106,10 +106,10 @@ fn number(time: Time) -> u64 {
 }
 
 /// How a process ended, as JSON.
-pub fn exit(outcome: Outcome) -> Value {
+pub fn exit(outcome: ExitStatus) -> Value {
     match outcome {
-        Outcome::Exited(code) => json!({ "code": code }),
-        Outcome::Killed(signal) => json!({ "signal": signal.to_string() }),
+        ExitStatus::Exited(code) => json!({ "code": code }),
+        ExitStatus::Killed(signal) => json!({ "signal": signal.to_string() }),
     }
 }
 
@@ -124,7 +124,7 @@ pub struct Listening {
 }
 
 /// What the machine does not know of the status.
-pub struct Facts<'a> {
+pub struct StatusFacts<'a> {
     /// hupwrap's pid.
     pub pid: i32,
     /// When it began, in the kernel's clock ticks (`proc(5)`, field 22 of stat).
@@ -140,7 +140,7 @@ pub struct Facts<'a> {
 }
 
 /// The object, and a newline; its keys in the order of the contract.
-pub fn write(status: &Status, facts: &Facts, pid_of: impl Fn(Generation) -> i32) -> String {
+pub fn write(status: &Status, facts: &StatusFacts, pid_of: impl Fn(GenerationId) -> i32) -> String {
     let child = status
         .child
         .map(|child| json!({ "pid": pid_of(child.generation), "since": number(child.since), "ready": child.ready }));

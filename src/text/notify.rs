@@ -9,7 +9,7 @@ const LONGEST_STATUS: usize = 2048;
 
 /// A child's NOTIFY_SOCKET as it crosses a re-exec.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct InnerFacts {
+pub struct NotifySocketFacts {
     /// The socket's descriptor.
     pub socket: i32,
     /// The directory's descriptor, if there is a directory.

@@ -1,16 +1,16 @@
-//! What the driver keeps of one generation: pids and descriptors, by which it hears and reaches it.
+//! What the supervisor keeps of one generation: pids and descriptors, by which it hears and reaches it.
 
 use std::os::fd::{AsFd, BorrowedFd};
 
 use nix::poll::PollFlags;
 
-use crate::machine::event::{Event, Generation};
-use crate::notify::{self, Notice};
+use crate::machine::event::{Event, GenerationId};
 use crate::sys::Pid;
-use crate::sys::notify::{Inner, Pipe};
-use crate::sys::process::Seen;
+use crate::sys::notify::{NotifySocket, Pipe};
+use crate::sys::process::ProcStat;
 use crate::sys::sockets::Attempt;
 use crate::sys::spawn::Spawned;
+use crate::text::notify::{self, Notice};
 
 /// How many datagrams of a child are read before anything else has its turn.
 const DATAGRAMS_A_TURN: usize = 64;
@@ -18,7 +18,7 @@ const DATAGRAMS_A_TURN: usize = 64;
 /// A child, and what was made for it.
 pub struct Child {
     /// Which.
-    pub generation: Generation,
+    pub generation: GenerationId,
     /// Its pid, until it is reaped.
     pub pid: Option<Pid>,
     /// The pid that it has or had, for people.
@@ -28,20 +28,20 @@ pub struct Child {
     /// While it has not executed.
     pub unexecuted: Option<Spawned>,
     /// Its NOTIFY_SOCKET.
-    pub notify: Option<Inner>,
+    pub notify: Option<NotifySocket>,
     /// What it says by a newline that it is ready by.
     pub pipe: Option<Pipe>,
     /// The connection that is to show it.
     pub attempt: Option<Attempt>,
     /// While the rest of its generation is looked for: who was asked to end.
-    pub asked: Option<Vec<Seen>>,
+    pub asked: Option<Vec<ProcStat>>,
     /// Itself, where it was started beside another: by its time, orphans are told apart.
-    pub born: Option<Seen>,
+    pub born: Option<ProcStat>,
 }
 
 impl Child {
     /// A child of which only this is known.
-    pub fn new(generation: Generation, pid: Option<Pid>, group: Option<Pid>) -> Self {
+    pub fn new(generation: GenerationId, pid: Option<Pid>, group: Option<Pid>) -> Self {
         Self {
             generation,
             pid,

@@ -1,4 +1,4 @@
-//! News of a file that is replaced as a whole: the directory tells of it (`inotify(7)`), for the file itself is another
+//! FileWatch of a file that is replaced as a whole: the directory tells of it (`inotify(7)`), for the file itself is another
 //! each time.
 
 use std::ffi::OsString;
@@ -11,14 +11,14 @@ use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use super::files::directory_of;
 
 /// Where a file tells that it was replaced.
-pub struct News {
+pub struct FileWatch {
     inotify: Inotify,
     path: PathBuf,
     /// What it is called, and where it is a link its target.
     names: Vec<OsString>,
 }
 
-impl News {
+impl FileWatch {
     /// Of the file at this path, which need not be there. What happens from now on is told.
     ///
     /// # Errors
@@ -68,7 +68,7 @@ impl News {
     }
 }
 
-impl AsFd for News {
+impl AsFd for FileWatch {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.inotify.as_fd()
     }

@@ -1,0 +1,9 @@
+//! Text formats: what hupwrap reads and writes, without touching a file. Pure.
+
+pub mod env_file;
+pub mod handover;
+pub mod listen;
+pub mod messages;
+pub mod notify;
+pub mod status_file;
+pub mod words;
