@@ -7,6 +7,7 @@
 //! | [`cli`] | what was said | strings |
 //! | [`config`] | what it means | nothing |
 //! | [`signal`], [`exit`] | names, numbers, exit codes | nothing |
+//! | [`facts`] | what machine and sys share | nothing |
 //! | [`machine`] | the decisions | nothing; time is an argument |
 //! | [`text`] | text formats, read and written | nothing |
 //! | [`sys`] | system calls, the only `unsafe` | the kernel |
@@ -17,6 +18,7 @@
 pub mod cli;
 pub mod config;
 pub mod exit;
+pub mod facts;
 pub mod machine;
 pub mod report;
 pub mod signal;

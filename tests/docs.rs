@@ -1,5 +1,6 @@
 //! What the documents say is so: they are compared with the code and with each other, and their examples are run.
 
+use hupwrap::facts::StartError;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
@@ -11,7 +12,6 @@ use hupwrap::cli::Args;
 use hupwrap::config::{ACTIONS, Action, SignalTable};
 use hupwrap::exit::{self, ExitStatus};
 use hupwrap::machine::effect::{Failure, Message, Outcome};
-use hupwrap::machine::event::StartError;
 use hupwrap::machine::status::{State, Status};
 use hupwrap::machine::{Counts, RequestKind};
 use hupwrap::signal::Signal;

@@ -1,10 +1,10 @@
 //! What the machine orders, and what it has to say.
 
+use crate::facts::{GenerationId, StartError, Time};
 use std::time::Duration;
 
 use crate::exit::{Ending, ExitStatus};
-use crate::machine::event::{GenerationId, StartError};
-use crate::machine::{RequestKind, Time};
+use crate::machine::RequestKind;
 use crate::signal::Signal;
 
 /// Whom of a generation a signal goes to.

@@ -3,30 +3,8 @@
 use std::time::Duration;
 
 use crate::exit::ExitStatus;
+use crate::facts::{GenerationId, Sender, StartError};
 use crate::signal::Signal;
-
-/// The number of a start, 1, 2, …: it names the child of that start, and everything that descends from it.
-pub type GenerationId = u64;
-
-/// Who sent a signal.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Sender {
-    /// The kernel, on behalf of the terminal for instance (`si_code` is SI_KERNEL).
-    Kernel,
-    /// A process, by `kill(2)` or its kin.
-    Process,
-}
-
-/// Why a program could not be started.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub struct StartError {
-    /// The exit status it makes: 125, 126 or 127.
-    pub code: u8,
-    /// Whether another try may do, though nobody mends anything: EAGAIN, ENOMEM and the like.
-    pub transient: bool,
-    /// Names the command and what is wrong with it.
-    pub reason: String,
-}
 
 /// Something that happened.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]

@@ -1,11 +1,11 @@
 //! The life of one generation: a child, and what descends from it. How it is stopped, to the last process; what
 //! follows from its end is for the machine to decide.
 
+use crate::facts::{GenerationId, Time};
 use std::time::Duration;
 
 use super::effect::{Effect, Message, To};
-use super::event::GenerationId;
-use super::{Rules, STOP_TIMEOUT, Time};
+use super::{Rules, STOP_TIMEOUT};
 use crate::config::{KillMode, Limit};
 use crate::signal::Signal;
 

@@ -14,6 +14,7 @@ mod tests;
 #[cfg(test)]
 mod walk;
 
+use crate::facts::{GenerationId, Sender, StartError, Time};
 use std::time::Duration;
 
 use crate::config::{
@@ -22,13 +23,10 @@ use crate::config::{
 use crate::exit::{Ending, ExitStatus, TIMED_OUT};
 use crate::signal::{Signal, SignalSet};
 use effect::{Effect, Failure, Message, Outcome, To};
-use event::{Event, GenerationId, Sender, StartError};
+use event::Event;
 use generation::{Generation, Phase, Probation, after, is_due};
 pub use request::RequestKind;
 use request::{Request, Step};
-
-/// A point in time: what CLOCK_MONOTONIC reads. A re-exec carries it over, which `std::time::Instant` cannot be.
-pub type Time = Duration;
 
 /// How long a restart waits for the child to end, where nobody said otherwise. Also what the rest of a generation gets
 /// where the child's own end had no deadline.

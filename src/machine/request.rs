@@ -1,6 +1,6 @@
 //! What somebody asked for by a signal, and how far it is.
 
-use super::Time;
+use crate::facts::Time;
 
 /// What a signal can ask for and somebody may wait for.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]

@@ -1,9 +1,9 @@
 //! How things are, for whoever watches.
 
-use super::event::GenerationId;
 use super::generation::Generation;
-use super::{Counts, Machine, Phase, Request, Step, Time};
+use super::{Counts, Machine, Phase, Request, Step};
 use crate::exit::ExitStatus;
+use crate::facts::{GenerationId, Time};
 
 /// What hupwrap is doing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -1,10 +1,11 @@
 //! What the supervisor keeps of one generation: pids and descriptors, by which it hears and reaches it.
 
+use crate::facts::GenerationId;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use nix::poll::PollFlags;
 
-use crate::machine::event::{Event, GenerationId};
+use crate::machine::event::Event;
 use crate::sys::Pid;
 use crate::sys::notify::{NotifySocket, Pipe};
 use crate::sys::process::ProcStat;

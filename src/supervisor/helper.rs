@@ -1,12 +1,13 @@
 //! A command that is run to find something out: `--check`, and `--ready cmd:`.
 
+use crate::facts::GenerationId;
 use std::ffi::{CStr, OsStr};
 use std::fs::OpenOptions;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
 use crate::exit::ExitStatus;
-use crate::machine::event::{Event, GenerationId};
+use crate::machine::event::Event;
 use crate::signal::Signal;
 use crate::sys::spawn::{self, Spawn, Spawned};
 use crate::sys::{Pid, signals};

@@ -5,6 +5,7 @@ mod helper;
 mod service_manager;
 mod status_writer;
 
+use crate::facts::{GenerationId, Sender, StartError};
 use std::collections::VecDeque;
 use std::ffi::{CString, OsStr, OsString};
 use std::net::SocketAddr;
@@ -18,7 +19,7 @@ use nix::sys::time::TimeSpec;
 use crate::config::{Action, Config, Group, LogFormat, Ready};
 use crate::exit::{Change, Ending, ExitStatus};
 use crate::machine::effect::{Effect, Failure, Message, To};
-use crate::machine::event::{Event, GenerationId, Sender, StartError};
+use crate::machine::event::Event;
 use crate::machine::{self, Machine, Rules};
 use crate::report;
 use crate::signal::{Signal, SignalSet};

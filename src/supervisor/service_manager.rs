@@ -1,11 +1,11 @@
 //! What a supervisor above, systemd for one, is told: sd_notify(3).
 
+use crate::facts::{GenerationId, Time};
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use crate::machine::RequestKind;
 use crate::machine::effect::{Message, Outcome};
-use crate::machine::event::GenerationId;
-use crate::machine::{RequestKind, Time};
 use crate::sys::notify::ManagerSocket;
 use crate::sys::startup::Startup;
 use crate::text::notify;

@@ -1,11 +1,10 @@
 //! The status file: kept as things are.
 
+use crate::facts::{GenerationId, Time};
 use std::ffi::OsStr;
 use std::time::Duration;
 
-use crate::machine::Time;
 use crate::machine::effect::{Message, Outcome};
-use crate::machine::event::GenerationId;
 use crate::machine::status::Status;
 use crate::report;
 use crate::sys::files::StatusFile;

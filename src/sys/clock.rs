@@ -1,10 +1,9 @@
 //! The one clock.
 
+use crate::facts::Time;
 use std::time::Duration;
 
 use nix::libc;
-
-use crate::machine::Time;
 
 /// CLOCK_MONOTONIC: it does not jump with the wall clock, and stands still while the machine is suspended.
 pub fn now() -> Time {

@@ -1,5 +1,6 @@
 //! What a child will see: its environment and its working directory, read afresh at every start.
 
+use crate::facts::StartError;
 use std::ffi::{CStr, CString, OsStr};
 use std::fs::File;
 use std::io::Read;
@@ -12,7 +13,6 @@ use nix::sys::stat::{Mode, fstat, stat};
 use nix::unistd::{AccessFlags, access, getcwd};
 
 use crate::exit::OWN_FAILURE;
-use crate::machine::event::StartError;
 use crate::sys::reexec::same_file;
 use crate::sys::spawn::{describe, is_transient};
 use crate::text::env_file;

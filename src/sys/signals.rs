@@ -1,6 +1,7 @@
 //! Signals in and out. They stay blocked for ever and are read from a signalfd: no handler is installed, so the child
 //! inherits every disposition untouched, and what is pending crosses an exec.
 
+use crate::facts::Sender;
 use std::io::PipeReader;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr;
@@ -9,7 +10,6 @@ use nix::errno::Errno;
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use crate::machine::event::Sender;
 use crate::signal::{Signal, SignalSet};
 use crate::sys::{Pid, new_fd};
 

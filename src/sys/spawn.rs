@@ -5,6 +5,7 @@
 //! Ctrl-Z, or that hangs on a dead file system, before it executes cannot make hupwrap deaf. For that the child must
 //! touch nothing of libc's that knows threads, errno above all: between clone and exec it makes bare system calls only.
 
+use crate::facts::StartError;
 use std::borrow::Cow;
 use std::ffi::{CStr, CString, OsStr, c_char, c_int, c_void};
 use std::fs::File;
@@ -20,7 +21,6 @@ use nix::sys::stat::stat;
 use nix::unistd::{AccessFlags, access, pipe2};
 
 use crate::exit::{CANNOT_EXECUTE, NOT_FOUND};
-use crate::machine::event::StartError;
 use crate::signal::{Signal, SignalSet};
 use crate::sys::environment::workdir_error;
 use crate::sys::{Pid, above_stdio};

@@ -1,13 +1,13 @@
 //! What hupwrap says: each event, with its level and its facts, and in words. The one table of events; docs/events.md has
 //! it too. Pure.
 
+use crate::facts::GenerationId;
 use nix::errno::Errno;
 use serde_json::{Value, json};
 
 use crate::config::{Level, Shown};
 use crate::exit::ExitStatus;
 use crate::machine::effect::{Failure, Message, Outcome};
-use crate::machine::event::GenerationId;
 use crate::signal::Signal;
 use crate::text::status_file::exit;
 
@@ -284,8 +284,8 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::facts::StartError;
     use crate::machine::RequestKind as Asked;
-    use crate::machine::event::StartError;
 
     #[test]
     fn every_entry_has_the_facts_of_its_kind() {

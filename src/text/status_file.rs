@@ -1,12 +1,11 @@
 //! The status file: one JSON object. Written by a supervisor, read by the waiting commands. Pure.
 
+use crate::facts::{GenerationId, Time};
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
 use crate::exit::ExitStatus;
-use crate::machine::Time;
-use crate::machine::event::GenerationId;
 use crate::machine::status::Status;
 
 /// What came of a request.

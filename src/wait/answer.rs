@@ -1,9 +1,10 @@
 //! What a status file says in answer to somebody who asked. Pure.
 
+use crate::facts::Time;
 use serde_json::Value;
 
 use crate::config::{Action, Form};
-use crate::machine::{RequestKind, Time};
+use crate::machine::RequestKind;
 use crate::text::status_file::{self, Read, Reload};
 
 /// What came of the waiting.

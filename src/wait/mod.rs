@@ -5,6 +5,7 @@
 pub mod answer;
 pub mod summary;
 
+use crate::facts::Time;
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::Duration;
@@ -15,7 +16,6 @@ use nix::sys::time::TimeSpec;
 
 use crate::config::{Form, Limit, Shown, Wait};
 use crate::exit::{Ending, OWN_FAILURE, TIMED_OUT};
-use crate::machine::Time;
 use crate::report::{self, Ticker};
 use crate::signal::Signal;
 use crate::sys::files::read_trusted;

@@ -1,5 +1,6 @@
 //! How things are, for people. Pure.
 
+use crate::facts::Time;
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -7,7 +8,6 @@ use serde_json::Value;
 
 use super::answer::exit;
 use crate::config::Shown;
-use crate::machine::Time;
 use crate::text::status_file::Read;
 
 /// When it is looked at.
