@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
@@ -12,11 +12,12 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::Path;
 
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::libc;
 
+use crate::sys::Pid;
+use crate::sys::fd::{above_stdio, keep_over_exec, take};
 use crate::sys::spawn::pipe;
-use crate::sys::{Pid, above_stdio};
 use crate::text::notify::NotifySocketFacts;
 
 /// The most of a datagram that is read, in bytes. systemd itself takes 4096.
@@ -138,16 +139,16 @@ impl NotifySocket {
 
     /// Lets the descriptors cross an exec, or not any more when it failed.
     pub fn set_crossing(&self, crossing: bool) {
-        set_crossing(self.socket.as_fd(), crossing);
+        keep_over_exec(&self.socket, crossing);
         if let Some(directory) = &self.directory {
-            set_crossing(directory.as_fd(), crossing);
+            keep_over_exec(directory, crossing);
         }
     }
 
     /// Goes on with what crossed a re-exec, which is to be done once. None where the socket is none.
     pub fn from_facts(facts: NotifySocketFacts) -> Option<Self> {
-        let socket = adopt(facts.socket)?;
-        let directory = facts.directory.and_then(adopt);
+        let socket = take(facts.socket).ok()?;
+        let directory = facts.directory.and_then(|fd| take(fd).ok());
         let inner = Self { socket, directory, path: facts.path };
         let (mut kind, mut size): (libc::c_int, _) = (0, size_of::<libc::c_int>() as libc::socklen_t);
         let (fd, kind_pointer) = (inner.socket.as_raw_fd(), (&raw mut kind).cast());
@@ -236,12 +237,12 @@ impl Pipe {
     /// Lets the descriptor cross an exec, or not any more when it failed. A child that writes to a pipe which nobody
     /// reads would die of it.
     pub fn set_crossing(&self, crossing: bool) {
-        set_crossing(self.0.as_fd(), crossing);
+        keep_over_exec(&self.0, crossing);
     }
 
     /// Goes on with what crossed a re-exec, which is to be done once. None where it is no descriptor.
     pub fn from_fact(fd: RawFd) -> Option<Self> {
-        adopt(fd).map(Self)
+        take(fd).ok().map(Self)
     }
 }
 
@@ -249,19 +250,6 @@ impl AsFd for Pipe {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
-}
-
-fn set_crossing(fd: BorrowedFd, crossing: bool) {
-    let flags = if crossing { FdFlag::empty() } else { FdFlag::FD_CLOEXEC };
-    let _ = fcntl(fd, FcntlArg::F_SETFD(flags));
-}
-
-/// Takes a descriptor that crossed an exec: close-on-exec again, for it is not for the child.
-fn adopt(fd: RawFd) -> Option<OwnedFd> {
-    // SAFETY: has no preconditions; a descriptor that is none gives an error.
-    let known = fd > 2 && unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) } == 0;
-    // SAFETY: the hupwrap before this one opened it, and left it to this one alone.
-    known.then(|| unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 /// So many random bytes, in hexadecimal.
