@@ -25,8 +25,9 @@ use crate::report;
 use crate::signal::{Signal, SignalSet};
 use crate::sys::environment::ChildEnv;
 use crate::sys::files::Pidfile;
-use crate::sys::notify::{NotifySocket, Pipe};
+use crate::sys::notify_socket::NotifySocket;
 use crate::sys::process::{self, ProcStat};
+use crate::sys::ready_pipe::ReadyPipe;
 use crate::sys::reexec::{Origin, Probe};
 use crate::sys::signals::{self, SignalFd};
 use crate::sys::sockets::{self, Attempt, Socket};
@@ -673,7 +674,7 @@ impl Supervisor {
         }
         let mut theirs = None;
         if let Ready::Fd(fd) = self.config.ready {
-            let (pipe, end) = Pipe::new().map_err(|error| lacking("the pipe for its readiness", error))?;
+            let (pipe, end) = ReadyPipe::new().map_err(|error| lacking("the pipe for its readiness", error))?;
             fds.push((end.as_raw_fd(), fd));
             (child.pipe, theirs) = (Some(pipe), Some(end));
         }

@@ -9,9 +9,11 @@ pub(crate) mod fd;
 pub mod files;
 pub mod finish;
 pub mod inotify;
-pub mod notify;
+pub mod manager_socket;
+pub mod notify_socket;
 pub mod output;
 pub mod process;
+pub mod ready_pipe;
 pub mod reexec;
 pub mod signals;
 pub mod sockets;
@@ -19,6 +21,9 @@ pub mod spawn;
 pub mod startup;
 pub mod terminal;
 
+use std::io;
+
+use nix::errno::Errno;
 use nix::libc;
 
 pub(crate) use fd::hold_stdio;
@@ -26,3 +31,8 @@ use fd::{above_stdio, new_fd};
 
 /// A process id.
 pub type Pid = libc::pid_t;
+
+/// The errno of an error of std. Errors that std itself finds have none, and count as invalid.
+fn errno(error: io::Error) -> Errno {
+    Errno::try_from(error).unwrap_or(Errno::EINVAL)
+}
