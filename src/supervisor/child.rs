@@ -8,7 +8,7 @@ use nix::poll::PollFlags;
 use crate::machine::event::Event;
 use crate::sys::Pid;
 use crate::sys::notify::{NotifySocket, Pipe};
-use crate::sys::process::ProcStat;
+use crate::sys::proc::ProcStat;
 use crate::sys::sockets::Attempt;
 use crate::sys::spawn::Spawned;
 use crate::text::notify::{self, Notice};

@@ -9,20 +9,25 @@ pub(crate) mod fd;
 pub mod files;
 pub mod finish;
 pub mod inotify;
+pub mod lookup;
 pub mod notify;
 pub mod output;
-pub mod process;
+pub(crate) mod pidfd;
+pub(crate) mod poll;
+pub(crate) mod proc;
+mod program;
 pub mod reexec;
 pub mod signals;
 pub mod sockets;
 pub mod spawn;
+pub(crate) mod start_error;
 pub mod startup;
 pub mod terminal;
+pub mod wait;
 
 use nix::libc;
 
 pub(crate) use fd::hold_stdio;
-use fd::{above_stdio, new_fd};
 
 /// A process id.
 pub type Pid = libc::pid_t;

@@ -16,8 +16,7 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::libc;
 
 use crate::sys::Pid;
-use crate::sys::fd::{above_stdio, keep_over_exec, take};
-use crate::sys::spawn::pipe;
+use crate::sys::fd::{above_stdio, keep_over_exec, pipe, take};
 use crate::text::notify::NotifySocketFacts;
 
 /// The most of a datagram that is read, in bytes. systemd itself takes 4096.
