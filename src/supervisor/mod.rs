@@ -13,7 +13,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll, ppoll};
+use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::time::TimeSpec;
 
 use crate::config::{Action, Config, Group, LogFormat, Ready};
@@ -26,7 +26,8 @@ use crate::signal::{Signal, SignalSet};
 use crate::sys::environment::ChildEnv;
 use crate::sys::files::Pidfile;
 use crate::sys::notify_socket::NotifySocket;
-use crate::sys::process::{self, ProcStat};
+use crate::sys::poll::is_ready;
+use crate::sys::proc::{self, ProcStat};
 use crate::sys::ready_pipe::ReadyPipe;
 use crate::sys::reexec::{Origin, Probe};
 use crate::sys::signals::{self, SignalFd};
@@ -34,7 +35,7 @@ use crate::sys::sockets::{self, Attempt, Socket};
 use crate::sys::spawn::{self, Spawn};
 use crate::sys::startup::Startup;
 use crate::sys::terminal::{self, Place};
-use crate::sys::{Pid, clock};
+use crate::sys::{Pid, clock, lookup, start_error, wait};
 use crate::text::handover::Handover;
 use crate::text::listen;
 use crate::text::messages::{self, Words};
@@ -147,9 +148,9 @@ impl Supervisor {
         // All but the faults are blocked since the first instruction; a fault that --on names is from now on.
         signals::block(listened, crate::BLOCKED_AT_STARTUP);
         let signal_fd = SignalFd::new(listened, startup.pid)
-            .map_err(|error| format!("cannot listen to signals: {}", error.desc()))?;
+            .map_err(|error| format!("cannot listen to signals: {}", start_error::describe(error)))?;
         if !is_init {
-            process::become_subreaper();
+            wait::become_subreaper();
         }
         let (shared_group, had_terminal) = match &adopted {
             Some(state) => (state.shared_group, state.had_terminal),
@@ -219,8 +220,8 @@ impl Supervisor {
                 supervisor.machine = Machine::adopt(rules, state.machine);
             }
             None => {
-                if process::has_children() {
-                    supervisor.foreign_children = process::children();
+                if wait::has_children() {
+                    supervisor.foreign_children = proc::children();
                 }
                 for socket in &supervisor.sockets {
                     if let Some(text) = socket.chosen() {
@@ -235,7 +236,7 @@ impl Supervisor {
     /// Supervises until the end.
     pub fn run(mut self) -> Ending {
         if let Some(signal) = self.config.parent_death
-            && !process::follow_parent(signal, self.startup.parent)
+            && !wait::follow_parent(signal, self.startup.parent)
         {
             // It ended before the kernel knew that we care.
             let _ = signals::kill(self.startup.pid, signal);
@@ -304,7 +305,7 @@ impl Supervisor {
         // to the hupwrap before.
         let died = self.before.is_some() || received.iter().any(|received| received.signal == Signal::CHLD);
         received.retain(|received| received.signal != Signal::CHLD || received.sender == Sender::Process);
-        let changes: Vec<(Pid, Change)> = std::iter::from_fn(|| died.then(process::reap).flatten()).collect();
+        let changes: Vec<(Pid, Change)> = std::iter::from_fn(|| died.then(wait::reap).flatten()).collect();
         let said = self.hear_children();
         let executions = self.executions(&changes);
         let deaths = self.changes(changes);
@@ -389,7 +390,7 @@ impl Supervisor {
                 None | Some(Ok(())) => events.push(Event::Executed(child.generation)),
                 Some(Err(error)) => {
                     if !reaped {
-                        process::reap_dying(spawned.pid);
+                        wait::reap_dying(spawned.pid);
                     }
                     // There never was one.
                     child.pid = None;
@@ -459,8 +460,7 @@ impl Supervisor {
     /// Under nohup: whether the session's leader has ended since, and the terminal with it.
     fn leader_ended(&mut self) -> Option<Event> {
         let leader = self.leader.as_ref()?;
-        let mut fds = [PollFd::new(leader.as_fd(), PollFlags::POLLIN)];
-        if poll(&mut fds, PollTimeout::ZERO) != Ok(1) {
+        if !is_ready(leader.as_fd(), PollFlags::POLLIN) {
             return None;
         }
         self.leader = None;
@@ -657,9 +657,12 @@ impl Supervisor {
             fds.extend(self.sockets.iter().map(|socket| socket.as_fd().as_raw_fd()).zip(listen::FIRST_FD..));
         }
         let lacking = |what: &str, error: Errno| {
-            let reason =
-                format!("{}: {what} cannot be made: {}", self.command().to_string_lossy(), spawn::describe(error));
-            StartError { code: crate::exit::CANNOT_EXECUTE, transient: spawn::is_transient(error), reason }
+            let reason = format!(
+                "{}: {what} cannot be made: {}",
+                self.command().to_string_lossy(),
+                start_error::describe(error)
+            );
+            StartError { code: crate::exit::CANNOT_EXECUTE, transient: start_error::is_transient(error), reason }
         };
         if self.manager.is_some() || self.config.ready == Ready::Notify {
             let notify = NotifySocket::new(self.startup.pid, generation, self.startup.var("XDG_RUNTIME_DIR"))
@@ -696,7 +699,7 @@ impl Supervisor {
         let program = order.program.clone();
         let workdir = order.workdir.clone();
         let spawned = spawn::spawn(order)
-            .map_err(|error| spawn::explain(self.command(), Some(&program), workdir.as_deref(), error))?;
+            .map_err(|error| start_error::explain(self.command(), Some(&program), workdir.as_deref(), error))?;
         drop(theirs);
         (child.pid, child.number) = (Some(spawned.pid), spawned.pid);
         child.group = child.pid.filter(|_| !self.shared_group);
@@ -708,9 +711,9 @@ impl Supervisor {
     /// What spawns a command: its words and its environment, nothing else.
     fn order(&self, command: &[OsString], child_env: ChildEnv) -> Result<Spawn, StartError> {
         let name = command.first().map(OsString::as_os_str).unwrap_or_default();
-        let program = spawn::find(name, child_env.var("PATH"), child_env.workdir.as_deref())?;
+        let program = lookup::find(name, child_env.var("PATH"), child_env.workdir.as_deref())?;
         let word = |word: &OsString| {
-            CString::new(word.as_bytes()).map_err(|_| spawn::explain(name, Some(&program), None, Errno::EINVAL))
+            CString::new(word.as_bytes()).map_err(|_| start_error::explain(name, Some(&program), None, Errno::EINVAL))
         };
         Ok(Spawn {
             argv: command.iter().map(word).collect::<Result<_, _>>()?,
@@ -732,7 +735,7 @@ impl Supervisor {
     fn check(&mut self, new_child: bool) -> Option<Event> {
         let checked = self.child_env().and_then(|child_env| {
             if new_child {
-                spawn::check(self.command(), child_env.var("PATH"), child_env.workdir.as_deref())?;
+                lookup::check(self.command(), child_env.var("PATH"), child_env.workdir.as_deref())?;
             }
             if self.config.check.is_empty() {
                 return Ok(None);
@@ -800,7 +803,7 @@ impl Supervisor {
             (To::Child | To::Group, None) => {}
             (To::Group | To::Rest, child) => match self.members(generation) {
                 Some(members) => members.iter().for_each(|seen| said(seen.pid, seen.kill(signal))),
-                None if self.startup.pid == 1 && self.children.len() == 1 => process::kill_everyone(signal),
+                None if self.startup.pid == 1 && self.children.len() == 1 => signals::kill_everyone(signal),
                 // Who else there is cannot be known, the child is.
                 None => child.into_iter().for_each(|child| said(child, signals::kill(child, signal))),
             },
@@ -812,7 +815,7 @@ impl Supervisor {
         let mut except = self.foreign_children.clone();
         except.extend(self.probe.iter().filter_map(Probe::pid));
         except.extend(self.helpers.iter().map(Helper::pid));
-        let all = process::descendants(&except)?;
+        let all = proc::descendants(&except)?;
         Some(all.into_iter().filter(|(root, _)| self.owner(root) == generation).map(|(_, seen)| seen).collect())
     }
 
@@ -862,7 +865,7 @@ impl Supervisor {
             Some(members) => {
                 let ours_alone =
                     alone && self.foreign_children.is_empty() && self.probe.is_none() && self.helpers.is_empty();
-                !members.is_empty() || (ours_alone && process::has_children())
+                !members.is_empty() || (ours_alone && wait::has_children())
             }
             // Without /proc only pid 1 can reach them, and only it must.
             None => self.startup.pid == 1 && alone,

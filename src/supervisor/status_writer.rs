@@ -8,7 +8,7 @@ use crate::machine::effect::{Message, Outcome};
 use crate::machine::status::Status;
 use crate::report;
 use crate::sys::files::StatusFile;
-use crate::sys::process::ProcStat;
+use crate::sys::proc::ProcStat;
 use crate::sys::sockets::Socket;
 use crate::sys::{Pid, clock};
 use crate::text::messages;

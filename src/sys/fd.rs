@@ -1,12 +1,16 @@
 //! Descriptors: above the standard ones, kept over an exec, and taken back after it.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::mem;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
 
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 use nix::libc;
+use nix::sys::stat::stat;
+use nix::unistd::pipe2;
 
 /// The lowest number that is not a standard descriptor.
 const ABOVE_STDIO: RawFd = 3;
@@ -81,6 +85,21 @@ pub(crate) fn hold_stdio() {
         }
         let _ = null.into_raw_fd();
     }
+}
+
+/// Makes a pipe: its ends for reading and for writing.
+///
+/// # Errors
+/// Those of `pipe2(2)`.
+pub(crate) fn pipe(flags: OFlag) -> nix::Result<(OwnedFd, OwnedFd)> {
+    let (read, write) = pipe2(flags)?;
+    Ok((above_stdio(read)?, above_stdio(write)?))
+}
+
+/// Whether two paths lead to the same file.
+pub(crate) fn same_file(one: &[u8], other: &[u8]) -> bool {
+    let identity = |path| stat(OsStr::from_bytes(path)).map(|found| (found.st_dev, found.st_ino));
+    identity(one).is_ok_and(|one| identity(other) == Ok(one))
 }
 
 /// Whether a descriptor stays open over an exec.

@@ -9,17 +9,23 @@ pub(crate) mod fd;
 pub mod files;
 pub mod finish;
 pub mod inotify;
+pub mod lookup;
 pub mod manager_socket;
 pub mod notify_socket;
 pub mod output;
-pub mod process;
+pub(crate) mod pidfd;
+pub(crate) mod poll;
+pub(crate) mod proc;
+mod program;
 pub mod ready_pipe;
 pub mod reexec;
 pub mod signals;
 pub mod sockets;
 pub mod spawn;
+pub(crate) mod start_error;
 pub mod startup;
 pub mod terminal;
+pub mod wait;
 
 use std::io;
 
@@ -27,7 +33,6 @@ use nix::errno::Errno;
 use nix::libc;
 
 pub(crate) use fd::hold_stdio;
-use fd::{above_stdio, new_fd};
 
 /// A process id.
 pub type Pid = libc::pid_t;

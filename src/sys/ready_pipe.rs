@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
-use crate::sys::spawn::pipe;
+use crate::sys::fd::pipe;
 
 /// The reading end of a pipe: a child writes a newline when it is ready (s6, dinit). It does not cross a re-exec, which
 /// waits until the child is ready.

@@ -14,10 +14,11 @@ use nix::sys::stat::{FileStat, stat};
 
 use crate::exit::ExitStatus;
 use crate::signal::Signal;
-use crate::sys::fd::keep_over_exec;
-use crate::sys::spawn::{Spawn, Spawned, explain, pipe, spawn};
+use crate::sys::fd::{keep_over_exec, new_fd, pipe, same_file};
+use crate::sys::spawn::{Spawn, Spawned, spawn};
+use crate::sys::start_error::explain;
 use crate::sys::startup::{PROBE_FLAG, Startup};
-use crate::sys::{Pid, new_fd, signals};
+use crate::sys::{Pid, signals};
 use crate::text::handover::{Handover, check_introduction};
 
 /// The variable that carries the state's descriptor over the exec: the pid it is meant for, and the number.
@@ -59,12 +60,6 @@ impl Origin {
         }
         Err(explain(word(error.1), None, None, error.0).reason)
     }
-}
-
-/// Whether two paths lead to the same file.
-pub(super) fn same_file(one: &[u8], other: &[u8]) -> bool {
-    let identity = |path| stat(OsStr::from_bytes(path)).map(|found| (found.st_dev, found.st_ino));
-    identity(one).is_ok_and(|one| identity(other) == Ok(one))
 }
 
 fn word(path: &CStr) -> &OsStr {

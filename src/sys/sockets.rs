@@ -21,7 +21,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::{Mode, umask};
 
 use crate::sys::fd::{above, keep_over_exec, new_fd, take};
-use crate::sys::{Pid, spawn};
+use crate::sys::{Pid, start_error};
 use crate::text::listen::{self, Address, Endpoint, FIRST_FD, Identity, Listen, SocketFacts, SocketKind};
 
 /// How often the lock on a directory is tried, and the milliseconds between: a second in all. A hupwrap holds it for
@@ -205,7 +205,7 @@ fn explain(error: Errno, port: u16) -> String {
         Errno::EAFNOSUPPORT => "this system does not know this kind of address".to_owned(),
         // A link-local IPv6 address without one.
         Errno::EINVAL => "the address needs a zone, as in [fe80::1%eth0]:80".to_owned(),
-        other => spawn::describe(other).to_owned(),
+        other => start_error::describe(other).to_owned(),
     }
 }
 
@@ -270,7 +270,7 @@ impl Refusal {
             Self::Failed(Errno::EACCES) => {
                 format!("no permission to make a file in '{}'", directory_of(path).display())
             }
-            Self::Failed(other) => spawn::describe(*other).to_owned(),
+            Self::Failed(other) => start_error::describe(*other).to_owned(),
         }
     }
 }
