@@ -15,6 +15,8 @@ pub enum Sender {
     Kernel,
     /// A process, by `kill(2)` or a similar call.
     Process,
+    /// A process of this generation.
+    Member(GenerationId),
 }
 
 /// Why a program could not be started.

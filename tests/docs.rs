@@ -11,7 +11,7 @@ use clap::CommandFactory;
 use hupwrap::cli::Args;
 use hupwrap::config::{ACTIONS, Action, SignalTable};
 use hupwrap::exit::{self, ExitStatus};
-use hupwrap::machine::effect::{Failure, Message, Outcome};
+use hupwrap::machine::message::{Failure, Message, Outcome};
 use hupwrap::machine::status::{State, Status};
 use hupwrap::machine::{Counts, RequestKind};
 use hupwrap::signal::Signal;

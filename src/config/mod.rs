@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::cli::Args;
 use crate::exit::ExitStatus;
-use crate::signal::Signal;
+use crate::signal::{Signal, SignalSet};
 use crate::text::listen::{self, Endpoint, FIRST_FD, Listen};
 use crate::text::words;
 
@@ -93,16 +93,25 @@ impl fmt::Display for Action {
 
 /// What each signal means.
 #[derive(Clone, PartialEq, Eq)]
-pub struct SignalTable([Action; 65]);
+pub struct SignalTable {
+    actions: [Action; 65],
+    named: SignalSet,
+}
 
 impl SignalTable {
     /// What the signal means.
     pub fn of(&self, signal: Signal) -> Action {
-        self.0.get(signal.index()).copied().unwrap_or(Action::LeftAlone)
+        self.actions.get(signal.index()).copied().unwrap_or(Action::LeftAlone)
+    }
+
+    /// Whether `--on` or `--on-hup` named the signal.
+    pub fn is_named(&self, signal: Signal) -> bool {
+        self.named.contains(signal)
     }
 
     fn set(&mut self, signal: Signal, action: Action) {
-        if let Some(slot) = self.0.get_mut(signal.index()) {
+        self.named.insert(signal);
+        if let Some(slot) = self.actions.get_mut(signal.index()) {
             *slot = action;
         }
     }
@@ -111,7 +120,7 @@ impl SignalTable {
 impl Default for SignalTable {
     /// The signal table of the contract, section 2.
     fn default() -> Self {
-        let mut actions = Self([Action::LeftAlone; 65]);
+        let mut actions = Self { actions: [Action::LeftAlone; 65], named: SignalSet::EMPTY };
         for signal in Signal::all() {
             let action = match signal {
                 Signal::HUP => Action::Restart,
@@ -122,6 +131,7 @@ impl Default for SignalTable {
             };
             actions.set(signal, action);
         }
+        actions.named = SignalSet::EMPTY;
         actions
     }
 }
@@ -415,7 +425,7 @@ impl Config {
 impl Config {
     /// Whether a signal can have a new child started beside the old one.
     pub fn replaces(&self) -> bool {
-        self.on.0.iter().any(|action| matches!(action, Action::Replace | Action::UpgradeReplace))
+        self.on.actions.iter().any(|action| matches!(action, Action::Replace | Action::UpgradeReplace))
     }
 }
 

@@ -1,4 +1,4 @@
-//! What the world tells the machine: facts, in the past tense.
+//! What the machine is told: facts, in the past tense.
 
 use std::time::Duration;
 
@@ -25,10 +25,8 @@ pub enum Event {
         /// Whether hupwrap had a controlling terminal that is no more. Only looked at for HUP.
         hung_up: bool,
     },
-    /// The session's leader ended and the terminal is no more, though no signal said so.
+    /// The terminal, or the leader of the session, was found gone.
     TerminalGone,
-    /// The child that was ordered exists; it has not executed the program yet.
-    Started,
     /// The child executes the program.
     Executed(GenerationId),
     /// There is no child after all.

@@ -1,193 +1,273 @@
-//! The life of one generation: a child, and what descends from it. How it is stopped, to the last process; what
-//! follows from its end is for the machine to decide.
+//! One generation: a child, and what descends from it. How it is stopped, to the last process; what follows from its end
+//! is for the rules to decide.
 
-use crate::facts::{GenerationId, Time};
 use std::time::Duration;
 
-use super::effect::{Effect, Message, To};
-use super::{Rules, STOP_TIMEOUT};
+use super::effect::{Effect, To};
+use super::message::Message;
+use super::settings::{Readiness, Settings};
+use super::turn::Turn;
 use crate::config::{KillMode, Limit};
+use crate::exit::ExitStatus;
+use crate::facts::{GenerationId, StartError, Time};
 use crate::signal::Signal;
 
-/// How long KILL may take before it is called useless.
+/// How long a restart waits for the child to end, by default. Also what the rest of a generation gets where the child's
+/// own end had no deadline.
+pub(super) const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long KILL may take before hupwrap reports that it does not help.
 pub(super) const KILL_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Where the child is.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+/// What a generation is doing.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) enum Phase {
     /// Nothing was started yet.
     NotStarted,
-    /// The child exists, or is about to; the program is not executed yet.
+    /// The child exists, or is about to; it has not executed the program yet.
     Starting,
     /// The child executes the program.
     Running,
-    /// The child was asked to end, and at `deadline` gets KILL, or got it.
+    /// The child was asked to end. At `deadline` it gets KILL, or KILL has been of no use.
     Stopping { deadline: Option<Time>, killed: bool },
+    /// The child is gone, and the rules have not handled that yet. This lasts no longer than the handling of one event.
+    Gone(Gone),
     /// The child has ended; what remains of its generation is asked to end.
     Sweeping { deadline: Option<Time>, asked: bool, killed: bool },
-    /// No process. A start is due at `until`, or follows something that is waited for.
-    Absent { until: Option<Time> },
+    /// No process.
+    Absent,
     /// hupwrap ends.
     Finished,
+}
+
+/// How a child went.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(super) struct Gone {
+    /// How it ended, or why it could not be started.
+    pub(super) how: Result<ExitStatus, StartError>,
+    /// Whether it was being stopped.
+    pub(super) was_stopped: bool,
+    /// When the rest of its generation gets KILL: its own deadline goes on.
+    pub(super) rest_deadline: Option<Time>,
 }
 
 /// What a child has to show before it is trusted.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) enum Probation {
-    /// That it is ready, until `deadline`. It is tried, or taken for ready, at `next`.
+    /// That it is ready, until `deadline`. At `next` it is tried, or ready.
     Readiness { deadline: Option<Time>, next: Option<Time> },
     /// That it lives until then, beside its predecessor.
     Overlap { until: Time },
 }
 
 /// One generation.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Generation {
     /// Its number; 0 before the first.
-    pub(super) generation: GenerationId,
+    pub(super) id: GenerationId,
     pub(super) phase: Phase,
-    /// None when it is trusted, or is not there.
+    /// How it shows that it is ready.
+    pub(super) readiness: Readiness,
+    /// None when it is trusted, or does not exist.
     pub(super) probation: Option<Probation>,
+    /// Whether it can receive forwarded signals.
+    pub(super) hears: bool,
+    /// Whether it is stopped because it was not ready in time.
+    pub(super) late: bool,
+    /// Whether its child has ended and nobody looked for the rest.
+    pub(super) unswept: bool,
     /// When its start was ordered.
     pub(super) began: Time,
+    /// The same as CLOCK_MONOTONIC read it.
+    pub(super) since: Time,
     /// When it was ready.
     pub(super) ready_at: Option<Time>,
 }
 
 impl Generation {
-    pub(super) fn has_child(self) -> bool {
+    /// None at all: what there is before the first.
+    pub(super) fn none() -> Self {
+        Self {
+            id: 0,
+            phase: Phase::NotStarted,
+            readiness: Readiness::Executed,
+            probation: None,
+            hears: false,
+            late: false,
+            unswept: false,
+            began: Time::ZERO,
+            since: Time::ZERO,
+            ready_at: None,
+        }
+    }
+
+    pub(super) fn has_child(&self) -> bool {
         matches!(self.phase, Phase::Starting | Phase::Running | Phase::Stopping { .. })
     }
 
-    /// Whether it lives and nobody has asked it to end.
-    pub(super) fn is_up(self) -> bool {
+    /// Whether the child lives and nobody has asked it to end.
+    pub(super) fn is_up(&self) -> bool {
         matches!(self.phase, Phase::Starting | Phase::Running)
     }
 
-    /// Whether it runs and has shown what it has to.
-    pub(super) fn serves(self) -> bool {
+    /// Whether the child runs and has shown what it has to.
+    pub(super) fn serves(&self) -> bool {
         self.phase == Phase::Running && self.probation.is_none()
     }
 
-    pub(super) fn signal(&self, to: To, signal: Signal, out: &mut Vec<Effect>) {
-        out.push(Effect::Signal { generation: self.generation, to, signal });
+    /// How the child went, where the rules have not handled that yet.
+    pub(super) fn gone(&self) -> Option<&Gone> {
+        match &self.phase {
+            Phase::Gone(gone) => Some(gone),
+            _ => None,
+        }
     }
 
-    /// A signal for the child, and in `group` mode for its group.
-    pub(super) fn send(&self, rules: &Rules, signal: Signal, out: &mut Vec<Effect>) {
-        let to = match rules.kill_mode {
+    pub(super) fn signal(&self, to: To, signal: Signal, turn: &mut Turn) {
+        turn.push(Effect::Signal { generation: self.id, to, signal });
+    }
+
+    /// Sends a signal to the child, and in `group` mode to its group.
+    pub(super) fn send(&self, settings: &Settings, signal: Signal, turn: &mut Turn) {
+        let to = match settings.kill_mode {
             KillMode::Mixed | KillMode::Process => To::Child,
             KillMode::Group => To::Group,
         };
-        self.signal(to, signal, out);
+        self.signal(to, signal, turn);
     }
 
     /// Asks the child to end.
-    pub(super) fn stop(&mut self, now: Time, rules: &Rules, by: Signal, limit: Limit, out: &mut Vec<Effect>) {
+    pub(super) fn stop(&mut self, settings: &Settings, by: Signal, limit: Limit, turn: &mut Turn) {
         self.probation = None;
         if limit == Limit::After(Duration::ZERO) {
-            self.kill(now, rules, out);
+            self.kill(settings, turn);
             return;
         }
-        self.send(rules, by, out);
+        self.send(settings, by, turn);
         // A stopped child can only react when it continues.
-        self.send(rules, Signal::CONT, out);
-        self.phase = Phase::Stopping { deadline: after(now, limit), killed: false };
+        self.send(settings, Signal::CONT, turn);
+        self.phase = Phase::Stopping { deadline: after(turn.now, limit), killed: false };
+    }
+
+    /// Asks the child to end that makes place for another.
+    pub(super) fn stop_for_another(&mut self, settings: &Settings, turn: &mut Turn) {
+        self.stop(settings, settings.stop_signal, settings.stop_limit(), turn);
     }
 
     /// hupwrap is told to stop, for the first time or once more. A deadline that runs goes on running.
-    pub(super) fn stop_for_good(&mut self, now: Time, rules: &Rules, by: Signal, out: &mut Vec<Effect>) {
+    pub(super) fn stop_for_good(&mut self, settings: &Settings, by: Signal, turn: &mut Turn) {
+        self.late = false;
         match self.phase {
             Phase::Starting | Phase::Running => {
-                let limit = rules.stop_timeout.unwrap_or(Limit::Never);
-                self.stop(now, rules, by, limit, out);
+                let limit = settings.stop_timeout.unwrap_or(Limit::Never);
+                self.stop(settings, by, limit, turn);
             }
             Phase::Stopping { .. } => {
-                self.send(rules, by, out);
-                self.send(rules, Signal::CONT, out);
+                self.send(settings, by, turn);
+                self.send(settings, Signal::CONT, turn);
             }
-            Phase::Sweeping { .. } => self.signal(To::Rest, by, out),
-            Phase::NotStarted | Phase::Absent { .. } | Phase::Finished => {}
+            Phase::Sweeping { .. } => self.signal(To::Rest, by, turn),
+            Phase::NotStarted | Phase::Gone(_) | Phase::Absent | Phase::Finished => {}
         }
     }
 
-    fn kill(&mut self, now: Time, rules: &Rules, out: &mut Vec<Effect>) {
-        self.phase = Phase::Stopping { deadline: Some(now.saturating_add(KILL_TIMEOUT)), killed: true };
-        self.send(rules, Signal::KILL, out);
+    fn kill(&mut self, settings: &Settings, turn: &mut Turn) {
+        self.phase = Phase::Stopping { deadline: Some(turn.now.saturating_add(KILL_TIMEOUT)), killed: true };
+        self.send(settings, Signal::KILL, turn);
     }
 
-    /// The child has ended: looks for the rest, which has until `deadline` to end, where there is one.
-    pub(super) fn sweep(&mut self, deadline: Option<Time>, rules: &Rules, out: &mut Vec<Effect>) {
-        let group_asked = rules.kill_mode == KillMode::Group && matches!(self.phase, Phase::Stopping { .. });
+    /// The child has ended, or there is none after all.
+    pub(super) fn went(&mut self, how: Result<ExitStatus, StartError>, now: Time) {
+        let (was_stopped, rest_deadline) = match self.phase {
+            Phase::Starting | Phase::Running => (false, None),
+            // Where KILL was needed, the time of the rest is up as well.
+            Phase::Stopping { killed: true, .. } => (true, Some(now)),
+            Phase::Stopping { deadline, .. } => (true, deadline),
+            _ => return,
+        };
+        self.phase = Phase::Gone(Gone { how, was_stopped, rest_deadline });
+    }
+
+    /// Looks for the rest of the generation, which has until `deadline` to end, where there is one.
+    pub(super) fn sweep(&mut self, deadline: Option<Time>, group_asked: bool, turn: &mut Turn) {
         self.probation = None;
+        self.unswept = false;
         self.phase = Phase::Sweeping { deadline, asked: false, killed: false };
-        out.push(Effect::Survey { generation: self.generation, group_asked });
+        turn.push(Effect::Survey { generation: self.id, group_asked });
     }
 
-    pub(super) fn rest_remains(&mut self, now: Time, rules: &Rules, out: &mut Vec<Effect>) {
+    pub(super) fn rest_remains(&mut self, settings: &Settings, turn: &mut Turn) {
         let Phase::Sweeping { deadline, asked, killed } = self.phase else { return };
         if killed {
-            self.signal(To::Rest, Signal::KILL, out);
+            self.signal(To::Rest, Signal::KILL, turn);
             return;
         }
-        let limit = rules.stop_timeout.unwrap_or(Limit::After(STOP_TIMEOUT));
+        let limit = settings.stop_timeout.unwrap_or(Limit::After(STOP_TIMEOUT));
         if limit == Limit::After(Duration::ZERO) {
-            self.kill_rest(now, out);
+            self.kill_rest(turn);
             return;
         }
-        out.push(Effect::AskRest(self.generation, rules.stop_signal));
+        turn.push(Effect::AskRest(self.id, settings.stop_signal));
         if !asked {
             // Where the child's own end had no deadline, its rest has one from now.
-            let deadline = deadline.or_else(|| after(now, Limit::After(rules.patience())));
+            let deadline = deadline.or_else(|| after(turn.now, Limit::After(settings.patience())));
             self.phase = Phase::Sweeping { deadline, asked: true, killed };
         }
     }
 
-    fn kill_rest(&mut self, now: Time, out: &mut Vec<Effect>) {
-        self.phase = Phase::Sweeping { deadline: Some(now.saturating_add(KILL_TIMEOUT)), asked: true, killed: true };
-        self.signal(To::Rest, Signal::KILL, out);
+    fn kill_rest(&mut self, turn: &mut Turn) {
+        let deadline = Some(turn.now.saturating_add(KILL_TIMEOUT));
+        self.phase = Phase::Sweeping { deadline, asked: true, killed: true };
+        self.signal(To::Rest, Signal::KILL, turn);
     }
 
-    /// When [`Generation::overdue`] is.
+    /// When something is due.
     pub(super) fn deadline(&self) -> Option<Time> {
-        match self.phase {
-            Phase::Stopping { deadline, .. } | Phase::Sweeping { deadline, .. } => deadline,
-            Phase::Absent { until } => until,
-            Phase::NotStarted | Phase::Starting | Phase::Running | Phase::Finished => match self.probation {
-                Some(Probation::Readiness { deadline, next }) => deadline.into_iter().chain(next).min(),
-                Some(Probation::Overlap { until }) => Some(until),
-                None => None,
-            },
+        match (&self.phase, self.probation) {
+            (Phase::Stopping { deadline, .. } | Phase::Sweeping { deadline, .. }, _) => *deadline,
+            (Phase::Starting | Phase::Running, Some(Probation::Readiness { deadline, next })) => {
+                deadline.into_iter().chain(next).min()
+            }
+            (Phase::Starting | Phase::Running, Some(Probation::Overlap { until })) => Some(until),
+            _ => None,
         }
     }
 
-    /// A stop has taken too long. Returns whether the generation is given up, after KILL.
-    pub(super) fn overdue(&mut self, now: Time, rules: &Rules, out: &mut Vec<Effect>) -> bool {
+    /// Kills what had its time to end. Returns whether anything was due.
+    pub(super) fn kill_overdue(&mut self, settings: &Settings, turn: &mut Turn) -> bool {
         match self.phase {
-            Phase::Stopping { deadline, killed } if is_due(deadline, now) => {
+            Phase::Stopping { deadline, killed } if turn.is_due(deadline) => {
                 if killed {
-                    out.push(Effect::Say(Message::Unkillable(KILL_TIMEOUT)));
+                    turn.say(Message::Unkillable(KILL_TIMEOUT));
                     self.phase = Phase::Stopping { deadline: None, killed };
                 } else {
-                    out.push(Effect::Say(Message::Killing(self.generation, rules.patience())));
-                    self.kill(now, rules, out);
+                    turn.say(Message::Killing(self.id, settings.patience()));
+                    self.kill(settings, turn);
                 }
-                false
             }
-            Phase::Sweeping { deadline, killed, .. } if is_due(deadline, now) => {
+            Phase::Sweeping { deadline, killed, .. } if turn.is_due(deadline) => {
                 if killed {
-                    out.push(Effect::Say(Message::Unkillable(KILL_TIMEOUT)));
+                    // hupwrap goes on without it.
+                    turn.say(Message::Unkillable(KILL_TIMEOUT));
+                    self.phase = Phase::Absent;
                 } else {
-                    out.push(Effect::Say(Message::KillingRest(rules.patience())));
-                    self.kill_rest(now, out);
+                    turn.say(Message::KillingRest(settings.patience()));
+                    self.kill_rest(turn);
                 }
-                killed
             }
+            _ => return false,
+        }
+        true
+    }
+
+    /// Whether the child was not ready in time.
+    pub(super) fn is_late(&self, turn: &Turn) -> bool {
+        match self.probation {
+            Some(Probation::Readiness { deadline, .. }) => self.is_up() && turn.is_due(deadline),
             _ => false,
         }
     }
 
-    /// It needs more time: what is waited for is waited for until then at least.
+    /// The generation needs more time: what is waited for is waited for until then at least.
     pub(super) fn extend(&mut self, until: Time) {
         match (&mut self.phase, &mut self.probation) {
             (Phase::Stopping { deadline: Some(deadline), killed: false }, _)
@@ -195,25 +275,6 @@ impl Generation {
             _ => {}
         }
     }
-
-    /// No deadline runs out while hupwrap itself is stopped.
-    pub(super) fn shift(&mut self, pause: Duration) {
-        let later = |time: &mut Time| *time = time.saturating_add(pause);
-        match &mut self.phase {
-            Phase::Stopping { deadline, .. } | Phase::Sweeping { deadline, .. } => deadline.iter_mut().for_each(later),
-            Phase::Absent { until } => until.iter_mut().for_each(later),
-            Phase::NotStarted | Phase::Starting | Phase::Running | Phase::Finished => {}
-        }
-        match &mut self.probation {
-            Some(Probation::Readiness { deadline, next }) => deadline.iter_mut().chain(next).for_each(later),
-            Some(Probation::Overlap { until }) => later(until),
-            None => {}
-        }
-    }
-}
-
-pub(super) fn is_due(time: Option<Time>, now: Time) -> bool {
-    time.is_some_and(|time| time <= now)
 }
 
 /// When a limit that begins now is up.

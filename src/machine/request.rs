@@ -1,11 +1,13 @@
 //! What somebody asked for by a signal, and how far it is.
 
 use crate::facts::Time;
+use crate::signal::SignalSet;
 
 /// What a signal can ask for and somebody may wait for.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub enum RequestKind {
     /// A new child, when the old one is gone.
+    #[default]
     Restart,
     /// A new child; the old one is stopped when that is ready.
     Replace,
@@ -83,17 +85,23 @@ impl RequestKind {
 /// How far a request is.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) enum Step {
+    /// It is taken up, and nothing was done for it yet.
+    Asked,
     /// The checks are under way, until then at most.
     Checking { deadline: Option<Time> },
+    /// The checks have passed.
+    Checked,
     /// The new hupwrap file has until then to answer.
     Probing { deadline: Time },
-    /// It has answered; re-executed as soon as the child's phase allows.
+    /// It has answered; it is executed as soon as the child's phase allows.
     Proven,
-    /// This is the new hupwrap, and has not begun to act.
+    /// This is the new hupwrap, which has not begun to act.
     Crossed,
+    /// The new hupwrap has taken over.
+    Adopted,
     /// The child is stopped and started again, until it is ready.
     Renewing,
-    /// A new child was started beside the old one, and is not trusted yet.
+    /// A new child was started beside the old one, which serves.
     Replacing,
 }
 
@@ -107,15 +115,16 @@ impl Step {
         match self {
             Self::Checking { deadline } => deadline,
             Self::Probing { deadline } => Some(deadline),
-            Self::Proven | Self::Crossed | Self::Renewing | Self::Replacing => None,
+            _ => None,
         }
     }
 
+    #[cfg(test)]
     pub(super) fn deadline_mut(&mut self) -> Option<&mut Time> {
         match self {
             Self::Checking { deadline } => deadline.as_mut(),
             Self::Probing { deadline } => Some(deadline),
-            Self::Proven | Self::Crossed | Self::Renewing | Self::Replacing => None,
+            _ => None,
         }
     }
 }
@@ -125,6 +134,16 @@ impl Step {
 pub(super) struct Request {
     pub(super) kind: RequestKind,
     pub(super) step: Step,
-    /// When that began which can settle it: its check, and later its start or the new hupwrap.
+    /// When that began which can settle it: its check, and later its start, the new hupwrap or the delivery. As
+    /// CLOCK_MONOTONIC reads it.
     pub(super) began: Time,
+    /// The signals to forward, where that is what was asked.
+    pub(super) signals: SignalSet,
+}
+
+impl Request {
+    /// Whether the request wants a new child.
+    pub(super) fn wants_new_child(&self) -> bool {
+        self.kind.wants_new_child()
+    }
 }

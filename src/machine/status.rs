@@ -1,7 +1,8 @@
 //! How things are, for whoever watches.
 
-use super::generation::Generation;
-use super::{Counts, Machine, Phase, Request, Step};
+use super::generation::{Generation, Phase};
+use super::request::Step;
+use super::{Counts, Machine};
 use crate::exit::ExitStatus;
 use crate::facts::{GenerationId, Time};
 
@@ -65,22 +66,19 @@ pub struct Status {
 }
 
 impl Machine {
-    /// How things are.
+    /// The state, for the status file.
     pub fn status(&self) -> Status {
-        let lives = [Some(self.child), self.other].into_iter().flatten().filter(|life| life.has_child());
-        let newest: Option<Generation> = lives.clone().max_by_key(|life| life.generation);
-        let child = newest.map(|life| ChildStatus {
-            generation: life.generation,
-            since: life.began,
+        let mut living: Vec<&Generation> = self.generations().filter(|life| life.has_child()).collect();
+        living.sort_by_key(|life| life.id);
+        let child = living.last().map(|life| ChildStatus {
+            generation: life.id,
+            since: life.since,
             ready: life.ready_at.is_some(),
         });
-        let old_child = lives
-            .map(|life| life.generation)
-            .min()
-            .filter(|oldest| newest.is_some_and(|life| life.generation != *oldest));
+        let old_child = living.first().filter(|_| living.len() > 1).map(|life| life.id);
         Status {
             state: self.state(),
-            generation: newest.map_or(self.generation, |life| life.generation),
+            generation: self.last_id,
             child,
             old_child,
             counts: self.counts,
@@ -89,18 +87,16 @@ impl Machine {
     }
 
     fn state(&self) -> State {
-        let checks = matches!(self.request, Some(Request { step, .. }) if step.can_be_refused());
+        let step = self.request.map(|request| request.step);
         match self.child.phase {
             _ if self.stop.is_some() => State::Stopping,
-            _ if matches!(self.request, Some(Request { step: Step::Replacing, .. })) || self.other.is_some() => {
-                State::Replacing
-            }
-            _ if checks => State::Checking,
+            _ if step == Some(Step::Replacing) || self.other.is_some() => State::Replacing,
+            _ if step.is_some_and(Step::can_be_refused) => State::Checking,
             Phase::NotStarted | Phase::Starting => State::Starting,
             Phase::Running if self.child.probation.is_some() => State::Starting,
             Phase::Running => State::Running,
-            Phase::Stopping { .. } | Phase::Sweeping { .. } | Phase::Finished => State::Stopping,
-            Phase::Absent { .. } => State::Waiting,
+            Phase::Stopping { .. } | Phase::Gone(_) | Phase::Sweeping { .. } | Phase::Finished => State::Stopping,
+            Phase::Absent => State::Waiting,
         }
     }
 }

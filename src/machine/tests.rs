@@ -2,8 +2,17 @@
 
 #![allow(clippy::arithmetic_side_effects)]
 
+use std::time::Duration;
+
+use super::effect::To;
+use super::message::Failure;
+use super::note::TRY_DELAY;
+use super::settings::Place;
 use super::*;
 use crate::cli::Args;
+use crate::config::Config;
+use crate::exit::TIMED_OUT;
+use crate::facts::{Sender, StartError};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -18,7 +27,6 @@ impl Bench {
     fn with(change: impl FnOnce(&mut Args), place: impl FnOnce(&mut Place)) -> Self {
         let mut bench = Self::unborn(change, place);
         bench.tell(Event::Began);
-        bench.tell(Event::Started);
         bench.tell(Event::Executed(1));
         bench
     }
@@ -28,7 +36,7 @@ impl Bench {
         change(&mut args);
         let mut whereabouts = Place::default();
         place(&mut whereabouts);
-        let rules = Rules::new(&Config::new(args).unwrap(), whereabouts);
+        let rules = Settings::new(&Config::new(args).unwrap(), whereabouts);
         Self { machine: Machine::new(rules), now: Duration::from_secs(100), out: Vec::new() }
     }
 
@@ -167,19 +175,19 @@ fn failed_starts_are_tried_again_later_and_later() {
     bench.tell(Event::RestGone(1));
     let mut delay = Duration::from_millis(100);
     for _ in 0..40 {
-        bench.tell(Event::StartFailed(bench.machine.generation, error(false)));
+        bench.tell(Event::StartFailed(bench.machine.last_id, error(false)));
         let left = bench.left().unwrap();
         assert_delay(left, delay);
         bench.pass(left);
         assert!(matches!(bench.out[..], [Effect::Start(_)]));
         delay = (delay * 2).min(60 * SECOND);
     }
-    bench.machine.row = u32::MAX;
-    bench.tell(Event::StartFailed(bench.machine.generation, error(false)));
+    bench.machine.backoff.consecutive = u32::MAX;
+    bench.tell(Event::StartFailed(bench.machine.last_id, error(false)));
     assert_delay(bench.left().unwrap(), 60 * SECOND);
     // A HUP starts at once, and begins to count afresh.
     assert!(matches!(bench.kill("HUP"), [Effect::Check { .. }, Effect::Start(_)]));
-    bench.tell(Event::StartFailed(bench.machine.generation, error(false)));
+    bench.tell(Event::StartFailed(bench.machine.last_id, error(false)));
     assert_delay(bench.left().unwrap(), Duration::from_millis(100));
     assert_eq!(bench.kill("TERM"), [Effect::Finish(Ending::Told(Signal::TERM))]);
 }
@@ -217,7 +225,7 @@ impl Bench {
     /// The child ends so after a while, and nothing is left of it. The delay until it is started again, if it is.
     fn crash(&mut self, after: Duration, status: ExitStatus) -> Option<Duration> {
         self.now += after;
-        let generation = self.machine.generation;
+        let generation = self.machine.last_id;
         self.tell(Event::ChildEnded(generation, status));
         if self.machine.child.phase == Phase::Finished {
             return None;
@@ -230,9 +238,8 @@ impl Bench {
     fn comes_back(&mut self) {
         let left = self.left().unwrap();
         self.pass(left);
-        let generation = self.machine.generation;
+        let generation = self.machine.last_id;
         assert_eq!(self.out, [Effect::Start(generation)]);
-        self.tell(Event::Started);
         self.tell(Event::Executed(generation));
     }
 }
@@ -291,10 +298,10 @@ fn delays_double_up_to_the_longest_and_begin_again_after_a_long_run() {
 #[test]
 fn delays_differ_by_chance_and_never_overflow() {
     let mut bench = Bench::restarting(&[("restart", "on-failure"), ("delay", "78840h"), ("max-delay", "78840h")]);
-    bench.machine.row = u32::MAX;
+    bench.machine.backoff.consecutive = u32::MAX;
     bench.machine.counts.failed = u64::MAX;
-    bench.machine.generation = u64::MAX - 1;
-    bench.machine.child.generation = u64::MAX - 1;
+    bench.machine.last_id = u64::MAX - 1;
+    bench.machine.child.id = u64::MAX - 1;
     assert_delay(bench.crash(SECOND, FAILED).unwrap(), Duration::from_secs(78840 * 3600));
     let mut seen = std::collections::HashSet::new();
     let mut bench = Bench::restarting(&[("restart", "on-failure"), ("max-delay", "100ms")]);
@@ -312,7 +319,7 @@ fn a_limit_in_a_row() {
         assert!(bench.crash(SECOND, FAILED).is_some());
         bench.comes_back();
     }
-    assert_eq!(bench.machine.generation, 4);
+    assert_eq!(bench.machine.last_id, 4);
     assert_eq!(bench.crash(SECOND, ExitStatus::Exited(7)), None);
     let end = Effect::Finish(Ending::Child(ExitStatus::Exited(7)));
     let last = Some(Failure::Ended(ExitStatus::Exited(7)));
@@ -323,7 +330,7 @@ fn a_limit_in_a_row() {
     bench.crash(SECOND, FAILED);
     for _ in 0..10 {
         bench.kill("HUP");
-        let generation = bench.machine.generation;
+        let generation = bench.machine.last_id;
         bench.tell(Event::Executed(generation));
         assert!(bench.crash(SECOND, FAILED).is_some());
     }
@@ -372,7 +379,7 @@ fn a_request_or_a_stop_while_a_restart_is_waited_for() {
 #[test]
 fn an_upgrade_keeps_the_delay_and_the_count() {
     let mut bench = Bench::restarting(&[("restart", "always"), ("delay", "1m"), ("limit", "9/1h")]);
-    bench.machine.rules.on = {
+    bench.machine.settings.on = {
         let args = Args { command: vec!["x".into()], on_hup: vec!["upgrade".to_owned()], ..Args::default() };
         Config::new(args).unwrap().on
     };
@@ -381,14 +388,17 @@ fn an_upgrade_keeps_the_delay_and_the_count() {
     bench.kill("HUP");
     bench.tell(Event::Proven);
     let snapshot = bench.machine.snapshot().unwrap();
-    bench.machine = Machine::adopt(bench.machine.rules.clone(), snapshot);
+    bench.machine = Machine::adopt(bench.machine.settings.clone(), snapshot);
     bench.tell(Event::Adopted { before: "old".to_owned() });
     assert_eq!(bench.left(), Some(delay - SECOND));
-    assert_eq!((bench.machine.row, bench.machine.restarts.len(), bench.machine.counts.failed), (1, 1, 1));
+    assert_eq!(
+        (bench.machine.backoff.consecutive, bench.machine.backoff.recent.len(), bench.machine.counts.failed),
+        (1, 1, 1)
+    );
     bench.comes_back();
     // One that is due while the new hupwrap is being proven waits for that, without being asked again and again.
     let mut bench = Bench::restarting(&[("restart", "always")]);
-    bench.machine.rules.on = {
+    bench.machine.settings.on = {
         let args = Args { command: vec!["x".into()], on_hup: vec!["upgrade".to_owned()], ..Args::default() };
         Config::new(args).unwrap().on
     };
@@ -406,17 +416,21 @@ fn an_upgrade_keeps_the_delay_and_the_count() {
 fn a_child_that_is_late_has_failed() {
     let mut bench = Bench::restarting(&[("restart", "on-failure"), ("ready", "notify"), ("limit", "1")]);
     for last in [false, true] {
-        let generation = bench.machine.generation;
+        let generation = bench.machine.last_id;
         bench.pass(60 * SECOND);
         assert!(matches!(bench.out[..], [Effect::Say(Message::NotReady(..)), ..]), "{:?}", bench.out);
-        bench.tell(Event::ChildEnded(generation, ExitStatus::Killed(Signal::TERM)));
-        let next = bench.tell(Event::RestGone(generation)).to_vec();
+        let next = bench.tell(Event::ChildEnded(generation, ExitStatus::Killed(Signal::TERM))).to_vec();
+        let gone = bench.tell(Event::RestGone(generation)).to_vec();
         if last {
             // That it was not ready was said.
             let gave_up = Message::GaveUp { restarts: 1, within: None, generation, last: None };
-            assert_eq!(next, [Effect::Say(gave_up), Effect::Finish(Ending::Own(TIMED_OUT))]);
+            assert_eq!(next, [Effect::Say(gave_up), survey(generation)]);
+            assert_eq!(gone, [Effect::Finish(Ending::Own(TIMED_OUT))]);
         } else {
-            assert!(matches!(next[..], [Effect::Say(Message::RestartingLater { status: None, .. })]), "{next:?}");
+            let [Effect::Say(Message::RestartingLater { status: None, .. }), swept] = &next[..] else {
+                panic!("{next:?}")
+            };
+            assert_eq!((swept, &gone[..]), (&survey(generation), &[][..]));
             bench.comes_back();
         }
     }
@@ -431,7 +445,7 @@ fn a_child_that_is_late_has_failed() {
 fn the_first_start_is_final_or_tried_for_ten_seconds() {
     let first = || {
         let mut bench = Bench::new();
-        bench.machine = Machine::new(bench.machine.rules.clone());
+        bench.machine = Machine::new(bench.machine.settings.clone());
         bench.tell(Event::Began);
         bench
     };
@@ -439,11 +453,11 @@ fn the_first_start_is_final_or_tried_for_ten_seconds() {
     let said = Effect::Say(Message::CannotStart("why".to_owned()));
     assert_eq!(first().tell(Event::StartFailed(1, error(false))), [said.clone(), Effect::Finish(Ending::Own(127))]);
     let mut bench = first();
-    bench.tell(Event::StartFailed(bench.machine.generation, error(true)));
+    bench.tell(Event::StartFailed(bench.machine.last_id, error(true)));
     while bench.left().is_some() {
         let left = bench.left().unwrap();
         bench.pass(left);
-        bench.tell(Event::StartFailed(bench.machine.generation, error(true)));
+        bench.tell(Event::StartFailed(bench.machine.last_id, error(true)));
     }
     assert_eq!(bench.out, [said, Effect::Finish(Ending::Own(127))]);
     assert_eq!(bench.now, Duration::from_secs(110));
@@ -501,7 +515,10 @@ fn stops_of_the_terminal() {
     bench.kill("HUP");
     bench.now += 100 * SECOND;
     bench.tell(Event::Resumed(100 * SECOND));
-    assert_eq!(bench.left(), Some(10 * SECOND));
+    // For a second the HUP may turn out to be a hang-up.
+    assert_eq!(bench.left(), Some(SECOND));
+    bench.pass(SECOND);
+    assert_eq!(bench.left(), Some(9 * SECOND));
     let mut init = Bench::with(|args| args.on = vec!["TSTP=forward:STOP".to_owned()], |place| place.is_init = true);
     assert_eq!(init.kill("TSTP"), [sent(To::Child, "STOP")]);
     assert_eq!(init.tell(Event::ChildStopped(Signal::STOP)), []);
@@ -544,7 +561,7 @@ fn what_comes_during_a_request_is_one_bit() {
     bench.tell(Event::Proven);
     let snapshot = bench.machine.snapshot().unwrap();
     assert_eq!((snapshot.kind, snapshot.again), (RequestKind::Upgrade, Some(RequestKind::Restart)));
-    bench.machine = Machine::adopt(bench.machine.rules.clone(), snapshot);
+    bench.machine = Machine::adopt(bench.machine.settings.clone(), snapshot);
     assert_eq!(bench.machine.snapshot(), None);
     bench.tell(Event::Adopted { before: "old".to_owned() });
     assert_eq!(bench.out, [Effect::Say(Message::Reexecuted { before: "old".to_owned() }), CHECK]);
@@ -566,17 +583,22 @@ fn a_restart_behind_an_upgrade_outlives_the_child() {
     bench.tell(Event::RestGone(1));
     bench.tell(Event::Proven);
     let snapshot = bench.machine.snapshot().unwrap();
-    assert_eq!((snapshot.kind, snapshot.again, snapshot.child), (RequestKind::Reexec, None, None));
-    // Where it is refused, this hupwrap makes the start.
+    assert_eq!(
+        (snapshot.kind, snapshot.again, snapshot.child),
+        (RequestKind::Upgrade, Some(RequestKind::Restart), None)
+    );
+    // Where it is refused, this hupwrap makes the start. Each has its own outcome.
     let mut bench = asked();
     bench.tell(ended.clone());
     bench.tell(Event::RestGone(1));
-    assert_eq!(bench.tell(Event::Refused("x".to_owned())).last(), Some(&Effect::Start(2)));
+    let refused = settled(RequestKind::Upgrade, Outcome::Refused("x".to_owned()));
+    assert_eq!(bench.tell(Event::Refused("x".to_owned())), [Effect::Say(refused), Effect::Start(2)]);
+    assert_eq!(bench.outcomes(Event::Executed(2)), [settled(RequestKind::Restart, Outcome::Ok)]);
     // During the exec.
     let mut bench = asked();
     bench.tell(Event::Proven);
     let snapshot = bench.machine.snapshot().unwrap();
-    bench.machine = Machine::adopt(bench.machine.rules.clone(), snapshot);
+    bench.machine = Machine::adopt(bench.machine.settings.clone(), snapshot);
     assert_eq!(bench.tell(ended).last(), Some(&survey(1)));
     bench.tell(Event::RestGone(1));
     assert_eq!(bench.tell(Event::Adopted { before: "old".to_owned() }).last(), Some(&Effect::Start(2)));
@@ -603,13 +625,13 @@ fn a_new_hupwrap_has_five_seconds_to_answer() {
 #[test]
 fn a_signal_before_the_first_child_waits_for_it() {
     let mut bench = Bench::new();
-    bench.machine = Machine::new(bench.machine.rules.clone());
+    bench.machine = Machine::new(bench.machine.settings.clone());
     assert_eq!(bench.kill("USR1"), []);
     assert_eq!(bench.kill("RTMIN"), []);
     assert_eq!(bench.kill("HUP"), []);
     assert_eq!(bench.tell(Event::Began), [Effect::Start(1)]);
-    assert_eq!(bench.tell(Event::Started), [sent(To::Child, "USR1"), sent(To::Child, "RTMIN")]);
-    assert_eq!(bench.tell(Event::Executed(1)), []);
+    // Before the exec it could die of them.
+    assert_eq!(bench.tell(Event::Executed(1)), [sent(To::Child, "USR1"), sent(To::Child, "RTMIN")]);
     let mut unborn = Bench::unborn(|_| (), |_| ());
     assert_eq!(unborn.kill("TERM"), [Effect::Finish(Ending::Told(Signal::TERM))]);
     assert_eq!(unborn.tell(Event::Began), []);
@@ -685,7 +707,6 @@ fn a_late_child_that_cannot_be_executed_after_all() {
     let late = || {
         let mut bench = Bench::unborn(|args| args.ready = Some("notify".to_owned()), |_| ());
         bench.tell(Event::Began);
-        bench.tell(Event::Started);
         bench.pass(60 * SECOND);
         bench
     };
@@ -753,7 +774,6 @@ impl Bench {
         bench.tell(Event::Ready(1));
         let next = bench.kill("HUP");
         assert_eq!(next, [CHECK, Effect::Say(Message::Replacing(1)), Effect::Start(2)]);
-        bench.tell(Event::Started);
         bench
     }
 }
@@ -939,7 +959,6 @@ fn when_a_child_is_ready() {
     for (ready, orders, left, event) in cases {
         let mut bench = Bench::unborn(|args| args.ready = Some(ready.to_owned()), |_| ());
         bench.tell(Event::Began);
-        bench.tell(Event::Started);
         // Before the exec there is nobody to be ready.
         bench.tell(Event::Ready(1));
         assert_eq!(bench.tell(Event::Executed(1)), orders, "{ready}");

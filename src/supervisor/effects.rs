@@ -46,13 +46,10 @@ impl Supervisor {
         match effect {
             Effect::Start(generation) => {
                 self.forget();
-                return Some(match self.start(generation) {
-                    Ok(child) => {
-                        self.family.children.push(child);
-                        Event::Started
-                    }
-                    Err(error) => Event::StartFailed(generation, error),
-                });
+                match self.start(generation) {
+                    Ok(child) => self.family.children.push(child),
+                    Err(error) => return Some(Event::StartFailed(generation, error)),
+                }
             }
             Effect::Try(generation) => return self.try_out(generation),
             Effect::Signal { generation, to, signal } => self.family.signal(generation, to, signal),

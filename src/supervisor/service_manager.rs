@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::machine::RequestKind;
-use crate::machine::effect::{Message, Outcome};
+use crate::machine::message::{Message, Outcome};
 use crate::sys::manager_socket::ManagerSocket;
 use crate::sys::startup::Startup;
 use crate::text::notify;

@@ -8,7 +8,8 @@ use super::family::Family;
 use super::service_manager::{self, ServiceManager};
 use super::status_writer::StatusWriter;
 use crate::config::{Action, Config, Group, Ready};
-use crate::machine::{self, Machine, Rules, Snapshot};
+use crate::machine::settings::{self, Settings};
+use crate::machine::{Machine, Snapshot};
 use crate::report;
 use crate::signal::{Signal, SignalSet};
 use crate::sys::files::{Pidfile, StatusFile};
@@ -118,7 +119,7 @@ pub(super) fn assemble(config: Config, startup: Startup, parts: Parts) -> Superv
         wait::become_subreaper();
     }
     let nohup = had_terminal && signals::is_ignored(Signal::HUP, false);
-    let place = machine::Place {
+    let place = settings::Place {
         shared_group,
         has_terminal: had_terminal,
         is_init,
@@ -131,7 +132,7 @@ pub(super) fn assemble(config: Config, startup: Startup, parts: Parts) -> Superv
         .status_file
         .as_ref()
         .map(|path| StatusWriter::new(path, startup.pid, config.on.of(Signal::HUP).to_string(), &sockets, requests));
-    let rules = Rules::new(&config, place);
+    let rules = Settings::new(&config, place);
     let reexecs = |signal| matches!(config.on.of(signal), Action::Reexec | Action::Upgrade | Action::UpgradeReplace);
     let command = config.command.first().map(|word| word.to_string_lossy().into_owned()).unwrap_or_default();
     Supervisor {

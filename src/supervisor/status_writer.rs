@@ -4,7 +4,7 @@ use crate::facts::{GenerationId, Time};
 use std::ffi::{OsStr, OsString};
 use std::time::Duration;
 
-use crate::machine::effect::{Message, Outcome};
+use crate::machine::message::{Message, Outcome};
 use crate::machine::status::Status;
 use crate::report;
 use crate::sys::files::StatusFile;

@@ -104,7 +104,7 @@ impl Handover {
         fact("writer", &self.writer);
         fact("kind", &machine.kind.name());
         fact("generation", &machine.generation);
-        fact("failed_starts", &machine.row);
+        fact("failed_starts", &machine.consecutive);
         fact("asked", &machine.counts.asked);
         fact("failed", &machine.counts.failed);
         fact("began", &machine.began.as_nanos());
@@ -127,6 +127,8 @@ impl Handover {
             ("first_start", machine.first_start),
             ("interrupted", machine.interrupted),
             ("terminal_gone", machine.terminal_gone),
+            ("suspect_hup", machine.suspect_hup),
+            ("paused", Some(machine.paused)),
         ];
         for (name, time) in times {
             if let Some(time) = time {
@@ -139,6 +141,9 @@ impl Handover {
         if let Some(outcome) = machine.last_exit {
             fact("last_exit", &word(outcome));
         }
+        fact("held_signals", &machine.held_signals.bits());
+        fact("held_hup", &machine.held_hup);
+        fact("unchecked", &machine.unchecked.bits());
         if let Some(pidfile) = self.pidfile {
             fact("pidfile", &pidfile);
         }
@@ -198,7 +203,7 @@ impl Handover {
                 kind: find("kind").and_then(RequestKind::named).ok_or("it has no 'kind'")?,
                 again: find("again").and_then(RequestKind::named),
                 generation: must("generation", find("generation"))?,
-                row: must("failed_starts", find("failed_starts"))?,
+                consecutive: must("failed_starts", find("failed_starts"))?,
                 restarts: all("restart").filter_map(|at| at.parse().ok()).map(Duration::from_nanos).collect(),
                 counts: Counts {
                     asked: number(find("asked")).unwrap_or(0),
@@ -208,6 +213,11 @@ impl Handover {
                 first_start: time("first_start"),
                 interrupted: time("interrupted"),
                 terminal_gone: time("terminal_gone"),
+                suspect_hup: time("suspect_hup"),
+                held_signals: SignalSet::from_bits(number(find("held_signals")).unwrap_or(0)),
+                held_hup: number(find("held_hup")).unwrap_or(false),
+                unchecked: SignalSet::from_bits(number(find("unchecked")).unwrap_or(0)),
+                paused: time("paused").unwrap_or_default(),
             },
             child: find("child").and_then(|value| value.parse().ok()),
             shared_group: must("shared_group", find("shared_group"))?,
@@ -244,13 +254,18 @@ mod tests {
                 kind: RequestKind::Reexec,
                 again: Some(RequestKind::Restart),
                 generation: u64::MAX,
-                row: u32::MAX,
+                consecutive: u32::MAX,
                 restarts: vec![Duration::from_nanos(5), Duration::from_nanos(6)],
                 counts: Counts { asked: 7, failed: u64::MAX },
                 last_exit: Some(ExitStatus::Killed(Signal::TERM)),
                 first_start: Some(Duration::ZERO),
                 interrupted: Some(Duration::from_nanos(1)),
                 terminal_gone: Some(Duration::from_secs(2)),
+                suspect_hup: Some(Duration::from_secs(3)),
+                held_signals: SignalSet::ALL,
+                held_hup: true,
+                unchecked: SignalSet::ALL,
+                paused: Duration::from_secs(4),
             },
             child: Some(4711),
             shared_group: true,
@@ -292,6 +307,7 @@ mod tests {
             first_start: None,
             interrupted: None,
             terminal_gone: None,
+            suspect_hup: None,
             ..full.machine.clone()
         };
         let bare = Handover {

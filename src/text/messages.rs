@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::config::{Level, Shown};
 use crate::exit::ExitStatus;
-use crate::machine::effect::{Failure, Message, Outcome};
+use crate::machine::message::{Failure, Message, Outcome};
 use crate::signal::Signal;
 use crate::text::status_file::exit;
 

@@ -1,0 +1,188 @@
+//! What happened, written down. Nothing is decided here: an event changes fields, and where it must act exactly once, it
+//! does so and no more.
+
+use std::time::Duration;
+
+use super::effect::Effect;
+use super::event::Event;
+use super::generation::{Phase, Probation};
+use super::message::{Message, Outcome};
+use super::request::{RequestKind, Step};
+use super::settings::Readiness;
+use super::turn::Turn;
+use super::{Machine, Next};
+use crate::exit::ExitStatus;
+use crate::facts::{GenerationId, StartError};
+use crate::signal::Signal;
+
+/// How long after a failed try the child is tried again.
+pub(super) const TRY_DELAY: Duration = Duration::from_millis(250);
+
+impl Machine {
+    pub(super) fn note(&mut self, event: Event, turn: &mut Turn) {
+        match event {
+            Event::Began => {
+                if self.child.phase == Phase::NotStarted {
+                    self.first_start = Some(turn.now);
+                    self.child.phase = Phase::Absent;
+                    self.next = Some(Next::Start);
+                }
+            }
+            Event::Adopted { before } => {
+                self.feed(turn);
+                turn.say(Message::Reexecuted { before });
+                self.request_step(Step::Crossed, Step::Adopted);
+            }
+            Event::Signal { signal: Signal::HUP, sender, hung_up } => self.note_hup(sender, hung_up, turn),
+            Event::Signal { signal, sender, .. } => self.note_signal(signal, sender, turn),
+            Event::TerminalGone => self.note_terminal_gone(turn),
+            Event::Executed(id) => self.note_execution(id, turn),
+            Event::StartFailed(id, error) => self.note_failed_start(id, error, turn),
+            Event::Ready(id) => self.note_readiness(id, turn),
+            Event::TriedInVain(id) => {
+                let next_try = turn.now.saturating_add(TRY_DELAY);
+                if let Some(Probation::Readiness { next, .. }) =
+                    self.generation(id).and_then(|life| life.probation.as_mut())
+                {
+                    *next = Some(next_try);
+                }
+            }
+            Event::Extended(id, by) => {
+                let until = turn.now.saturating_add(by);
+                self.generation(id).into_iter().for_each(|life| life.extend(until));
+            }
+            Event::ChildStopped(signal) => {
+                if self.settings.follows_stops && self.child.has_child() {
+                    turn.push(Effect::Suspend { signal, insist: false });
+                }
+            }
+            Event::ChildEnded(id, status) => self.note_end(id, status, turn),
+            Event::RestRemains(id) => {
+                let Self { settings, child, other, .. } = self;
+                let mut both = std::iter::once(child).chain(other);
+                both.find(|life| life.id == id).into_iter().for_each(|life| life.rest_remains(settings, turn));
+            }
+            Event::RestGone(id) => {
+                if let Some(life) = self.generation(id)
+                    && matches!(life.phase, Phase::Sweeping { .. })
+                {
+                    life.phase = Phase::Absent;
+                }
+            }
+            Event::Checked => {
+                if let Some(request) = &mut self.request
+                    && matches!(request.step, Step::Checking { .. })
+                {
+                    request.step = Step::Checked;
+                }
+            }
+            Event::Refused(reason) => {
+                if self.request.is_some_and(|request| request.step.can_be_refused()) {
+                    self.settle(Outcome::Refused(reason), turn);
+                }
+            }
+            Event::Proven => {
+                if let Some(request) = &mut self.request
+                    && matches!(request.step, Step::Probing { .. })
+                {
+                    request.step = Step::Proven;
+                    self.feed(turn);
+                }
+            }
+            // Both are for the rules: a pause has moved the time, a tick makes deadlines count.
+            Event::Resumed(_) | Event::Tick => {}
+        }
+    }
+
+    fn request_step(&mut self, from: Step, to: Step) {
+        if let Some(request) = self.request.as_mut().filter(|request| request.step == from) {
+            request.step = to;
+        }
+    }
+
+    /// Feeds the watchdog before or after something that may take long.
+    fn feed(&self, turn: &mut Turn) {
+        if self.settings.place.watchdog.is_some() {
+            turn.push(Effect::Feed);
+        }
+    }
+
+    fn note_execution(&mut self, id: GenerationId, turn: &mut Turn) {
+        let Some(life) = self.generation(id).filter(|life| life.has_child()) else { return };
+        if life.phase != Phase::Starting {
+            // It is being stopped.
+            self.first_start = None;
+            return;
+        }
+        life.phase = Phase::Running;
+        life.hears = life.readiness.hears_when_executed();
+        if let (Readiness::After(time), Some(Probation::Readiness { deadline, next })) =
+            (life.readiness, &mut life.probation)
+        {
+            // A child that has nothing to say cannot be late.
+            (*deadline, *next) = (None, Some(turn.now.saturating_add(time)));
+        }
+        let readiness = life.readiness;
+        self.first_start = None;
+        match readiness {
+            Readiness::Executed => self.note_readiness(id, turn),
+            Readiness::Tried => turn.push(Effect::Try(id)),
+            Readiness::Told | Readiness::After(_) => {}
+        }
+    }
+
+    pub(super) fn note_readiness(&mut self, id: GenerationId, turn: &mut Turn) {
+        let is_successor = self.successor().is_some_and(|successor| successor.id == id);
+        let overlap = Some(self.settings.overlap).filter(|overlap| is_successor && !overlap.is_zero());
+        let Some(life) = self.generation(id) else { return };
+        if life.phase != Phase::Running || !matches!(life.probation, Some(Probation::Readiness { .. })) {
+            return;
+        }
+        life.probation = overlap.map(|overlap| Probation::Overlap { until: turn.now.saturating_add(overlap) });
+        life.hears = true;
+        // That a child executes may be told late. So readiness by exec counts from the start that was ordered.
+        let is_told_late = life.readiness == Readiness::Executed;
+        life.ready_at = Some(if is_told_late { life.began } else { turn.now });
+        turn.say(Message::Ready(id));
+    }
+
+    fn note_failed_start(&mut self, id: GenerationId, error: StartError, turn: &Turn) {
+        if let Some(life) = self.generation(id) {
+            life.went(Err(error), turn.now);
+        }
+    }
+
+    fn note_end(&mut self, id: GenerationId, status: ExitStatus, turn: &Turn) {
+        // What a successor came to is said with the request. After a stop the child's status is hupwrap's own.
+        if id == self.child.id || (id < self.child.id && self.stop.is_none()) {
+            self.last_exit = Some(status);
+        }
+        let mapped = if id == self.child.id { self.settings.map_status.map(status) } else { status };
+        if let Some(life) = self.generation(id) {
+            life.went(Ok(mapped), turn.now);
+        }
+    }
+
+    /// Somebody asks for a renewal.
+    pub(super) fn note_renewal(&mut self, kind: RequestKind) {
+        // The first start, by the hupwrap that was just started, is all that could be asked for.
+        if self.stop.is_some() || self.child.phase == Phase::NotStarted {
+            return;
+        }
+        if kind.wants_new_child() {
+            self.interrupted = None;
+            self.backoff.reset();
+            let is_swept = matches!(self.child.phase, Phase::Sweeping { .. });
+            match self.next {
+                Some(Next::End(_)) => self.next = Some(Next::Start),
+                Some(Next::StartAt(_)) if is_swept => self.next = Some(Next::Start),
+                _ => {}
+            }
+        }
+        // The start to come answers it.
+        let is_shared = self.request.is_some_and(|request| request.step == Step::Renewing) && self.is_about_to_start();
+        if !is_shared || kind.wants_new_hupwrap() {
+            self.again = Some(kind.and(self.again));
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! What a signal does (contract, sections 2 and 6).
+
+use std::time::Duration;
+
+use super::effect::Effect;
+use super::generation::Phase;
+use super::message::{Message, Outcome};
+use super::request::RequestKind;
+use super::turn::Turn;
+use super::{Machine, Next};
+use crate::config::Action;
+use crate::facts::Sender;
+use crate::signal::{Signal, SignalSet};
+
+/// A HUP that a process sends this soon before or after the terminal's end is a hang-up.
+pub(super) const HANG_UP_WINDOW: Duration = Duration::from_secs(1);
+
+impl Machine {
+    /// A hang-up is not a reload: where the terminal is gone, HUP means stop.
+    pub(super) fn note_hup(&mut self, sender: Sender, hung_up: bool, turn: &mut Turn) {
+        if self.is_echo(sender) {
+            return;
+        }
+        if hung_up {
+            self.terminal_gone = self.terminal_gone.or(Some(turn.now));
+        }
+        let is_hang_up = sender == Sender::Kernel || self.is_recent(self.terminal_gone, turn);
+        if is_hang_up && self.settings.place.nohup {
+            turn.say(Message::HangUpIgnored);
+            return;
+        }
+        let is_renewal = self.settings.on.of(Signal::HUP).is_request();
+        if is_renewal && is_hang_up {
+            return self.told_to_stop(Signal::HUP, Signal::HUP, turn);
+        }
+        if is_renewal && self.settings.place.has_terminal && !self.settings.place.nohup {
+            self.suspect_hup = Some(turn.now);
+        }
+        self.act_on(Signal::HUP, sender, turn);
+    }
+
+    /// The terminal, or the leader of the session, is gone. A HUP that came just before has told of it.
+    pub(super) fn note_terminal_gone(&mut self, turn: &mut Turn) {
+        self.terminal_gone = self.terminal_gone.or(Some(turn.now));
+        let suspect = self.suspect_hup.take();
+        if self.is_recent(suspect, turn) {
+            self.told_to_stop(Signal::HUP, Signal::HUP, turn);
+        }
+    }
+
+    fn is_recent(&self, time: Option<Duration>, turn: &Turn) -> bool {
+        time.is_some_and(|time| turn.now.saturating_sub(time) < HANG_UP_WINDOW)
+    }
+
+    pub(super) fn note_signal(&mut self, signal: Signal, sender: Sender, turn: &mut Turn) {
+        let may_echo = matches!(signal, Signal::TERM | Signal::INT | Signal::QUIT);
+        if !(may_echo && self.is_echo(sender)) {
+            self.act_on(signal, sender, turn);
+        }
+    }
+
+    /// Whether a process of a generation sent this that is being stopped: it passes on what hupwrap sent it.
+    fn is_echo(&self, sender: Sender) -> bool {
+        let Sender::Member(id) = sender else { return false };
+        let is_stopped = |phase: &Phase| matches!(phase, Phase::Stopping { .. } | Phase::Sweeping { .. });
+        self.generations().any(|life| life.id == id && is_stopped(&life.phase))
+    }
+
+    fn act_on(&mut self, signal: Signal, sender: Sender, turn: &mut Turn) {
+        let is_interrupt = matches!(signal, Signal::INT | Signal::QUIT);
+        let from_terminal =
+            sender == Sender::Kernel && (signal.is_job_control() || is_interrupt || signal == Signal::WINCH);
+        // What the terminal sends reaches the whole foreground group.
+        let heard = from_terminal && self.settings.place.shared_group && self.child.has_child();
+        if heard && is_interrupt {
+            self.interrupted = Some(turn.now);
+        }
+        match self.settings.on.of(signal) {
+            Action::Restart => self.note_renewal(RequestKind::Restart),
+            Action::Replace => self.note_renewal(RequestKind::Replace),
+            Action::Upgrade => self.note_renewal(RequestKind::Upgrade),
+            Action::Reexec => self.note_renewal(RequestKind::Reexec),
+            Action::UpgradeReplace => self.note_renewal(RequestKind::UpgradeReplace),
+            // A child that survives Ctrl-C, a shell or a REPL, keeps running.
+            Action::Stop(None) | Action::Forward(None) if heard => {}
+            Action::Stop(by) => {
+                let default = if signal == Signal::TERM { self.settings.stop_signal } else { signal };
+                self.told_to_stop(signal, by.unwrap_or(default), turn);
+            }
+            // Ctrl-C with no child to receive it.
+            Action::Forward(_) if from_terminal && is_interrupt && !self.child.has_child() => {
+                self.told_to_stop(signal, signal, turn);
+            }
+            Action::Forward(_) if self.must_check(signal) => self.unchecked.insert(signal),
+            Action::Forward(_) => {
+                self.forward(signal, turn);
+                if signal.is_job_control() && !self.settings.place.is_init && !heard {
+                    turn.push(Effect::Suspend { signal, insist: true });
+                }
+            }
+            Action::Ignore | Action::LeftAlone => {}
+        }
+    }
+
+    /// Whether the user's check comes before this signal is forwarded: only before a forward that `--on` names.
+    fn must_check(&self, signal: Signal) -> bool {
+        let is_possible = self.stop.is_none() && !signal.is_job_control();
+        is_possible && self.settings.check.is_some() && self.settings.on.is_named(signal)
+    }
+
+    /// Stops for good. A rule passes the signal on.
+    fn told_to_stop(&mut self, told: Signal, by: Signal, turn: &mut Turn) {
+        if self.stop.is_none() {
+            turn.say(Message::Stopping(told));
+            self.stop = Some(told);
+        }
+        self.stop_by = Some(by);
+    }
+
+    /// Forwards a signal: at once to a child that can receive it, later to one that cannot yet. A HUP that is forwarded
+    /// is a request, and over as soon as it is delivered.
+    pub(super) fn forward(&mut self, signal: Signal, turn: &mut Turn) {
+        let sent = match self.settings.on.of(signal) {
+            Action::Forward(Some(other)) => other,
+            _ => signal,
+        };
+        // These tell of a state that the next child finds anyhow. KILL and STOP need nobody to receive them.
+        let is_state = signal.is_job_control() || matches!(signal, Signal::CONT | Signal::WINCH);
+        let is_immediate = is_state || matches!(sent, Signal::KILL | Signal::STOP);
+        let can_receive = self.child.has_child() && (self.child.hears || is_immediate || self.stop.is_some());
+        let is_awaited = self.stop.is_none() && !matches!(self.next, Some(Next::End(_)));
+        if can_receive {
+            self.child.send(&self.settings, sent, turn);
+        }
+        match self.successor() {
+            Some(successor) if is_immediate => successor.send(&self.settings, sent, turn),
+            // It may not be ready to receive the signal, and die of it.
+            Some(_) => self.held_signals.insert(sent),
+            None if !can_receive && !is_immediate && is_awaited => self.held_signals.insert(sent),
+            None if can_receive || is_state => {}
+            None if signal == Signal::HUP => {
+                let outcome = Outcome::Refused("no child runs".to_owned());
+                turn.say(Message::Settled { kind: RequestKind::Forward, began: turn.clock, outcome });
+                return;
+            }
+            None => turn.say(Message::NotForwarded(signal)),
+        }
+        if signal == Signal::HUP {
+            match can_receive {
+                true => self.settle_forward(turn),
+                false => self.held_hup = true,
+            }
+        }
+    }
+
+    /// Sends what was held to a child that can receive it by now.
+    pub(super) fn deliver(&mut self, turn: &mut Turn) {
+        for signal in std::mem::take(&mut self.held_signals).iter() {
+            self.child.send(&self.settings, signal, turn);
+        }
+        if std::mem::take(&mut self.held_hup) {
+            self.settle_forward(turn);
+        }
+    }
+
+    fn settle_forward(&self, turn: &mut Turn) {
+        turn.say(Message::Settled { kind: RequestKind::Forward, began: turn.clock, outcome: Outcome::Ok });
+    }
+
+    /// Forgets what was held for a child that does not take over.
+    pub(super) fn forget_held(&mut self) {
+        (self.held_signals, self.held_hup) = (SignalSet::EMPTY, false);
+    }
+}
