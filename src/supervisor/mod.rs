@@ -34,7 +34,7 @@ use crate::sys::sockets::{self, Attempt, Socket};
 use crate::sys::spawn::{self, Spawn};
 use crate::sys::startup::Startup;
 use crate::sys::terminal::{self, Place};
-use crate::sys::{Pid, clock, lookup, start_error, wait};
+use crate::sys::{Pid, clock, fd, lookup, start_error, wait};
 use crate::text::handover::Handover;
 use crate::text::listen;
 use crate::text::messages::{self, Words};
@@ -389,7 +389,8 @@ impl Supervisor {
                 None | Some(Ok(())) => events.push(Event::Executed(child.generation)),
                 Some(Err(error)) => {
                     if !reaped {
-                        wait::reap_dying(spawned.pid);
+                        // It is about to end. If it is frozen that takes long, and nobody waits for it.
+                        self.foreign_children.push(spawned.pid);
                     }
                     // There never was one.
                     child.pid = None;
@@ -444,6 +445,7 @@ impl Supervisor {
 
     /// Lets go of generations that are over, and of tries that nobody waits for any more.
     fn forget(&mut self) {
+        spawn::take_back();
         let machine = &self.machine;
         self.children.retain(|child| machine.knows(child.generation));
         for child in self.children.iter_mut().filter(|child| !machine.awaits_readiness(child.generation)) {
@@ -931,7 +933,7 @@ fn bind(config: &Config, startup: &Startup) -> Result<Vec<Socket>, String> {
         }
         // While they are put in place each has a copy above, and so has what tells of the exec.
         let copies = taken.saturating_sub(listen::FIRST_FD).saturating_add(2);
-        let end = spawn::descriptor_limit().saturating_sub(i64::from(copies));
+        let end = fd::descriptor_limit().saturating_sub(i64::from(copies));
         if i64::from(fd) >= end {
             return Err(format!(
                 "--ready 'fd:{fd}': so many files may not be open (ulimit -n); want a descriptor below {end}"

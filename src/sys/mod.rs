@@ -31,3 +31,8 @@ pub(crate) use fd::hold_stdio;
 
 /// A process id.
 pub type Pid = libc::pid_t;
+
+/// The pid of this process.
+pub(crate) fn own_pid() -> Pid {
+    nix::unistd::getpid().as_raw()
+}

@@ -3,10 +3,8 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use nix::libc;
-
-use crate::sys::Pid;
 use crate::sys::wait::has_children;
+use crate::sys::{Pid, own_pid};
 
 /// More processes than can begin within a hundredth of a second.
 const PIDS_A_TICK: Pid = 10_000;
@@ -75,8 +73,7 @@ impl ProcStat {
 
 /// The living children of this process.
 pub fn children() -> Vec<Pid> {
-    // SAFETY: has no preconditions.
-    let own_pid = unsafe { libc::getpid() };
+    let own_pid = own_pid();
     everyone().unwrap_or_default().iter().filter(|seen| seen.parent == own_pid).map(|seen| seen.pid).collect()
 }
 
@@ -90,8 +87,7 @@ pub fn descendants(except: &[Pid]) -> Option<Vec<(ProcStat, ProcStat)>> {
     for seen in everyone()? {
         by_parent.entry(seen.parent).or_default().push(seen);
     }
-    // SAFETY: has no preconditions.
-    let children = by_parent.remove(&unsafe { libc::getpid() }).unwrap_or_default();
+    let children = by_parent.remove(&own_pid()).unwrap_or_default();
     let mut todo: Vec<(ProcStat, ProcStat)> =
         children.into_iter().filter(|child| !except.contains(&child.pid)).map(|child| (child, child)).collect();
     let mut found = Vec::new();
@@ -104,8 +100,7 @@ pub fn descendants(except: &[Pid]) -> Option<Vec<(ProcStat, ProcStat)>> {
 
 fn everyone() -> Option<Vec<ProcStat>> {
     // The /proc of another pid namespace has other numbers for us all, and is as good as none.
-    // SAFETY: has no preconditions.
-    let own_pid = unsafe { libc::getpid() };
+    let own_pid = own_pid();
     if fs::read_link("/proc/self").ok()?.to_str() != Some(own_pid.to_string().as_str()) {
         return None;
     }
