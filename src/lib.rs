@@ -59,7 +59,7 @@ pub unsafe fn run(argc: c_int, argv: *const *const c_char, envp: *const *const c
 }
 
 fn life(mut startup: Startup) -> Result<Ending, String> {
-    let adopted = sys::reexec::adopt(&mut startup)?;
+    let taken_over = sys::reexec::take_over(&mut startup);
     let probed = startup.take_probe_flag();
     match cli::read(&startup.words())? {
         Said::Print(text) => {
@@ -71,11 +71,11 @@ fn life(mut startup: Startup) -> Result<Ending, String> {
             let config = Config::new(args)?;
             report::set_look(config.log_format, config.log_level, startup.var("NO_COLOR"), startup.var("TERM"));
             if probed {
-                report::print(&text::handover::introduction());
+                report::print(&sys::reexec::prove()?);
                 return Ok(Ending::Own(0));
             }
-            let supervisor = match adopted {
-                Some(state) => supervisor::adopt::adopt(config, startup, state)?,
+            let supervisor = match taken_over {
+                Some((state, fault)) => supervisor::adopt::adopt(config, startup, state, fault),
                 None => supervisor::setup::setup(config, startup)?,
             };
             Ok(supervisor.run())

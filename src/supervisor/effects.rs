@@ -59,7 +59,7 @@ impl Supervisor {
             Effect::AskRest(generation, signal) => self.family.ask_rest(generation, signal),
             Effect::Survey { generation, group_asked } => return self.family.sweep(generation, group_asked),
             Effect::Check { new_child } => return self.check(new_child),
-            Effect::Probe => match Probe::new(self.origin.as_ref()?, &self.startup) {
+            Effect::Probe => match Probe::new(self.origin.as_ref()?, &self.startup, &self.state_for_proof()) {
                 Ok(probe) => self.family.probe = Some(probe),
                 Err(reason) => return Some(Event::Refused(reason)),
             },

@@ -82,7 +82,7 @@ pub fn setup(config: Config, startup: Startup) -> Result<Supervisor, String> {
             None => place == Place::Foreground,
         },
         had_terminal: place != Place::NoTerminal,
-        manager: ServiceManager::new(&startup, None),
+        manager: ServiceManager::new(&startup),
         requests: Vec::new(),
         snapshot: None,
     };

@@ -45,9 +45,18 @@ pub fn reap_dying(pid: Pid) {
 
 /// Whether this process has any child, alive or unreaped.
 pub fn has_children() -> bool {
+    is_there(libc::P_ALL, 0)
+}
+
+/// Whether a pid is that of a child of this process, alive or unreaped.
+pub(crate) fn is_child(pid: Pid) -> bool {
+    libc::id_t::try_from(pid).is_ok_and(|pid| pid > 0 && is_there(libc::P_PID, pid))
+}
+
+fn is_there(which: libc::idtype_t, id: libc::id_t) -> bool {
     let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
     // SAFETY: the struct is plain data, for which zero is valid.
     let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
     // SAFETY: the pointer is to a struct of ours.
-    unsafe { libc::waitid(libc::P_ALL, 0, &raw mut info, flags) == 0 }
+    unsafe { libc::waitid(which, id, &raw mut info, flags) == 0 }
 }
