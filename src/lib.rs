@@ -33,7 +33,6 @@ use crate::cli::Said;
 use crate::config::{Config, Wait};
 use crate::exit::{Ending, OWN_FAILURE};
 use crate::signal::SignalSet;
-use crate::supervisor::Supervisor;
 use crate::sys::startup::Startup;
 
 /// What `--version` prints, and how a re-executed hupwrap calls itself.
@@ -60,7 +59,7 @@ pub unsafe fn run(argc: c_int, argv: *const *const c_char, envp: *const *const c
 }
 
 fn life(mut startup: Startup) -> Result<Ending, String> {
-    let adopted = sys::reexec::adopt(&mut startup)?;
+    let taken_over = sys::reexec::take_over(&mut startup);
     let probed = startup.take_probe_flag();
     match cli::read(&startup.words())? {
         Said::Print(text) => {
@@ -72,10 +71,14 @@ fn life(mut startup: Startup) -> Result<Ending, String> {
             let config = Config::new(args)?;
             report::set_look(config.log_format, config.log_level, startup.var("NO_COLOR"), startup.var("TERM"));
             if probed {
-                report::print(&text::handover::introduction());
+                report::print(&sys::reexec::prove()?);
                 return Ok(Ending::Own(0));
             }
-            Ok(Supervisor::new(config, startup, adopted)?.run())
+            let supervisor = match taken_over {
+                Some((state, fault)) => supervisor::adopt::adopt(config, startup, state, fault),
+                None => supervisor::setup::setup(config, startup)?,
+            };
+            Ok(supervisor.run())
         }
     }
 }

@@ -10,12 +10,14 @@ pub mod files;
 pub mod finish;
 pub mod inotify;
 pub mod lookup;
-pub mod notify;
+pub mod manager_socket;
+pub mod notify_socket;
 pub mod output;
 pub(crate) mod pidfd;
 pub(crate) mod poll;
 pub(crate) mod proc;
 mod program;
+pub mod ready_pipe;
 pub mod reexec;
 pub mod signals;
 pub mod sockets;
@@ -25,6 +27,9 @@ pub mod startup;
 pub mod terminal;
 pub mod wait;
 
+use std::io;
+
+use nix::errno::Errno;
 use nix::libc;
 
 pub(crate) use fd::hold_stdio;
@@ -35,4 +40,9 @@ pub type Pid = libc::pid_t;
 /// The pid of this process.
 pub(crate) fn own_pid() -> Pid {
     nix::unistd::getpid().as_raw()
+}
+
+/// The errno of an error of std. Errors that std itself finds have none, and count as invalid.
+fn errno(error: io::Error) -> Errno {
+    Errno::try_from(error).unwrap_or(Errno::EINVAL)
 }

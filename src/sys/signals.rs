@@ -3,7 +3,7 @@
 
 use crate::facts::Sender;
 use std::io::PipeReader;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::ptr;
 
 use nix::errno::Errno;
@@ -11,7 +11,7 @@ use nix::libc;
 use nix::poll::PollFlags;
 
 use crate::signal::{Signal, SignalSet};
-use crate::sys::fd::new_fd;
+use crate::sys::fd::{new_fd, take};
 use crate::sys::poll::is_ready;
 use crate::sys::{Pid, own_pid};
 
@@ -89,6 +89,16 @@ impl SignalFd {
         let fd =
             new_fd(unsafe { libc::syscall(libc::SYS_signalfd4, -1, &raw const mask, SET_SIZE, libc::SFD_CLOEXEC) })?;
         Ok(Self { fd, own_pid })
+    }
+
+    /// Goes on with a descriptor that crossed a re-exec, and listens to these signals with it. None where it is no
+    /// signalfd. Nothing else can go wrong: no descriptor and no memory is needed.
+    pub(crate) fn adopt(fd: RawFd, signals: SignalSet, own_pid: Pid) -> Option<Self> {
+        let mask = signals.bits();
+        let fd = take(fd).ok()?;
+        // SAFETY: the pointer is to a set of ours, of the size that is said.
+        let changed = unsafe { libc::syscall(libc::SYS_signalfd4, fd.as_raw_fd(), &raw const mask, SET_SIZE, 0) };
+        (changed >= 0).then_some(Self { fd, own_pid })
     }
 
     /// Whether a signal waits.

@@ -39,9 +39,18 @@ pub fn reap() -> Option<(Pid, Change)> {
 }
 
 /// Whether this process has any child, alive or unreaped.
-#[expect(clippy::disallowed_methods, reason = "with WNOWAIT nothing is reaped, and no status is lost")]
 pub fn has_children() -> bool {
+    is_there(Id::All)
+}
+
+/// Whether a pid is that of a child of this process, alive or unreaped.
+pub(crate) fn is_child(pid: Pid) -> bool {
+    pid > 0 && is_there(Id::Pid(nix::unistd::Pid::from_raw(pid)))
+}
+
+#[expect(clippy::disallowed_methods, reason = "with WNOWAIT nothing is reaped, and no status is lost")]
+fn is_there(which: Id) -> bool {
     let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
     // Any other error is about the status of a child.
-    waitid(Id::All, flags) != Err(Errno::ECHILD)
+    waitid(which, flags) != Err(Errno::ECHILD)
 }
