@@ -257,7 +257,7 @@ fn a_child_that_is_frozen_before_its_end_holds_nobody_up() {
     let dir = Dir::new();
     let odd = dir.program("odd", "#!/no/such/sh\n");
     // The child has reported that it cannot execute, and does not get further.
-    let tracing = args([&"-D", &"-f", &"-o", &"/dev/null", &"-e", &"inject=exit_group:delay_enter=1000000000"]);
+    let tracing = args([&"-D", &"-f", &"-o", &"/dev/null", &"-e", &"inject=exit_group:delay_enter=200000000"]);
     let words = args([&hupwrap(), &"-v", &"--", &odd]);
     let run = Setup::of(strace, tracing.into_iter().chain(words)).start();
     run.said("its interpreter /no/such/sh is missing");
@@ -265,4 +265,8 @@ fn a_child_that_is_frozen_before_its_end_holds_nobody_up() {
     let in_exit = |pid: i32| std::fs::read_to_string(format!("/proc/{pid}/syscall")).unwrap_or_default();
     let number = format!("{} ", libc::SYS_exit_group);
     wait_until("hupwrap ends", || in_exit(run.pid).starts_with(&number));
+    // Nobody is held up any more.
+    let is_strace =
+        |pid: &i32| std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == "strace\n");
+    run.family().iter().filter(|pid| is_strace(pid)).for_each(|pid| kill(*pid, "KILL"));
 }

@@ -433,6 +433,7 @@ mod tests {
     use std::{env, fs, process};
 
     use super::*;
+    use crate::sys::environment::ChildEnv;
     use crate::sys::lookup::{check, find};
 
     /// A child holds, until it executes, what another test has open at that moment: a script that is being written could
@@ -612,7 +613,8 @@ mod tests {
         assert_eq!(error("one", b":bin").reason, "one: not found");
         assert_eq!(error("locked", b"").reason, "locked: cannot be executed: permission denied");
         assert_eq!(error("bin", b"").reason, "bin: cannot be executed: it is a directory");
-        let checked = |word: &str| check(OsStr::new(word), Some(b"bin"), workdir).map_err(|error| error.reason);
+        let child_env = ChildEnv { inherited: vec![c"PATH=bin"], own: Vec::new(), workdir: Some(link.clone()) };
+        let checked = |word: &str| check(&[word.into()], &child_env).map_err(|error| error.reason);
         assert_eq!((checked("say"), checked("bin/say"), checked("ours")), (Ok(()), Ok(()), Ok(())));
         assert_eq!(checked("./bin"), Err("./bin: cannot be executed: it is a directory".to_owned()));
         assert_eq!(checked("odd"), Err("odd: not found (its interpreter ./missing is missing)".to_owned()));
