@@ -3,6 +3,7 @@
 
 #![allow(unsafe_code)]
 
+mod bare;
 pub mod clock;
 pub mod environment;
 pub(crate) mod fd;

@@ -20,6 +20,7 @@ use crate::exit::NOT_FOUND;
 use crate::facts::StartError;
 use crate::signal::{Signal, SignalSet};
 use crate::sys::Pid;
+use crate::sys::bare::{PID_ROOM, append_number, bare, looks_like_text, place_descriptors};
 use crate::sys::fd::pipe;
 use crate::sys::start_error::{cannot_execute, describe, explain, workdir_error};
 
@@ -91,9 +92,6 @@ const STACK_WORDS: usize = 4096;
 /// What the kernel answers where a file is neither a program nor a script with `#!`.
 const NO_PROGRAM: isize = (libc::ENOEXEC as isize).wrapping_neg();
 const SHELL: &CStr = c"/bin/sh";
-/// The digits of the longest pid, and a NUL.
-const PID_ROOM: [u8; 11] = [0; 11];
-
 /// What a child could not do: in its report behind the errno.
 type Step = c_int;
 const EXECUTE: Step = 0;
@@ -150,11 +148,13 @@ impl ChildPlan {
 impl Loan {
     fn clone_child(&self, sharing: c_int) -> nix::Result<Pid> {
         let plan = self.plan.as_ptr();
-        // SAFETY: the plan is there, and no child uses it yet.
-        let stack_end = unsafe { (*plan).stack.spare_capacity_mut().as_mut_ptr_range().end };
-        // SAFETY: the child runs on a stack of its own, touches only the plan, which stays until the child has executed or
-        // ended, and makes bare system calls only. Until then hupwrap only reads the plan's Spawn, as the child does.
-        Errno::result(unsafe { libc::clone(child, stack_end.cast(), sharing | libc::SIGCHLD, plan.cast()) })
+        // SAFETY: the plan is there, and no child uses it yet. The child runs on a stack of its own, touches only the plan,
+        // which stays until the child has executed or ended, and makes bare system calls only. Until then hupwrap only reads
+        // the plan's Spawn, as the child does.
+        Errno::result(unsafe {
+            let stack_end = (*plan).stack.spare_capacity_mut().as_mut_ptr_range().end;
+            libc::clone(child, stack_end.cast(), sharing | libc::SIGCHLD, plan.cast())
+        })
     }
 
     fn spawn(&self) -> &Spawn {
@@ -235,48 +235,6 @@ impl AsFd for Spawned {
     }
 }
 
-/// A system call as the kernel knows it: what it returns is negative on an error, and errno stays untouched.
-///
-/// # Safety
-/// As the call itself.
-#[cfg(target_arch = "x86_64")]
-unsafe fn bare(number: libc::c_long, args: [usize; 4]) -> isize {
-    let [a, b, c, d] = args;
-    let returned: isize;
-    // SAFETY: the kernel's calling convention; the caller answers for the call.
-    unsafe {
-        std::arch::asm!(
-            "syscall",
-            inlateout("rax") number as isize => returned,
-            in("rdi") a, in("rsi") b, in("rdx") c, in("r10") d,
-            lateout("rcx") _, lateout("r11") _,
-            options(nostack),
-        );
-    }
-    returned
-}
-
-/// A system call as the kernel knows it: what it returns is negative on an error, and errno stays untouched.
-///
-/// # Safety
-/// As the call itself.
-#[cfg(target_arch = "aarch64")]
-unsafe fn bare(number: libc::c_long, args: [usize; 4]) -> isize {
-    let [a, b, c, d] = args;
-    let returned: isize;
-    // SAFETY: the kernel's calling convention; the caller answers for the call.
-    unsafe {
-        std::arch::asm!(
-            "svc #0",
-            in("x8") number as isize,
-            inlateout("x0") a as isize => returned,
-            in("x1") b, in("x2") c, in("x3") d,
-            options(nostack),
-        );
-    }
-    returned
-}
-
 /// The child's life before exec.
 extern "C" fn child(plan: *mut c_void) -> c_int {
     // SAFETY: the plan is that of `clone_child`, and what is borrowed from it is the child's alone, or is not changed. The
@@ -351,76 +309,6 @@ unsafe fn become_program(plan: *mut ChildPlan) -> (Step, isize) {
         }
         (EXECUTE, error)
     }
-}
-
-/// Gives descriptors the numbers they are to have after the exec. What stands in the way of one, and is none of them, is
-/// closed. Negative on an error.
-///
-/// # Safety
-/// As that of closing those. Makes bare system calls only.
-unsafe fn place_descriptors(fds: &mut [(RawFd, RawFd)], report: &mut RawFd) -> isize {
-    let above = fds.iter().fold(0, |above, (_, to)| above.max(to.saturating_add(1)));
-    // First out of each other's way: what one is to become another may be now. The copies end with the exec.
-    for fd in fds.iter_mut().map(|(from, _)| from).chain([report]) {
-        // SAFETY: there are no pointers.
-        let moved = unsafe { bare(libc::SYS_fcntl, [*fd as usize, libc::F_DUPFD_CLOEXEC as usize, above as usize, 0]) };
-        if moved < 0 {
-            return moved;
-        }
-        *fd = moved as RawFd;
-    }
-    for (from, to) in fds {
-        // SAFETY: there are no pointers, and the caller answers for what is closed.
-        let placed = unsafe { bare(libc::SYS_dup3, [*from as usize, *to as usize, 0, 0]) };
-        if placed < 0 {
-            return placed;
-        }
-    }
-    0
-}
-
-/// Writes a number over the NULs that end `text`, without leading zeros, for which `sd_listen_fds(3)` would take it as
-/// octal. At least one NUL stays.
-fn append_number(text: &mut [u8], mut number: isize) {
-    let mut digits = PID_ROOM;
-    for digit in digits.iter_mut().skip(1) {
-        *digit = b'0' | (number % 10) as u8;
-        number /= 10;
-        if number == 0 {
-            break;
-        }
-    }
-    let room = text.iter_mut().skip_while(|byte| **byte != 0);
-    for (byte, digit) in room.zip(digits.iter().rev().filter(|digit| **digit != 0)) {
-        *byte = *digit;
-    }
-}
-
-/// Whether a shell may be tried: the first line holds no NUL byte (POSIX, `sh`, 2.9.1.1; bash does the same).
-///
-/// # Safety
-/// The path ends with NUL. Makes bare system calls only.
-unsafe fn looks_like_text(path: *const c_char) -> bool {
-    let mut start = [0_u8; 128];
-    // SAFETY: the path is the caller's promise, the buffer is ours.
-    let read = unsafe {
-        let at = libc::AT_FDCWD as usize;
-        let fd = bare(libc::SYS_openat, [at, path as usize, (libc::O_RDONLY | libc::O_CLOEXEC) as usize, 0]);
-        if fd < 0 {
-            return false;
-        }
-        let read = bare(libc::SYS_read, [fd as usize, start.as_mut_ptr() as usize, start.len(), 0]);
-        bare(libc::SYS_close, [fd as usize, 0, 0, 0]);
-        read
-    };
-    for byte in start.iter().take(usize::try_from(read).unwrap_or(0)) {
-        match byte {
-            0 => return false,
-            b'\n' => return true,
-            _ => {}
-        }
-    }
-    true
 }
 
 #[cfg(test)]
@@ -519,15 +407,6 @@ mod tests {
     fn failure(order: Spawn) -> (u8, bool, String) {
         let error = run(order).unwrap_err();
         (error.code, error.transient, error.reason)
-    }
-
-    #[test]
-    fn numbers() {
-        for (number, want) in [(0, "0"), (1, "1"), (10, "10"), (4_194_304, "4194304"), (2_147_483_647, "2147483647")] {
-            let mut text = [b"A=", &PID_ROOM[..]].concat();
-            append_number(&mut text, number);
-            assert_eq!(CStr::from_bytes_until_nul(&text).unwrap().to_str().unwrap(), format!("A={want}"));
-        }
     }
 
     #[test]
