@@ -3,6 +3,7 @@
 
 #![allow(unsafe_code)]
 
+mod bare;
 pub mod clock;
 pub mod environment;
 pub(crate) mod fd;
@@ -36,6 +37,11 @@ pub(crate) use fd::hold_stdio;
 
 /// A process id.
 pub type Pid = libc::pid_t;
+
+/// The pid of this process.
+pub(crate) fn own_pid() -> Pid {
+    nix::unistd::getpid().as_raw()
+}
 
 /// The errno of an error of std. Errors that std itself finds have none, and count as invalid.
 fn errno(error: io::Error) -> Errno {
