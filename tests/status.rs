@@ -351,14 +351,14 @@ fn a_directory_that_is_gone_stops_nothing() {
         run.kill("HUP");
         assert_eq!(run.ready().0, generation);
     }
-    run.said("the status file cannot be written");
+    run.said(" cannot be written: the directory ");
     fs::create_dir(&inner).unwrap();
     // Though nothing changes.
     wait_until("it is there again", || file.exists());
     assert_eq!(in_state(&run, &file, "running")["generation"], 4);
     assert_eq!(names(&inner), ["status"]);
     let ended = run.stop();
-    assert_eq!(ended.stderr.matches("status file").count(), 1, "{}", ended.stderr);
+    assert_eq!(ended.stderr.matches("--status-file").count(), 1, "{}", ended.stderr);
 }
 
 #[test]
@@ -394,7 +394,7 @@ fn a_full_disk_and_one_that_is_read_only_stop_nothing() {
     let before = fs::read(&seen).unwrap();
     assert_eq!(renew(&mut run), 2);
     assert_eq!(renew(&mut run), 3);
-    run.said("the status file cannot be written: No space left on device");
+    run.said(" cannot be written: No space left on device");
     // What was there is there still, and nothing beside it.
     assert_eq!(fs::read(&seen).unwrap(), before);
     assert_eq!(names(seen.parent().unwrap()), ["filler", "status"]);
@@ -409,11 +409,11 @@ fn a_full_disk_and_one_that_is_read_only_stop_nothing() {
     };
     remount("ro");
     let now = renew(&mut run);
-    run.said("the status file cannot be written: Read-only file system");
+    run.said(" cannot be written: Read-only file system");
     remount("rw");
     status_where(&seen, "it is kept again", |status| status["generation"] == now && status["state"] == "running");
     let ended = run.stop();
-    assert_eq!(ended.stderr.matches("status file").count(), 2, "{}", ended.stderr);
+    assert_eq!(ended.stderr.matches("--status-file").count(), 2, "{}", ended.stderr);
 }
 
 #[test]

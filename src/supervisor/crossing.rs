@@ -5,8 +5,8 @@ use super::status_writer::StatusWriter;
 use crate::exit::Ending;
 use crate::machine::event::Event;
 use crate::sys::clock;
-use crate::sys::files::Pidfile;
 use crate::sys::notify_socket::NotifySocket;
+use crate::sys::pidfile::Pidfile;
 use crate::sys::sockets::Socket;
 use crate::text::handover::Handover;
 

@@ -27,7 +27,7 @@ use crate::machine::effect::{Effect, Failure, Message};
 use crate::machine::event::Event;
 use crate::report;
 use crate::signal::Signal;
-use crate::sys::files::Pidfile;
+use crate::sys::pidfile::Pidfile;
 use crate::sys::poll::is_ready;
 use crate::sys::reexec::Origin;
 use crate::sys::signals::{self, SignalFd};

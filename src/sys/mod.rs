@@ -6,7 +6,6 @@
 pub mod clock;
 pub mod environment;
 pub(crate) mod fd;
-pub mod files;
 pub mod finish;
 pub mod inotify;
 pub mod lookup;
@@ -14,6 +13,7 @@ pub mod manager_socket;
 pub mod notify_socket;
 pub mod output;
 pub(crate) mod pidfd;
+pub mod pidfile;
 pub(crate) mod poll;
 pub(crate) mod proc;
 mod program;
@@ -24,7 +24,9 @@ pub mod sockets;
 pub mod spawn;
 pub(crate) mod start_error;
 pub mod startup;
+pub mod status_file;
 pub mod terminal;
+pub mod trust;
 pub mod wait;
 
 use std::io;

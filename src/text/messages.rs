@@ -102,8 +102,8 @@ pub fn not_sent(signal: Signal, pid: i32, error: Errno) -> LogLine {
 }
 
 /// The status file cannot be written.
-pub fn status_file_failed(reason: &str) -> LogLine {
-    let text = format!("the status file cannot be written: {reason}; supervision goes on");
+pub fn status_file_failed(path: &str, reason: &str) -> LogLine {
+    let text = format!("--status-file '{path}' cannot be written: {reason}; supervision goes on");
     LogLine::new(&STATUS_FILE_FAILED, [json!(reason)], text)
 }
 
@@ -326,7 +326,7 @@ mod tests {
             listening("web", "tcp:1", "x".to_owned()),
             signal(Signal::HUP),
             not_sent(Signal::HUP, 1, Errno::EPERM),
-            status_file_failed("x"),
+            status_file_failed("x", "y"),
         ]);
         for log_line in &log_lines {
             assert_eq!(log_line.facts.len(), log_line.kind.facts.len(), "{}", log_line.kind.name);
