@@ -155,6 +155,7 @@ pub(super) fn assemble(config: Config, startup: Startup, parts: Parts) -> Superv
         leader: if nohup { terminal::watch_session_leader() } else { None },
         before: None,
         resumed: false,
+        troubles: Vec::new(),
         config,
         startup,
     }

@@ -91,6 +91,13 @@ impl StatusWriter {
         self.retry
     }
 
+    /// Has the file written again if it is missing, or is another.
+    pub fn restore(&mut self) {
+        if !self.file.is_in_place() {
+            self.written.clear();
+        }
+    }
+
     /// Writes the file where it says something else.
     pub fn update(&mut self, status: &Status, pid_of: impl Fn(GenerationId) -> Pid) {
         let facts = StatusFacts {

@@ -4,6 +4,7 @@
 #![allow(unsafe_code)]
 
 pub mod clock;
+pub mod connect;
 pub mod environment;
 pub(crate) mod fd;
 pub mod finish;
@@ -27,6 +28,7 @@ pub mod startup;
 pub mod status_file;
 pub mod terminal;
 pub mod trust;
+mod unix_path;
 pub mod wait;
 
 use std::io;
