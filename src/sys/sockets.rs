@@ -110,7 +110,8 @@ impl Socket {
             Ok(None) => {
                 self.fd = unix_path::bind_again(path, made.mode, lowest)?;
                 self.facts.fd = self.fd.as_raw_fd();
-                self.facts.made = file_at(path).ok().flatten().map(|file| SocketFile { mode: made.mode, ..file });
+                let file = file_at(path).ok().flatten().unwrap_or(made);
+                self.facts.made = Some(SocketFile { mode: made.mode, ..file });
                 Ok(true)
             }
             found if made.is_at(found) => Ok(false),
