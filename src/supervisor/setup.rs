@@ -18,7 +18,7 @@ use crate::sys::sockets::{self, Socket};
 use crate::sys::startup::Startup;
 use crate::sys::status_file::StatusFile;
 use crate::sys::terminal::{self, Place};
-use crate::sys::{clock, proc, spawn, start_error, wait};
+use crate::sys::{clock, fd, proc, start_error, wait};
 use crate::text::messages::Words;
 use crate::text::status_file::Reload;
 use crate::text::{listen, messages};
@@ -84,7 +84,7 @@ pub fn setup(config: Config, startup: Startup) -> Result<Supervisor, String> {
             None => place == Place::Foreground,
         },
         had_terminal: place != Place::NoTerminal,
-        manager: ServiceManager::new(&startup, None),
+        manager: ServiceManager::new(&startup),
         requests: Vec::new(),
         snapshot: None,
     };
@@ -176,7 +176,7 @@ fn bind(config: &Config, startup: &Startup) -> Result<Vec<Socket>, String> {
         }
         // While they are put in place each has a copy above, and so has what tells of the exec.
         let copies = taken.saturating_sub(listen::FIRST_FD).saturating_add(2);
-        let end = spawn::descriptor_limit().saturating_sub(i64::from(copies));
+        let end = fd::descriptor_limit().saturating_sub(i64::from(copies));
         if i64::from(fd) >= end {
             return Err(format!(
                 "--ready 'fd:{fd}': so many files may not be open (ulimit -n); want a descriptor below {end}"

@@ -47,7 +47,7 @@ impl StatusWriter {
         Self {
             file: StatusFile::new(path, pid),
             pid,
-            pid_start: proc_is_own().then(|| ProcStat::at(pid)).flatten().map(|seen| seen.began()),
+            pid_start: None,
             on_hup,
             listen: listen.collect(),
             reload: settled.pop(),
@@ -100,6 +100,9 @@ impl StatusWriter {
 
     /// Writes the file where it says something else.
     pub fn update(&mut self, status: &Status, pid_of: impl Fn(GenerationId) -> Pid) {
+        // It may not have been readable before.
+        self.pid_start =
+            self.pid_start.or_else(|| proc_is_own().then(|| ProcStat::at(self.pid))?.map(|seen| seen.began()));
         let facts = StatusFacts {
             pid: self.pid,
             pid_start: self.pid_start,
