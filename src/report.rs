@@ -185,7 +185,9 @@ mod tests {
     fn a_line_is_never_longer_than_a_pipe_takes_as_a_whole() {
         for c in ["a", "\u{1}", "\u{9f}", "\u{10ffff}", "\"", "ä"] {
             let long = c.repeat(5000);
-            for log_line in [messages::listening(&long, &long, long.clone()), messages::status_file_failed(&long)] {
+            for log_line in
+                [messages::listening(&long, &long, long.clone()), messages::status_file_failed(&long, &long)]
+            {
                 for colour in [false, true] {
                     let line = text_line(&log_line, colour);
                     assert!(line.len() <= LONGEST && line.ends_with('\n'), "{}", line.len());

@@ -1,15 +1,15 @@
 //! The status file: kept as things are.
 
 use crate::facts::{GenerationId, Time};
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::time::Duration;
 
 use crate::machine::message::{Message, Outcome};
 use crate::machine::status::Status;
 use crate::report;
-use crate::sys::files::StatusFile;
-use crate::sys::proc::ProcStat;
+use crate::sys::proc::{ProcStat, proc_is_own};
 use crate::sys::sockets::Socket;
+use crate::sys::status_file::StatusFile;
 use crate::sys::{Pid, clock};
 use crate::text::messages;
 use crate::text::status_file::{self, Answer, Listening, Reload, StatusFacts};
@@ -22,7 +22,7 @@ const MOST_SETTLED: usize = 8;
 
 /// What watches.
 pub struct StatusWriter {
-    path: OsString,
+    file: StatusFile,
     pid: Pid,
     pid_start: Option<u64>,
     on_hup: String,
@@ -45,7 +45,7 @@ impl StatusWriter {
             fd,
         });
         Self {
-            path: path.to_owned(),
+            file: StatusFile::new(path, pid),
             pid,
             pid_start: None,
             on_hup,
@@ -91,10 +91,18 @@ impl StatusWriter {
         self.retry
     }
 
+    /// Has the file written again if it is missing, or is another.
+    pub fn restore(&mut self) {
+        if !self.file.is_in_place() {
+            self.written.clear();
+        }
+    }
+
     /// Writes the file where it says something else.
     pub fn update(&mut self, status: &Status, pid_of: impl Fn(GenerationId) -> Pid) {
         // It may not have been readable before.
-        self.pid_start = self.pid_start.or_else(|| ProcStat::at(self.pid).map(|seen| seen.began()));
+        self.pid_start =
+            self.pid_start.or_else(|| proc_is_own().then(|| ProcStat::at(self.pid))?.map(|seen| seen.began()));
         let facts = StatusFacts {
             pid: self.pid,
             pid_start: self.pid_start,
@@ -107,12 +115,11 @@ impl StatusWriter {
         if text == self.written && self.retry.is_none_or(|retry| clock::now() < retry) {
             return;
         }
-        // The directory is looked at each time: it may have changed.
-        match StatusFile::new(&self.path, self.pid).and_then(|file| file.write(&text)) {
+        match self.file.write(&text) {
             Ok(()) => self.retry = None,
             Err(error) => {
                 if self.retry.is_none() {
-                    report::say(&messages::status_file_failed(&error));
+                    report::say(&messages::status_file_failed(&self.file.path().to_string_lossy(), &error));
                 }
                 self.retry = Some(clock::now().saturating_add(RETRY));
             }

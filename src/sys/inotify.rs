@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 
-use super::files::directory_of;
+use super::trust::directory_of;
 
 /// Where a file tells that it was replaced.
 pub struct FileWatch {

@@ -5,9 +5,9 @@
 
 mod bare;
 pub mod clock;
+pub mod connect;
 pub mod environment;
 pub(crate) mod fd;
-pub mod files;
 pub mod finish;
 pub mod inotify;
 pub mod lookup;
@@ -15,6 +15,7 @@ pub mod manager_socket;
 pub mod notify_socket;
 pub mod output;
 pub(crate) mod pidfd;
+pub mod pidfile;
 pub(crate) mod poll;
 pub(crate) mod proc;
 mod program;
@@ -25,7 +26,10 @@ pub mod sockets;
 pub mod spawn;
 pub(crate) mod start_error;
 pub mod startup;
+pub mod status_file;
 pub mod terminal;
+pub mod trust;
+mod unix_path;
 pub mod wait;
 
 use std::io;

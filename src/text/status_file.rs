@@ -180,8 +180,8 @@ pub struct Read {
     pub all: Map<String, Value>,
     /// hupwrap's pid.
     pub pid: i32,
-    /// When it began, with the pid an identity.
-    pub pid_start: u64,
+    /// When it began, with the pid an identity. None if /proc did not show that to hupwrap.
+    pub pid_start: Option<u64>,
     /// What HUP means.
     pub on_hup: String,
     /// What hupwrap is doing.
@@ -221,7 +221,7 @@ pub fn read(text: &[u8]) -> Result<Read, String> {
             .and_then(|pid| pid.try_into().ok())
             .filter(|pid| *pid > 0)
             .ok_or_else(|| lacks("pid"))?,
-        pid_start: all.get("pid_start").and_then(Value::as_u64).ok_or_else(|| lacks("pid_start"))?,
+        pid_start: all.get("pid_start").ok_or_else(|| lacks("pid_start"))?.as_u64(),
         on_hup: text("on_hup")?,
         ready: state != "stopping" && (child_ready || (state == "replacing" && old)),
         state,

@@ -18,11 +18,11 @@ use crate::config::{Form, Limit, Shown, Wait};
 use crate::exit::{Ending, OWN_FAILURE, TIMED_OUT};
 use crate::report::{self, Ticker};
 use crate::signal::Signal;
-use crate::sys::files::read_trusted;
 use crate::sys::inotify::FileWatch;
 use crate::sys::pidfd::PidFd;
 use crate::sys::signals::Interrupt;
 use crate::sys::startup::Startup;
+use crate::sys::trust::read_trusted;
 use crate::sys::{clock, hold_stdio, signals, terminal};
 use crate::text::status_file::{self, Read};
 use answer::Answer;
@@ -69,7 +69,10 @@ fn ask(wait: &Wait, interrupt: Option<Interrupt>) -> Result<End, String> {
         Form::Stop | Form::Status => None,
     };
     let seen = status_file::read(&read_trusted(path)?)?;
-    let process = PidFd::new(seen.pid, seen.pid_start).map_err(|error| match error {
+    let pid_start = seen.pid_start.ok_or(
+        "its 'pid_start' is null, so its pid cannot be told from another: hupwrap found no /proc of its own pid namespace",
+    )?;
+    let process = PidFd::new(seen.pid, pid_start).map_err(|error| match error {
         Errno::EACCES => format!("/proc does not show pid {}, so that it cannot be told from another", seen.pid),
         error => format!("pid {} cannot be watched: {}", seen.pid, error.desc()),
     })?;
@@ -79,7 +82,7 @@ fn ask(wait: &Wait, interrupt: Option<Interrupt>) -> Result<End, String> {
     let asked = clock::now();
     match wait.form {
         Form::Status => {
-            let now = summary::Now { time: asked, age: clock::age(seen.pid_start) };
+            let now = summary::Now { time: asked, age: clock::age(pid_start) };
             report::print(&summary::text(&seen, now));
             return Ok((if seen.ready { 0 } else { NO }, None));
         }
