@@ -2,6 +2,7 @@
 
 pub mod env_file;
 pub mod handover;
+pub mod hints;
 pub mod listen;
 pub mod messages;
 pub mod notify;
