@@ -33,7 +33,6 @@ use crate::cli::Said;
 use crate::config::{Config, Level, LogFormat, Wait};
 use crate::exit::{Ending, OWN_FAILURE};
 use crate::signal::SignalSet;
-use crate::supervisor::Supervisor;
 use crate::sys::startup::Startup;
 
 /// What `--version` prints, and how a re-executed hupwrap calls itself.
@@ -85,7 +84,11 @@ fn life(mut startup: Startup) -> Result<Ending, String> {
                 report::print(&text::handover::introduction());
                 return Ok(Ending::Own(0));
             }
-            Ok(Supervisor::new(config, startup, adopted)?.run())
+            let supervisor = match adopted {
+                Some(state) => supervisor::adopt::adopt(config, startup, state)?,
+                None => supervisor::setup::setup(config, startup)?,
+            };
+            Ok(supervisor.run())
         }
     }
 }

@@ -30,6 +30,7 @@ mod reexec;
 mod replace;
 mod report;
 mod restart;
+mod sandbox;
 mod servers;
 mod sockets;
 mod status;

@@ -7,8 +7,9 @@ use nix::poll::PollFlags;
 
 use crate::machine::event::Event;
 use crate::sys::Pid;
-use crate::sys::notify::{NotifySocket, Pipe};
-use crate::sys::process::ProcStat;
+use crate::sys::notify_socket::NotifySocket;
+use crate::sys::proc::ProcStat;
+use crate::sys::ready_pipe::ReadyPipe;
 use crate::sys::sockets::Attempt;
 use crate::sys::spawn::Spawned;
 use crate::text::notify::{self, Notice};
@@ -31,7 +32,7 @@ pub struct Child {
     /// Its NOTIFY_SOCKET.
     pub notify: Option<NotifySocket>,
     /// What it says by a newline that it is ready by.
-    pub pipe: Option<Pipe>,
+    pub pipe: Option<ReadyPipe>,
     /// The connection that is to show it.
     pub attempt: Option<Attempt>,
     /// While the rest of its generation is looked for: who was asked to end.
@@ -78,7 +79,7 @@ impl Child {
             events.extend((ready && says_ready).then_some(Event::Ready(generation)));
             passed_up.iter().for_each(|lines| pass_up(lines));
         }
-        match self.pipe.as_ref().and_then(Pipe::newline_came) {
+        match self.pipe.as_ref().and_then(ReadyPipe::newline_came) {
             Some(true) => {
                 self.pipe = None;
                 events.push(Event::Ready(generation));

@@ -10,7 +10,7 @@ use crate::exit::ExitStatus;
 use crate::machine::event::Event;
 use crate::signal::Signal;
 use crate::sys::spawn::{self, Spawn, Spawned};
-use crate::sys::{Pid, signals};
+use crate::sys::{Pid, signals, start_error};
 
 /// What it is to find out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -51,8 +51,10 @@ impl Helper {
         let name = words.join(" ");
         let failed = |program: &CStr, error| {
             let command = OsStr::from_bytes(program.to_bytes());
-            purpose
-                .event(Err(format!("check '{name}': {}", spawn::explain(command, Some(program), None, error).reason)))
+            purpose.event(Err(format!(
+                "check '{name}': {}",
+                start_error::explain(command, Some(program), None, error).reason
+            )))
         };
         let nothing: Option<OwnedFd> =
             OpenOptions::new().read(true).write(true).open("/dev/null").ok().map(OwnedFd::from);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::machine::RequestKind;
 use crate::machine::effect::{Message, Outcome};
-use crate::sys::notify::ManagerSocket;
+use crate::sys::manager_socket::ManagerSocket;
 use crate::sys::startup::Startup;
 use crate::text::notify;
 

@@ -1,14 +1,14 @@
 //! The status file: kept as things are.
 
 use crate::facts::{GenerationId, Time};
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::time::Duration;
 
 use crate::machine::effect::{Message, Outcome};
 use crate::machine::status::Status;
 use crate::report;
 use crate::sys::files::StatusFile;
-use crate::sys::process::ProcStat;
+use crate::sys::proc::ProcStat;
 use crate::sys::sockets::Socket;
 use crate::sys::{Pid, clock};
 use crate::text::messages;
@@ -22,7 +22,7 @@ const MOST_SETTLED: usize = 8;
 
 /// What watches.
 pub struct StatusWriter {
-    file: StatusFile,
+    path: OsString,
     pid: Pid,
     pid_start: Option<u64>,
     on_hup: String,
@@ -37,24 +37,15 @@ pub struct StatusWriter {
 }
 
 impl StatusWriter {
-    /// Of this file.
-    ///
-    /// # Errors
-    /// One line that says what is wrong with it.
-    pub fn new(
-        path: &OsStr,
-        pid: Pid,
-        on_hup: String,
-        sockets: &[Socket],
-        mut settled: Vec<Reload>,
-    ) -> Result<Self, String> {
+    /// Of this file. Whether it can be written shows when it is.
+    pub fn new(path: &OsStr, pid: Pid, on_hup: String, sockets: &[Socket], mut settled: Vec<Reload>) -> Self {
         let listen = sockets.iter().zip(crate::text::listen::FIRST_FD..).map(|(socket, fd)| Listening {
             name: socket.facts().name.clone(),
             address: socket.address(),
             fd,
         });
-        Ok(Self {
-            file: StatusFile::new(path, pid)?,
+        Self {
+            path: path.to_owned(),
             pid,
             pid_start: ProcStat::at(pid).map(|seen| seen.began()),
             on_hup,
@@ -63,7 +54,7 @@ impl StatusWriter {
             settled,
             written: String::new(),
             retry: None,
-        })
+        }
     }
 
     /// The requests, the last one last, for a re-exec.
@@ -101,7 +92,7 @@ impl StatusWriter {
     }
 
     /// Writes the file where it says something else.
-    pub fn update(&mut self, status: &Status, pid_of: impl Fn(GenerationId) -> Pid) -> Result<(), String> {
+    pub fn update(&mut self, status: &Status, pid_of: impl Fn(GenerationId) -> Pid) {
         let facts = StatusFacts {
             pid: self.pid,
             pid_start: self.pid_start,
@@ -112,19 +103,18 @@ impl StatusWriter {
         };
         let text = status_file::write(status, &facts, pid_of);
         if text == self.written && self.retry.is_none_or(|retry| clock::now() < retry) {
-            return Ok(());
+            return;
         }
-        let result = self.file.write(&text);
-        match &result {
+        // The directory is looked at each time: it may have changed.
+        match StatusFile::new(&self.path, self.pid).and_then(|file| file.write(&text)) {
             Ok(()) => self.retry = None,
             Err(error) => {
                 if self.retry.is_none() {
-                    report::say(&messages::status_file_failed(error));
+                    report::say(&messages::status_file_failed(&error));
                 }
                 self.retry = Some(clock::now().saturating_add(RETRY));
             }
         }
         self.written = text;
-        result
     }
 }

@@ -13,8 +13,8 @@ use nix::sys::stat::{Mode, fstat, stat};
 use nix::unistd::{AccessFlags, access, getcwd};
 
 use crate::exit::OWN_FAILURE;
-use crate::sys::reexec::same_file;
-use crate::sys::spawn::{describe, is_transient};
+use crate::sys::fd::same_file;
+use crate::sys::start_error::{describe, is_transient, workdir_error};
 use crate::text::env_file;
 
 /// An env file is no longer: more than an `execve(2)` takes by default is in no environment.
@@ -145,19 +145,6 @@ fn look_at(directory: &CStr) -> nix::Result<()> {
     match stat(directory)?.st_mode & libc::S_IFMT {
         libc::S_IFDIR => access(directory, AccessFlags::X_OK),
         _ => Err(Errno::ENOTDIR),
-    }
-}
-
-/// Says why a child cannot have a working directory.
-pub(super) fn workdir_error(directory: &CStr, error: Errno) -> StartError {
-    let why = match error {
-        Errno::ENOTDIR => "it, or a part of its path, is no directory",
-        error => describe(error),
-    };
-    StartError {
-        code: OWN_FAILURE,
-        transient: is_transient(error),
-        reason: format!("--workdir '{}': {why}", directory.to_string_lossy()),
     }
 }
 

@@ -3,15 +3,14 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::libc;
 
-use crate::sys::{Pid, above_stdio};
+use crate::sys::{Pid, fd};
 
 /// What a file of ours may be done with: written by its owner, read by all.
 const MODE: u32 = 0o644;
@@ -70,7 +69,7 @@ impl Pidfile {
             }
             let mut file = file;
             file.set_len(0).and_then(|()| writeln!(file, "{own_pid}")).map_err(|error| why(&error))?;
-            let file = above_stdio(file.into()).map_err(|error| error.desc().to_owned())?;
+            let file = fd::above_stdio(file.into()).map_err(|error| error.desc().to_owned())?;
             return Ok(Self { path: path.to_owned(), file });
         }
     }
@@ -80,18 +79,14 @@ impl Pidfile {
         self.file.as_raw_fd()
     }
 
-    /// Lets the descriptor, and with it the lock, cross an exec; or not any more when it failed.
+    /// Lets the descriptor, and with it the lock, cross an exec; or no longer, after an exec that failed.
     pub fn set_crossing(&self, crossing: bool) {
-        let flags = if crossing { FdFlag::empty() } else { FdFlag::FD_CLOEXEC };
-        let _ = fcntl(&self.file, FcntlArg::F_SETFD(flags));
+        fd::keep_over_exec(&self.file, crossing);
     }
 
     /// Goes on with what crossed a re-exec.
     pub fn from_fact(path: &OsStr, fd: RawFd) -> Option<Self> {
-        // SAFETY: has no preconditions; a descriptor that is none gives an error.
-        let known = fd > 2 && unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) } == 0;
-        // SAFETY: the hupwrap before this one opened it, and left it to this one alone.
-        known.then(|| Self { path: PathBuf::from(path), file: unsafe { OwnedFd::from_raw_fd(fd) } })
+        fd::take(fd).ok().map(|file| Self { path: PathBuf::from(path), file })
     }
 }
 

@@ -8,15 +8,17 @@ use std::os::unix::ffi::OsStrExt;
 use std::ptr;
 
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, FdFlag, OFlag, SealFlag, fcntl};
+use nix::fcntl::{FcntlArg, OFlag, SealFlag, fcntl};
 use nix::libc;
 use nix::sys::stat::{FileStat, stat};
 
 use crate::exit::ExitStatus;
 use crate::signal::Signal;
-use crate::sys::spawn::{Spawn, Spawned, explain, pipe, spawn};
+use crate::sys::fd::{keep_over_exec, new_fd, pipe, same_file};
+use crate::sys::spawn::{Spawn, Spawned, spawn};
+use crate::sys::start_error::explain;
 use crate::sys::startup::{PROBE_FLAG, Startup};
-use crate::sys::{Pid, new_fd, signals};
+use crate::sys::{Pid, signals};
 use crate::text::handover::{Handover, check_introduction};
 
 /// The variable that carries the state's descriptor over the exec: the pid it is meant for, and the number.
@@ -58,12 +60,6 @@ impl Origin {
         }
         Err(explain(word(error.1), None, None, error.0).reason)
     }
-}
-
-/// Whether two paths lead to the same file.
-pub(super) fn same_file(one: &[u8], other: &[u8]) -> bool {
-    let identity = |path| stat(OsStr::from_bytes(path)).map(|found| (found.st_dev, found.st_ino));
-    identity(one).is_ok_and(|one| identity(other) == Ok(one))
 }
 
 fn word(path: &CStr) -> &OsStr {
@@ -185,7 +181,7 @@ impl Probe {
         let argv: Vec<_> = startup.argv.iter().map(|arg| arg.as_ptr()).chain(end).collect();
         let env: Vec<_> = startup.env.iter().map(|var| var.as_ptr()).chain([variable.as_ptr()]).chain(end).collect();
         // The descriptor alone crosses; when exec fails it is closed here, and no child inherits it.
-        let _ = fcntl(&memory, FcntlArg::F_SETFD(FdFlag::empty()));
+        keep_over_exec(&memory, true);
         // SAFETY: all three are as execve(2) wants them, and what they point to is alive.
         unsafe { libc::execve(self.file.as_ptr(), argv.as_ptr(), env.as_ptr()) };
         explain(word(&self.file), Some(&self.file), None, Errno::last()).reason

@@ -8,10 +8,12 @@ use std::ptr;
 
 use nix::errno::Errno;
 use nix::libc;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::PollFlags;
 
 use crate::signal::{Signal, SignalSet};
-use crate::sys::{Pid, new_fd};
+use crate::sys::Pid;
+use crate::sys::fd::new_fd;
+use crate::sys::poll::is_ready;
 
 /// The kernel's idea of how long a signal set is. glibc's wrappers hide signals 32 and 33; the child's mask must not
 /// lose them, so they are gone round.
@@ -91,8 +93,7 @@ impl SignalFd {
 
     /// Whether a signal waits.
     pub fn is_full(&self) -> bool {
-        let mut fds = [PollFd::new(self.fd.as_fd(), PollFlags::POLLIN)];
-        poll(&mut fds, PollTimeout::ZERO) == Ok(1)
+        is_ready(self.fd.as_fd(), PollFlags::POLLIN)
     }
 
     /// Every signal that waits, in numeric order; each once, for they are levels and not counts. Sleeps until there is
@@ -157,8 +158,7 @@ impl Interrupt {
 
     /// Whether it came. The descriptor says so too.
     pub fn came(&self) -> bool {
-        let mut fds = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
-        poll(&mut fds, PollTimeout::ZERO) == Ok(1)
+        is_ready(self.0.as_fd(), PollFlags::POLLIN)
     }
 }
 
@@ -175,6 +175,11 @@ impl AsFd for Interrupt {
 pub fn kill(pid: Pid, signal: Signal) -> nix::Result<()> {
     // SAFETY: has no preconditions.
     Errno::result(unsafe { libc::kill(pid, signal.number()) }).map(drop)
+}
+
+/// Sends a signal to every process of the pid namespace, as pid 1 may. For where there is no /proc.
+pub fn kill_everyone(signal: Signal) {
+    let _ = kill(-1, signal);
 }
 
 /// Sends a signal to a process group.

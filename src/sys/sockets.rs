@@ -9,18 +9,19 @@
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, FdFlag, Flock, FlockArg, OFlag, fcntl, open};
+use nix::fcntl::{Flock, FlockArg, OFlag, open};
 use nix::libc::{self, c_int};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::{Mode, umask};
 
-use crate::sys::{Pid, above, new_fd, spawn};
+use crate::sys::fd::{above, keep_over_exec, new_fd, take};
+use crate::sys::{Pid, start_error};
 use crate::text::listen::{self, Address, Endpoint, FIRST_FD, Identity, Listen, SocketFacts, SocketKind};
 
 /// How often the lock on a directory is tried, and the milliseconds between: a second in all. A hupwrap holds it for
@@ -101,9 +102,7 @@ impl Socket {
     /// Whether the socket stays open over an exec of hupwrap itself. It does not otherwise, nor in the child, which
     /// gets copies.
     pub fn stays_open(&self, stays: bool) {
-        let flags = if stays { FdFlag::empty() } else { FdFlag::FD_CLOEXEC };
-        // It cannot fail with an open descriptor.
-        let _ = fcntl(&self.fd, FcntlArg::F_SETFD(flags));
+        keep_over_exec(&self.fd, stays);
     }
 
     /// Removes the file of a unix socket, if it still is the one that was made. Its inode cannot be another's while the
@@ -206,7 +205,7 @@ fn explain(error: Errno, port: u16) -> String {
         Errno::EAFNOSUPPORT => "this system does not know this kind of address".to_owned(),
         // A link-local IPv6 address without one.
         Errno::EINVAL => "the address needs a zone, as in [fe80::1%eth0]:80".to_owned(),
-        other => spawn::describe(other).to_owned(),
+        other => start_error::describe(other).to_owned(),
     }
 }
 
@@ -271,7 +270,7 @@ impl Refusal {
             Self::Failed(Errno::EACCES) => {
                 format!("no permission to make a file in '{}'", directory_of(path).display())
             }
-            Self::Failed(other) => spawn::describe(*other).to_owned(),
+            Self::Failed(other) => start_error::describe(*other).to_owned(),
         }
     }
 }
@@ -384,14 +383,6 @@ fn receive(
         Socket::new(fd, kind, name, said.filter(|said| listen::is_key(said)), None)
     };
     Ok(open.into_iter().zip(names).map(socket).collect())
-}
-
-/// Takes a descriptor that was open when hupwrap was executed.
-fn take(fd: RawFd) -> nix::Result<OwnedFd> {
-    // SAFETY: has no preconditions; a descriptor that is none gives an error.
-    Errno::result(unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) })?;
-    // SAFETY: it is open, and whoever opened it left it to this process by its number.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 /// What a descriptor is, and where it listens.
@@ -568,7 +559,10 @@ mod tests {
     use std::sync::Barrier;
     use std::sync::atomic::{AtomicU32, Ordering};
 
+    use nix::fcntl::{FcntlArg, fcntl};
+
     use super::*;
+    use crate::sys::fd::is_kept;
 
     /// A directory of this test's own, gone with it. The test's thread gets a umask and a working directory of its own:
     /// other tests make files meanwhile.
@@ -636,10 +630,6 @@ mod tests {
         has
     }
 
-    fn flags(fd: &impl AsFd) -> FdFlag {
-        FdFlag::from_bits_truncate(fcntl(fd, FcntlArg::F_GETFD).unwrap())
-    }
-
     #[test]
     fn a_tcp_socket_listens_at_once() {
         let options = ["web=tcp:127.0.0.1:0", "tcp:127.0.0.1:0"];
@@ -653,11 +643,11 @@ mod tests {
             assert!(socket.facts().fd == socket.as_fd().as_raw_fd() && socket.facts().fd >= 5);
             assert_eq!(option(socket.as_fd(), libc::SO_REUSEADDR), Ok(1));
             assert_eq!(option(socket.as_fd(), libc::SO_REUSEPORT), Ok(0));
-            assert_eq!(flags(socket), FdFlag::FD_CLOEXEC);
+            assert!(!is_kept(socket));
             socket.stays_open(true);
-            assert_eq!(flags(socket), FdFlag::empty());
+            assert!(is_kept(socket));
             socket.stays_open(false);
-            assert_eq!(flags(socket), FdFlag::FD_CLOEXEC);
+            assert!(!is_kept(socket));
         }
         assert_eq!(all.iter().map(|socket| socket.facts().name.as_str()).collect::<Vec<_>>(), ["web", "unknown"]);
     }
@@ -847,9 +837,6 @@ mod tests {
         let given = [listen(&one)];
         let error = bind_all(&[other.parse().unwrap()], &given).err().unwrap();
         assert!(error.contains("hupwrap listens there already"), "{error}");
-        // A number beyond the limit.
-        let fd = OwnedFd::from(UnixListener::bind(dir.at("other")).unwrap());
-        assert_eq!(above(fd, RawFd::MAX).err(), Some(Errno::EMFILE));
     }
 
     #[test]
@@ -899,7 +886,7 @@ mod tests {
         // As an exec does it: the descriptor alone remains.
         std::mem::forget(socket);
         let socket = Socket::from_facts(facts).unwrap();
-        assert_eq!(flags(&socket), FdFlag::FD_CLOEXEC);
+        assert!(!is_kept(&socket));
         UnixStream::connect(dir.at("s")).unwrap();
         drop(socket);
         assert!(dir.is_empty());
@@ -939,7 +926,7 @@ mod tests {
         let want = [("LISTEN_FDS", "6"), ("LISTEN_FDNAMES", "a:b:c:d:e:f"), ("SERVER_STARTER_PORT", &ports)];
         assert_eq!(told, want.map(|(name, value)| (name, value.to_owned())));
         assert_eq!(all.iter().map(|one| one.facts().fd).collect::<Vec<_>>(), (HIGH..HIGH + 6).collect::<Vec<_>>());
-        assert!(all.iter().all(|one| flags(one) == FdFlag::FD_CLOEXEC && one.chosen().is_none()));
+        assert!(all.iter().all(|one| !is_kept(one) && one.chosen().is_none()));
         assert_eq!(all[0].address(), format!("tcp:{address}"));
         assert_eq!(all[3].address(), "unix");
         assert_eq!(all[4].address(), "other");

@@ -5,25 +5,20 @@
 //! Ctrl-Z, or that hangs on a dead file system, before it executes cannot make hupwrap deaf. For that the child must
 //! touch nothing of libc's that knows threads, errno above all: between clone and exec it makes bare system calls only.
 
-use crate::facts::StartError;
-use std::borrow::Cow;
 use std::ffi::{CStr, CString, OsStr, c_char, c_int, c_void};
-use std::fs::File;
-use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::os::unix::ffi::OsStrExt;
 use std::ptr;
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::libc;
-use nix::sys::stat::stat;
-use nix::unistd::{AccessFlags, access, pipe2};
 
-use crate::exit::{CANNOT_EXECUTE, NOT_FOUND};
+use crate::exit::NOT_FOUND;
+use crate::facts::StartError;
 use crate::signal::{Signal, SignalSet};
-use crate::sys::environment::workdir_error;
-use crate::sys::{Pid, above_stdio};
+use crate::sys::Pid;
+use crate::sys::fd::pipe;
+use crate::sys::start_error::{cannot_execute, describe, explain, workdir_error};
 
 /// What a child needs to know before it executes.
 pub struct Spawn {
@@ -381,161 +376,18 @@ unsafe fn looks_like_text(path: *const c_char) -> bool {
     true
 }
 
-/// The directories that are searched where PATH is not set: glibc's own default.
-const DEFAULT_PATH: &[u8] = b"/bin:/usr/bin";
-
-/// A path of a child's, as it is to be looked at from hupwrap's working directory.
-fn from_here<'a>(file: &'a CStr, workdir: Option<&CStr>) -> Cow<'a, CStr> {
-    let Some(workdir) = workdir.filter(|_| !file.to_bytes().starts_with(b"/")) else { return file.into() };
-    CString::new([workdir.to_bytes(), b"/", file.to_bytes()].concat()).map_or(file.into(), Cow::Owned)
-}
-
-/// Finds the file of a command, as execvp(3): a word with a slash is a path, another is looked for in PATH. `path` is the
-/// PATH of the child. What is relative is so to `workdir`, where the child gets one, and so is the path that is returned:
-/// a link in it that moves before the exec leads both to the same place.
-///
-/// # Errors
-/// Not found, or found but not executable.
-pub fn find(command: &OsStr, path: Option<&[u8]>, workdir: Option<&CStr>) -> Result<CString, StartError> {
-    let name = command.as_bytes();
-    if name.contains(&b'/') {
-        return CString::new(name).map_err(|_| explain(command, None, workdir, Errno::ENOENT));
-    }
-    let mut denied = None;
-    if !name.is_empty() {
-        for directory in path.unwrap_or(DEFAULT_PATH).split(|byte| *byte == b':') {
-            // An empty entry is the working directory.
-            let directory = if directory.is_empty() { &b"."[..] } else { directory };
-            let Ok(file) = CString::new([directory, b"/", name].concat()) else { continue };
-            let here = from_here(&file, workdir);
-            match is_executable(&here) {
-                Ok(()) => return Ok(file),
-                // What is in a directory that may not be searched was not found, whatever it is.
-                Err(Errno::EACCES) if stat(&*here).is_err() => {}
-                Err(error @ (Errno::EACCES | Errno::EISDIR | Errno::ELOOP)) => denied = denied.or(Some((file, error))),
-                Err(_) => {}
-            }
-        }
-    }
-    Err(match denied {
-        Some((file, error)) => explain(command, Some(&file), workdir, error),
-        None => explain(command, None, workdir, Errno::ENOENT),
-    })
-}
-
-fn is_executable(file: &CStr) -> nix::Result<()> {
-    match stat(file)?.st_mode & libc::S_IFMT {
-        libc::S_IFREG => access(file, AccessFlags::X_OK),
-        libc::S_IFDIR => Err(Errno::EISDIR),
-        _ => Err(Errno::EACCES),
-    }
-}
-
-/// Checks for free, before a child is stopped, that a command can be executed. It is looked for as by [`find`].
-///
-/// # Errors
-/// What starting it would have said.
-pub fn check(command: &OsStr, path: Option<&[u8]>, workdir: Option<&CStr>) -> Result<(), StartError> {
-    let file = find(command, path, workdir)?;
-    let here = from_here(&file, workdir);
-    is_executable(&here).map_err(|error| explain(command, Some(&file), workdir, error))?;
-    match interpreter(&here) {
-        Some(interpreter) if access(&*from_here(&interpreter, workdir), AccessFlags::F_OK) == Err(Errno::ENOENT) => {
-            Err(explain(command, Some(&file), workdir, Errno::ENOENT))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Whether another try may do, though nobody mends anything.
-pub fn is_transient(error: Errno) -> bool {
-    matches!(error, Errno::EAGAIN | Errno::ENOMEM | Errno::EMFILE | Errno::ENFILE | Errno::EIO | Errno::ETXTBSY)
-}
-
-/// Says for people what is wrong with a file.
-pub fn describe(error: Errno) -> &'static str {
-    match error {
-        Errno::ENOENT => "no such file or directory",
-        Errno::ENOTDIR => "a part of its path is no directory",
-        Errno::EACCES => "permission denied",
-        Errno::ELOOP => "too many symbolic links",
-        Errno::EMFILE => "too many open files (ulimit -n)",
-        other => other.desc(),
-    }
-}
-
-/// Says for people why a command could not be started, and what that makes of the exit status. `file` is what was
-/// found, if anything was, as by [`find`] with the same `workdir`.
-pub fn explain(command: &OsStr, file: Option<&CStr>, workdir: Option<&CStr>, error: Errno) -> StartError {
-    let here = file.map(|file| from_here(file, workdir));
-    let here = here.as_deref();
-    let not_found = |hint: &str| StartError {
-        code: NOT_FOUND,
-        transient: false,
-        reason: format!("{}: not found{hint}", shown(command)),
-    };
-    let why = match error {
-        Errno::ENOENT => {
-            let there = here.filter(|file| access(*file, AccessFlags::F_OK).is_ok());
-            return not_found(&match there.map(interpreter) {
-                Some(Some(interpreter)) => format!(" (its interpreter {} is missing)", interpreter.to_string_lossy()),
-                Some(None) => {
-                    " (it is there, but the loader it wants is missing: built for another system?)".to_owned()
-                }
-                None => String::new(),
-            });
-        }
-        Errno::ENOTDIR => return not_found(" (a part of its path is no directory)"),
-        Errno::EACCES if here.is_some_and(|file| is_executable(file) == Err(Errno::EISDIR)) => "it is a directory",
-        Errno::EISDIR => "it is a directory",
-        Errno::ENOEXEC => "it is no program for this machine, and no script",
-        Errno::ETXTBSY => "it is open for writing",
-        Errno::EAGAIN => "no further process is allowed (ulimit -u, or the cgroup's limit)",
-        Errno::E2BIG => "arguments and environment are too long",
-        other => describe(other),
-    };
-    cannot_execute(command, error, why)
-}
-
-fn cannot_execute(command: &OsStr, error: Errno, why: &str) -> StartError {
-    StartError {
-        code: CANNOT_EXECUTE,
-        transient: is_transient(error),
-        reason: format!("{}: cannot be executed: {why}", shown(command)),
-    }
-}
-
-fn shown(command: &OsStr) -> Cow<'_, str> {
-    if command.is_empty() { "''".into() } else { command.to_string_lossy() }
-}
-
-/// What a script's first line names.
-fn interpreter(file: &CStr) -> Option<CString> {
-    let mut start = Vec::new();
-    File::open(OsStr::from_bytes(file.to_bytes())).ok()?.take(256).read_to_end(&mut start).ok()?;
-    let line = start.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;
-    let path = line.split(|byte| matches!(byte, b' ' | b'\t')).find(|word| !word.is_empty())?;
-    CString::new(path).ok()
-}
-
-/// A pipe, its ends for reading and for writing.
-///
-/// # Errors
-/// Those of `pipe2(2)`.
-pub fn pipe(flags: OFlag) -> nix::Result<(OwnedFd, OwnedFd)> {
-    let (read, write) = pipe2(flags)?;
-    Ok((above_stdio(read)?, above_stdio(write)?))
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+    use std::os::unix::ffi::OsStrExt;
     use std::os::unix::fs::{PermissionsExt, symlink};
     use std::path::PathBuf;
     use std::sync::Mutex;
     use std::{env, fs, process};
 
     use super::*;
-    use crate::sys::process::reap_dying;
+    use crate::sys::lookup::{check, find};
+    use crate::sys::wait::reap_dying;
 
     /// A child holds, until it executes, what another test has open at that moment: a script that is being written could
     /// not be executed.

@@ -5,11 +5,13 @@ use std::os::fd::{AsFd, OwnedFd};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::libc;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::PollFlags;
 use nix::sys::stat::Mode;
 use nix::unistd::{getpgrp, tcgetpgrp};
 
-use crate::sys::{Pid, new_fd};
+use crate::sys::Pid;
+use crate::sys::fd::new_fd;
+use crate::sys::poll::is_ready;
 
 /// Where hupwrap stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -52,11 +54,8 @@ fn terminal() -> nix::Result<OwnedFd> {
 /// Whether the terminal hupwrap had is gone: `/dev/tty` leads nowhere any more, or to one that was hung up.
 pub fn is_gone() -> bool {
     match terminal() {
-        Ok(tty) => {
-            let mut fds = [PollFd::new(tty.as_fd(), PollFlags::empty())];
-            let _ = poll(&mut fds, PollTimeout::ZERO);
-            fds.iter().filter_map(PollFd::revents).any(|found| found.contains(PollFlags::POLLHUP))
-        }
+        // A hang-up is the only thing that this can find.
+        Ok(tty) => is_ready(tty.as_fd(), PollFlags::empty()),
         Err(error) => matches!(error, Errno::ENXIO | Errno::EIO),
     }
 }

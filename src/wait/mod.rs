@@ -20,7 +20,7 @@ use crate::report::{self, Ticker};
 use crate::signal::Signal;
 use crate::sys::files::read_trusted;
 use crate::sys::inotify::FileWatch;
-use crate::sys::process::PidFd;
+use crate::sys::pidfd::PidFd;
 use crate::sys::signals::Interrupt;
 use crate::sys::startup::Startup;
 use crate::sys::{clock, hold_stdio, signals, terminal};

@@ -44,6 +44,11 @@ pub fn server() -> PathBuf {
     example("server")
 }
 
+/// Runs a program without some system calls; see tests/fixtures/without.rs.
+pub fn without() -> PathBuf {
+    example("without")
+}
+
 fn example(name: &str) -> PathBuf {
     let program = hupwrap().parent().expect("a directory").join("examples").join(name);
     assert!(program.exists(), "cargo builds {} for `cargo test`, not for a part of it", program.display());

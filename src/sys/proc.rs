@@ -1,61 +1,12 @@
-//! Children and their descendants.
+//! Processes as /proc shows them.
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-use nix::errno::Errno;
 use nix::libc;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use crate::exit::Change;
-use crate::signal::Signal;
-use crate::sys::{Pid, new_fd, signals};
-
-/// Makes hupwrap the one that orphans of its descendants are given to (`PR_SET_CHILD_SUBREAPER`). Pid 1 is it already.
-pub fn become_subreaper() {
-    // SAFETY: changes nothing but that. It cannot fail on Linux 3.4 or later.
-    unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) };
-}
-
-/// Has the kernel send `signal` when the parent ends. Returns whether it is still there, which is the one at startup.
-pub fn follow_parent(signal: Signal, parent_at_birth: Pid) -> bool {
-    // SAFETY: changes nothing but that; the signal is valid.
-    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, signal.number(), 0, 0, 0) };
-    // SAFETY: has no preconditions.
-    unsafe { libc::getppid() == parent_at_birth }
-}
-
-/// Takes the next child that changed, if one did. A child that has ended is reaped: its pid means nothing afterwards.
-pub fn reap() -> Option<(Pid, Change)> {
-    loop {
-        let mut word = 0;
-        // SAFETY: the pointer is to an int of ours.
-        let pid = unsafe { libc::waitpid(-1, &raw mut word, libc::WNOHANG | libc::WUNTRACED) };
-        if pid <= 0 {
-            return None;
-        }
-        if let Some(change) = Change::from_word(word) {
-            return Some((pid, change));
-        }
-    }
-}
-
-/// Waits for one child that is about to end.
-pub fn reap_dying(pid: Pid) {
-    let mut word = 0;
-    // SAFETY: the pointer is to an int of ours.
-    while unsafe { libc::waitpid(pid, &raw mut word, 0) } < 0 && Errno::last() == Errno::EINTR {}
-}
-
-/// Whether this process has any child, alive or unreaped.
-pub fn has_children() -> bool {
-    let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
-    // SAFETY: the struct is plain data, for which zero is valid.
-    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
-    // SAFETY: the pointer is to a struct of ours.
-    unsafe { libc::waitid(libc::P_ALL, 0, &raw mut info, flags) == 0 }
-}
+use crate::sys::Pid;
+use crate::sys::wait::has_children;
 
 /// More processes than can begin within a hundredth of a second.
 const PIDS_A_TICK: Pid = 10_000;
@@ -67,7 +18,7 @@ pub struct ProcStat {
     pub pid: Pid,
     /// Its process group.
     pub group: Pid,
-    parent: Pid,
+    pub(super) parent: Pid,
     began: u64,
 }
 
@@ -120,73 +71,6 @@ impl ProcStat {
         let value = all.find_map(|var| var.strip_prefix(name.as_bytes())?.strip_prefix(b"="))?;
         String::from_utf8(value.to_vec()).ok()
     }
-
-    /// Sends it a signal, and nothing to another process that has its pid by now.
-    ///
-    /// # Errors
-    /// EPERM. That it is gone is none.
-    pub fn kill(&self, signal: Signal) -> nix::Result<()> {
-        // SAFETY: has no preconditions.
-        if self.parent == unsafe { libc::getpid() } {
-            // Nobody else can reap it, so its pid is its own.
-            return match signals::kill(self.pid, signal) {
-                Err(Errno::ESRCH) => Ok(()),
-                sent => sent,
-            };
-        }
-        match PidFd::new(self.pid, self.began)?.map(|held| held.kill(signal)) {
-            None | Some(Err(Errno::ESRCH)) => Ok(()),
-            Some(sent) => sent,
-        }
-    }
-}
-
-/// A process by a descriptor (`pidfd_open(2)`), which never comes to mean another.
-pub struct PidFd(OwnedFd);
-
-impl PidFd {
-    /// The process of this pid that began then: see [`ProcStat::began`]. None where it has ended, or the pid means another.
-    ///
-    /// # Errors
-    /// Those of `pidfd_open(2)`; EACCES where /proc does not show a process that is there.
-    pub fn new(pid: Pid, began: u64) -> nix::Result<Option<Self>> {
-        // SAFETY: has no preconditions.
-        let held = match new_fd(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) }) {
-            Ok(fd) => Self(fd),
-            Err(Errno::ESRCH) => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        // The descriptor stays with the process that it was opened for; was the pid used again before?
-        match ProcStat::at(pid) {
-            Some(now) => Ok((now.began == began).then_some(held)),
-            None if held.has_ended() => Ok(None),
-            None => Err(Errno::EACCES),
-        }
-    }
-
-    /// Sends it a signal.
-    ///
-    /// # Errors
-    /// EPERM, or ESRCH.
-    pub fn kill(&self, signal: Signal) -> nix::Result<()> {
-        let (fd, number) = (self.0.as_raw_fd(), signal.number());
-        // SAFETY: the descriptor is a pidfd; the null pointer asks for what kill(2) would say of the sender.
-        let sent =
-            unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd, number, std::ptr::null::<libc::siginfo_t>(), 0) };
-        Errno::result(sent).map(drop)
-    }
-
-    /// Whether it has ended, reaped or not. Its descriptor is readable then.
-    pub fn has_ended(&self) -> bool {
-        let mut fds = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
-        poll(&mut fds, PollTimeout::ZERO) == Ok(1)
-    }
-}
-
-impl AsFd for PidFd {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
-    }
 }
 
 /// The living children of this process.
@@ -230,11 +114,6 @@ fn everyone() -> Option<Vec<ProcStat>> {
     let all: Vec<ProcStat> = pids.filter_map(ProcStat::at).collect();
     // An empty directory is no /proc.
     (!all.is_empty()).then_some(all)
-}
-
-/// Sends a signal to every process of the pid namespace, as pid 1 may. For where there is no /proc.
-pub fn kill_everyone(signal: Signal) {
-    let _ = signals::kill(-1, signal);
 }
 
 #[cfg(test)]

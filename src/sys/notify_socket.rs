@@ -1,63 +1,62 @@
-//! Sockets and pipes over which readiness is told: downward a NOTIFY_SOCKET for each generation, upward systemd's own.
+//! The NOTIFY_SOCKET of a child: `sd_notify(3)`.
 
-use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::Path;
 
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
+use nix::fcntl::{Flock, FlockArg};
 use nix::libc;
+use nix::sys::socket::{MsgFlags, SockType, getsockopt, recv, sockopt};
 
-use crate::sys::spawn::pipe;
-use crate::sys::{Pid, above_stdio};
+use crate::sys::fd::{above_stdio, keep_over_exec, take};
+use crate::sys::{Pid, errno};
 use crate::text::notify::NotifySocketFacts;
 
-/// The most of a datagram that is read, in bytes. systemd itself takes 4096.
+/// How much of a datagram is read, in bytes. systemd itself takes 4096.
 const LONGEST_DATAGRAM: usize = 1 << 16;
 
-/// The NOTIFY_SOCKET of one generation. What is dropped, or removed, leaves no file.
+/// The NOTIFY_SOCKET of one generation. Dropping or removing it removes its files.
 ///
-/// The child may have dropped its privileges, so everybody may write to the socket; who may is decided by its name
-/// alone, which the child gets in its environment. `/proc/net/unix` shows everybody the name that a socket was bound
-/// by. So it is bound in a directory that can be entered but not listed, and then renamed: the name shown is not the
-/// one that works. The files of a hupwrap that was killed stay behind, a socket and a directory, until the next boot.
+/// The child may have dropped its privileges, so everybody may write to the socket. The name alone decides who does: the
+/// child gets it in its environment. `/proc/net/unix` shows everybody the name that a socket was bound to. So the socket
+/// is bound in a directory that others can enter but not list, and is then renamed: the name that is shown does not
+/// work. If hupwrap is killed, the socket and its directory stay until the next boot.
 #[derive(Debug)]
 pub struct NotifySocket {
     socket: OwnedFd,
-    /// The socket's directory, locked: what cleans up old files (tmpfiles.d(5)) leaves a locked directory alone, and
-    /// would not know the renamed socket for a living one. None where the socket is an abstract one.
-    directory: Option<OwnedFd>,
+    /// The socket's directory, locked: a cleaner of old files (tmpfiles.d(5)) skips a locked directory, and would not
+    /// recognize the renamed socket as a live one. None if the socket is abstract, or the file system has no locks.
+    directory: Option<Flock<OwnedFd>>,
     path: String,
 }
 
 impl NotifySocket {
-    /// Makes the socket, in the first of `/run`, `runtime_dir` (XDG_RUNTIME_DIR), `/tmp` and `/dev/shm` where that
-    /// works: the last is there in containers that are read-only otherwise. Where none does it is an abstract one,
-    /// whose name is as random, but shown to whoever shares the network namespace.
+    /// Makes the socket in the first of `/run`, `runtime_dir` (XDG_RUNTIME_DIR), `/tmp` and `/dev/shm` that works and that
+    /// a child of any user can enter; `/dev/shm` exists in containers that are otherwise read-only. If none works, the
+    /// socket is abstract: its name is as random, but is shown to everybody in the network namespace.
     ///
     /// # Errors
     /// No descriptor or no memory is left.
     pub fn new(own_pid: Pid, generation: u64, runtime_dir: Option<&[u8]>) -> nix::Result<Self> {
         let runtime_dir = runtime_dir.and_then(|dir| std::str::from_utf8(dir).ok());
-        // It has to cross a re-exec as a line; and a relative one counts as unset (XDG Base Directory Specification).
+        // It has to cross a re-exec as a line. A relative one counts as unset (XDG Base Directory Specification).
         let runtime_dir = runtime_dir.filter(|dir| dir.starts_with('/') && !dir.contains(char::is_control));
         let places = [Some("/run"), runtime_dir, Some("/tmp"), Some("/dev/shm")];
         Self::below(places.into_iter().flatten(), own_pid, generation)
     }
 
     fn below<'a>(places: impl Iterator<Item = &'a str>, own_pid: Pid, generation: u64) -> nix::Result<Self> {
-        for place in places {
-            // The pid is for people who find it left behind; it is random because /tmp is everybody's.
+        for place in places.filter(|place| others_can_enter(place)) {
+            // The pid is for people who find the directory left behind. The rest is random because /tmp is everybody's.
             let directory = format!("{place}/hupwrap-{own_pid}-{generation}-{}", random::<8>()?);
             match Self::within(&directory).map_err(errno) {
-                // That is no matter of the place.
+                // The next place would not help.
                 Err(error @ (Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM | Errno::ENOBUFS)) => return Err(error),
                 Err(_) => {}
                 done => return done,
@@ -72,7 +71,7 @@ impl NotifySocket {
     /// Makes the socket in a new directory of this name.
     fn within(directory: &str) -> io::Result<Self> {
         let (bound, path) = (format!("{directory}/bound"), format!("{directory}/{}", random::<16>()?));
-        // Whoever is to send must be able to name it: it may be too long for that.
+        // The sender must be able to name it: the path may be too long for that.
         SocketAddr::from_pathname(&path)?;
         DirBuilder::new().mode(0o700).create(directory)?;
         let made = Self::make(directory, &bound, &path);
@@ -84,15 +83,13 @@ impl NotifySocket {
     }
 
     fn make(directory: &str, bound: &str, path: &str) -> io::Result<Self> {
-        let opened = above_stdio(File::open(directory)?.into())?;
-        // SAFETY: has no preconditions. Not every file system can do it, and nothing hangs on it at once.
-        unsafe { libc::flock(opened.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) };
+        let locked = lock(above_stdio(File::open(directory)?.into())?);
         let socket = above_stdio(UnixDatagram::bind(bound)?.into())?;
         fs::rename(bound, path)?;
-        // To send, writing is all it takes. The directory is opened last: nobody came in by the name that is shown.
+        // Writing is enough to send. The directory is opened to others last: nobody has entered by the name that is shown.
         fs::set_permissions(path, Permissions::from_mode(0o222))?;
         fs::set_permissions(directory, Permissions::from_mode(0o711))?;
-        Ok(Self { socket, directory: Some(opened), path: path.to_owned() })
+        Ok(Self { socket, directory: locked, path: path.to_owned() })
     }
 
     /// The value for NOTIFY_SOCKET: a path, or `@` and an abstract name.
@@ -100,60 +97,51 @@ impl NotifySocket {
         &self.path
     }
 
-    /// The next datagram, if one waits; cut at the end of a line after 64 KB.
+    /// The next datagram, if one waits; cut at the end of a line after 64 KiB.
     ///
-    /// No descriptor comes in with it: where no buffer for them is offered, the kernel closes them (unix(7),
-    /// SCM_RIGHTS). For `BARRIER=1` that is the answer. The sender's credentials are not asked for: it may be gone.
+    /// No descriptor comes in with it: no buffer for descriptors is offered, so the kernel closes them (unix(7),
+    /// SCM_RIGHTS). For `BARRIER=1` that is the answer. The sender's credentials are not read: it may be gone.
     pub fn receive(&self) -> Option<Vec<u8>> {
-        // Only what the kernel writes to is ever touched; and it is given back, not kept for the next.
-        let mut buffer: Vec<u8> = Vec::with_capacity(LONGEST_DATAGRAM);
-        let flags = libc::MSG_DONTWAIT | libc::MSG_TRUNC;
-        // SAFETY: the buffer is ours, and as long as is said.
-        let length =
-            unsafe { libc::recv(self.socket.as_raw_fd(), buffer.as_mut_ptr().cast(), LONGEST_DATAGRAM, flags) };
-        let length = usize::try_from(length).ok()?;
-        // SAFETY: so many bytes were written: with MSG_TRUNC the length is the datagram's own, which may be more.
-        unsafe { buffer.set_len(length.min(LONGEST_DATAGRAM)) };
+        let socket = self.socket.as_raw_fd();
+        // Its length first: a flood of small ones is not worth 64 KiB each.
+        let length = recv(socket, &mut [], MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_PEEK | MsgFlags::MSG_TRUNC).ok()?;
+        let mut datagram = vec![0; length.min(LONGEST_DATAGRAM)];
+        let read = recv(socket, &mut datagram, MsgFlags::MSG_DONTWAIT).ok()?;
+        datagram.truncate(read);
         if length > LONGEST_DATAGRAM {
-            buffer.truncate(buffer.iter().rposition(|byte| *byte == b'\n').unwrap_or(0));
+            datagram.truncate(datagram.iter().rposition(|byte| *byte == b'\n').unwrap_or(0));
         }
-        buffer.shrink_to_fit();
-        Some(buffer)
+        Some(datagram)
     }
 
-    /// Removes the files, if there are any: nobody finds the socket by its name any more.
+    /// Removes the files, if there are any: nobody finds the socket by its name any longer.
     pub fn remove(&self) {
-        if self.directory.is_some() {
-            // Both names are random, and in a directory of ours; one that is not empty stays.
+        if self.path.starts_with('/') {
+            // Both names are random, in a directory of ours. A directory that is not empty stays.
             let _ = fs::remove_file(&self.path);
             let _ = Path::new(&self.path).parent().map(fs::remove_dir);
         }
     }
 
-    /// What a re-executed hupwrap must know to go on with it.
+    /// What a re-executed hupwrap must know to adopt the socket.
     pub fn facts(&self) -> NotifySocketFacts {
-        let directory = self.directory.as_ref().map(AsRawFd::as_raw_fd);
+        let directory = self.directory.as_ref().map(|directory| directory.as_raw_fd());
         NotifySocketFacts { socket: self.socket.as_raw_fd(), directory, path: self.path.clone() }
     }
 
-    /// Lets the descriptors cross an exec, or not any more when it failed.
+    /// Lets the descriptors cross an exec; or no longer, after an exec that failed.
     pub fn set_crossing(&self, crossing: bool) {
-        set_crossing(self.socket.as_fd(), crossing);
-        if let Some(directory) = &self.directory {
-            set_crossing(directory.as_fd(), crossing);
-        }
+        keep_over_exec(&self.socket, crossing);
+        self.directory.iter().for_each(|directory| keep_over_exec(&**directory, crossing));
     }
 
-    /// Goes on with what crossed a re-exec, which is to be done once. None where the socket is none.
+    /// Adopts what crossed a re-exec; to be called once. None if the socket is not one.
     pub fn from_facts(facts: NotifySocketFacts) -> Option<Self> {
-        let socket = adopt(facts.socket)?;
-        let directory = facts.directory.and_then(adopt);
-        let inner = Self { socket, directory, path: facts.path };
-        let (mut kind, mut size): (libc::c_int, _) = (0, size_of::<libc::c_int>() as libc::socklen_t);
-        let (fd, kind_pointer) = (inner.socket.as_raw_fd(), (&raw mut kind).cast());
-        // SAFETY: the pointers are to numbers of ours, of the size that is said.
-        unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_TYPE, kind_pointer, &raw mut size) };
-        (kind == libc::SOCK_DGRAM).then_some(inner)
+        let socket = take(facts.socket).ok()?;
+        let directory = facts.directory.and_then(|fd| take(fd).ok()).and_then(lock);
+        let kind = getsockopt(&socket, sockopt::SockType);
+        // Nothing is removed if it is not ours.
+        (kind == Ok(SockType::Datagram)).then_some(Self { socket, directory, path: facts.path })
     }
 }
 
@@ -169,102 +157,18 @@ impl AsFd for NotifySocket {
     }
 }
 
-/// systemd's NOTIFY_SOCKET, where hupwrap was given one.
-pub struct ManagerSocket(SocketAddr);
-
-impl ManagerSocket {
-    /// Reads the variable's value: a path, or `@` and an abstract name. None for anything else; `vsock:` is for virtual
-    /// machines as a whole.
-    pub fn new(value: &[u8]) -> Option<Self> {
-        match value {
-            [b'/', _, ..] => SocketAddr::from_pathname(OsStr::from_bytes(value)),
-            [b'@', name @ ..] if !name.is_empty() => SocketAddr::from_abstract_name(name),
-            _ => return None,
-        }
-        .ok()
-        .map(Self)
-    }
-
-    /// Sends a message, without waiting. Returns false where it may be worth another try: systemd has not yet read what
-    /// came before, or no descriptor or memory is left. Otherwise it is sent, or nobody is there.
-    ///
-    /// Each goes through a socket of its own: then nothing has to cross a re-exec or be kept from a child, and a
-    /// systemd that was itself re-executed is found again.
-    pub fn send(&self, message: &[u8]) -> bool {
-        let sent = UnixDatagram::unbound().and_then(|socket| {
-            socket.set_nonblocking(true)?;
-            socket.send_to_addr(message, &self.0)
-        });
-        !matches!(
-            sent.map_err(errno),
-            Err(Errno::EAGAIN | Errno::ENOBUFS | Errno::ENOMEM | Errno::EMFILE | Errno::ENFILE)
-        )
-    }
+/// Whether every user may enter a directory, and those above it: the child may run as another user.
+fn others_can_enter(directory: &str) -> bool {
+    let is_open = |directory: &Path| fs::metadata(directory).is_ok_and(|found| found.permissions().mode() & 0o001 != 0);
+    fs::canonicalize(directory).is_ok_and(|path| path.ancestors().all(is_open))
 }
 
-/// The reading end of a pipe that a child tells its readiness by, with a newline (s6, dinit).
-pub struct Pipe(OwnedFd);
-
-impl Pipe {
-    /// Makes it; the second is the child's end.
-    ///
-    /// # Errors
-    /// Those of `pipe2(2)`.
-    pub fn new() -> nix::Result<(Self, OwnedFd)> {
-        let (ours, theirs) = pipe(OFlag::O_CLOEXEC)?;
-        // Ours alone: the child may count on a pipe that it can wait at.
-        fcntl(&ours, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
-        Ok((Self(ours), theirs))
-    }
-
-    /// Whether a newline came: true when one did, false when it was closed without one, none while that is open. Reads
-    /// a piece and no more: `poll(2)` tells when there is another.
-    pub fn newline_came(&self) -> Option<bool> {
-        let mut piece = [0; 512];
-        match nix::unistd::read(&self.0, &mut piece) {
-            Ok(0) => Some(false),
-            Ok(length) => piece.iter().take(length).any(|byte| *byte == b'\n').then_some(true),
-            Err(_) => None,
-        }
-    }
-
-    /// The descriptor's number, for a re-executed hupwrap.
-    pub fn fact(&self) -> RawFd {
-        self.0.as_raw_fd()
-    }
-
-    /// Lets the descriptor cross an exec, or not any more when it failed. A child that writes to a pipe which nobody
-    /// reads would die of it.
-    pub fn set_crossing(&self, crossing: bool) {
-        set_crossing(self.0.as_fd(), crossing);
-    }
-
-    /// Goes on with what crossed a re-exec, which is to be done once. None where it is no descriptor.
-    pub fn from_fact(fd: RawFd) -> Option<Self> {
-        adopt(fd).map(Self)
-    }
+/// Locks a directory; again after a re-exec, over which the lock was kept.
+fn lock(directory: OwnedFd) -> Option<Flock<OwnedFd>> {
+    Flock::lock(directory, FlockArg::LockExclusiveNonblock).ok()
 }
 
-impl AsFd for Pipe {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
-    }
-}
-
-fn set_crossing(fd: BorrowedFd, crossing: bool) {
-    let flags = if crossing { FdFlag::empty() } else { FdFlag::FD_CLOEXEC };
-    let _ = fcntl(fd, FcntlArg::F_SETFD(flags));
-}
-
-/// Takes a descriptor that crossed an exec: close-on-exec again, for it is not for the child.
-fn adopt(fd: RawFd) -> Option<OwnedFd> {
-    // SAFETY: has no preconditions; a descriptor that is none gives an error.
-    let known = fd > 2 && unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) } == 0;
-    // SAFETY: the hupwrap before this one opened it, and left it to this one alone.
-    known.then(|| unsafe { OwnedFd::from_raw_fd(fd) })
-}
-
-/// So many random bytes, in hexadecimal.
+/// This many random bytes, in hexadecimal.
 fn random<const LENGTH: usize>() -> nix::Result<String> {
     let mut bytes = [0_u8; LENGTH];
     // SAFETY: the buffer is ours, and as long as is said. So few bytes come whole (getrandom(2)).
@@ -276,16 +180,12 @@ fn random<const LENGTH: usize>() -> nix::Result<String> {
     Ok(text)
 }
 
-fn errno(error: io::Error) -> Errno {
-    // What std itself finds wrong has none.
-    error.raw_os_error().map_or(Errno::EINVAL, Errno::from_raw)
-}
-
 #[cfg(test)]
 // The tests have threads, programs of others to run, and something to say.
 #[allow(clippy::disallowed_methods, clippy::print_stderr, clippy::arithmetic_side_effects)]
 mod tests {
     use std::collections::BTreeSet;
+    use std::os::fd::{IntoRawFd, RawFd};
     use std::os::unix::fs::MetadataExt;
     use std::os::unix::process::CommandExt;
     use std::process::Command;
@@ -294,6 +194,8 @@ mod tests {
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
     use super::*;
+    use crate::sys::manager_socket::ManagerSocket;
+    use crate::sys::ready_pipe::ReadyPipe;
 
     const NOBODY: u32 = 65534;
     const END: &[u8] = b"the end";
@@ -380,6 +282,21 @@ mod tests {
     }
 
     #[test]
+    fn a_place_that_others_cannot_enter_is_skipped() {
+        let private = format!("/tmp/hupwrap-private-{}", std::process::id());
+        let below = format!("{private}/open");
+        fs::create_dir_all(&below).unwrap();
+        for (mode, wanted) in [(0o755, private.as_str()), (0o700, "/dev/shm/"), (0o750, "/dev/shm/")] {
+            fs::set_permissions(&private, Permissions::from_mode(mode)).unwrap();
+            for place in [&private, &below] {
+                let inner = NotifySocket::below([place.as_str(), "/dev/shm"].into_iter(), 4711, 12).unwrap();
+                assert!(inner.path().starts_with(wanted), "{mode:o}: {}", inner.path());
+            }
+        }
+        fs::remove_dir_all(private).unwrap();
+    }
+
+    #[test]
     fn datagrams_come_whole_and_one_by_one_when_their_sender_is_gone() {
         for inner in both_kinds() {
             assert_eq!(inner.receive(), None);
@@ -459,7 +376,7 @@ mod tests {
     #[test]
     fn descriptors_that_come_along_are_closed_at_once() {
         for inner in both_kinds() {
-            let (ours, theirs) = Pipe::new().unwrap();
+            let (ours, theirs) = ReadyPipe::new().unwrap();
             let pipe = fs::read_link(format!("/proc/self/fd/{}", theirs.as_raw_fd())).unwrap();
             let open = || {
                 let all = fs::read_dir("/proc/self/fd").unwrap().flatten();
@@ -543,11 +460,11 @@ mod tests {
         assert!(!dropped.exists());
     }
 
+    /// Whether the descriptor stays open over an exec.
     fn crosses(fd: RawFd) -> bool {
-        // SAFETY: has no preconditions.
-        let flags = unsafe { libc::fcntl(fd, libc::F_GETFD) };
-        assert!(flags >= 0);
-        flags & libc::FD_CLOEXEC == 0
+        let info = fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).unwrap();
+        let flags = info.lines().find_map(|line| line.strip_prefix("flags:")).unwrap();
+        i32::from_str_radix(flags.trim(), 8).unwrap() & libc::O_CLOEXEC == 0
     }
 
     #[test]
@@ -577,48 +494,7 @@ mod tests {
         let none = NotifySocketFacts { socket: -1, directory: None, path: "/nowhere/x".to_owned() };
         assert!(NotifySocket::from_facts(none.clone()).is_none());
         assert!(NotifySocket::from_facts(NotifySocketFacts { socket: RawFd::MAX, ..none.clone() }).is_none());
-        let (pipe, _theirs) = Pipe::new().unwrap();
-        let number = pipe.fact();
-        std::mem::forget(pipe);
+        let number = File::open("/proc/self/stat").map(IntoRawFd::into_raw_fd).unwrap();
         assert!(NotifySocket::from_facts(NotifySocketFacts { socket: number, ..none }).is_none());
-    }
-
-    #[test]
-    fn what_names_systemds_socket() {
-        let long = [&b"/"[..], &[b'x'; 108]].concat();
-        for bad in [&b""[..], b"/", b"@", b"run/x", b"vsock:2:1234", b"vsock-stream:2:1", b"unix:/x", b"/\0", &long] {
-            assert!(ManagerSocket::new(bad).is_none(), "{}", bad.escape_ascii());
-        }
-        for good in [&b"/run/systemd/notify"[..], b"@x", b"/\xff", b"@\xff", &long[..107]] {
-            assert!(ManagerSocket::new(good).is_some(), "{}", good.escape_ascii());
-        }
-        // Nobody there, no socket, no right.
-        for nobody in [&b"/nowhere/at/all"[..], b"@nobody of that name", b"/dev/null", b"/tmp"] {
-            assert!(ManagerSocket::new(nobody).unwrap().send(b"READY=1"));
-        }
-    }
-
-    #[test]
-    fn a_newline_makes_ready() {
-        let write = |fd: &OwnedFd, bytes: &[u8]| assert_eq!(nix::unistd::write(fd, bytes), Ok(bytes.len()));
-        let (pipe, theirs) = Pipe::new().unwrap();
-        assert_eq!(pipe.newline_came(), None);
-        write(&theirs, b"not yet");
-        assert_eq!((pipe.newline_came(), pipe.newline_came()), (None, None));
-        write(&theirs, b"now\nand more");
-        assert_eq!(pipe.newline_came(), Some(true));
-
-        let (pipe, theirs) = Pipe::new().unwrap();
-        assert!(!crosses(pipe.fact()) && !crosses(theirs.as_raw_fd()));
-        pipe.set_crossing(true);
-        assert!(crosses(pipe.fact()));
-        let number = pipe.fact();
-        std::mem::forget(pipe);
-        let pipe = Pipe::from_fact(number).unwrap();
-        assert!(!crosses(number));
-        write(&theirs, &[b'x'; 600]);
-        drop(theirs);
-        assert_eq!((pipe.newline_came(), pipe.newline_came(), pipe.newline_came()), (None, None, Some(false)));
-        assert!(Pipe::from_fact(-1).is_none() && Pipe::from_fact(2).is_none());
     }
 }

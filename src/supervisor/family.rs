@@ -1,0 +1,251 @@
+//! The processes below hupwrap: which belongs to which generation, and which to none.
+
+use std::ffi::OsStr;
+
+use nix::errno::Errno;
+
+use super::child::Child;
+use super::helper::{Helper, Purpose};
+use crate::exit::{Change, ExitStatus};
+use crate::facts::GenerationId;
+use crate::machine::effect::To;
+use crate::machine::event::Event;
+use crate::report;
+use crate::signal::Signal;
+use crate::sys::proc::{self, ProcStat};
+use crate::sys::reexec::Probe;
+use crate::sys::{Pid, signals, wait};
+use crate::text::messages;
+
+/// What a hupwrap adds to its child's environment.
+pub const PID_VARIABLE: &str = "HUPWRAP_PID";
+/// The number of the start, 1, 2, …
+pub const GENERATION_VARIABLE: &str = "HUPWRAP_GENERATION";
+
+/// Every process that hupwrap is the parent of.
+pub struct Family {
+    own_pid: Pid,
+    /// Whether hupwrap and its children share a process group.
+    pub shared_group: bool,
+    /// One of each generation that exists.
+    pub children: Vec<Child>,
+    /// The new hupwrap, while it is asked whether it runs.
+    pub probe: Option<Probe>,
+    /// Commands that are run to find something out.
+    pub helpers: Vec<Helper>,
+    /// Children that belong to no generation: those before the first, and probes and helpers that were given up.
+    pub foreign_children: Vec<Pid>,
+}
+
+impl Family {
+    /// A family without members.
+    pub fn new(own_pid: Pid, shared_group: bool) -> Self {
+        Self {
+            own_pid,
+            shared_group,
+            children: Vec::new(),
+            probe: None,
+            helpers: Vec::new(),
+            foreign_children: Vec::new(),
+        }
+    }
+
+    /// The child of a generation.
+    pub fn child(&self, generation: GenerationId) -> Option<&Child> {
+        self.children.iter().find(|child| child.generation == generation)
+    }
+
+    /// The same, to change it.
+    pub fn child_mut(&mut self, generation: GenerationId) -> Option<&mut Child> {
+        self.children.iter_mut().find(|child| child.generation == generation)
+    }
+
+    /// The pid that the child of a generation has or had, for people.
+    pub fn number(&self, generation: GenerationId) -> Pid {
+        self.child(generation).map_or(0, |child| child.number)
+    }
+
+    /// Which children have executed `command` since, and which could not. Those in `changes` were reaped.
+    pub fn executions(&mut self, command: &OsStr, changes: &[(Pid, Change)]) -> Vec<Event> {
+        let mut events = Vec::new();
+        for child in &mut self.children {
+            let Some(spawned) = &child.unexecuted else { continue };
+            let reaped = changes.iter().any(|change| matches!(change, (pid, Change::Ended(_)) if *pid == spawned.pid));
+            match spawned.executed(command) {
+                None if !reaped => continue,
+                // A child that was killed before its exec is reported by its death.
+                None | Some(Ok(())) => events.push(Event::Executed(child.generation)),
+                Some(Err(error)) => {
+                    if !reaped {
+                        wait::reap_dying(spawned.pid);
+                    }
+                    // There never was a child.
+                    child.pid = None;
+                    events.push(Event::StartFailed(child.generation, error));
+                }
+            }
+            child.unexecuted = None;
+        }
+        events
+    }
+
+    /// What the ends and stops of processes mean.
+    pub fn changes(&mut self, changes: Vec<(Pid, Change)>) -> Vec<Event> {
+        let mut events = Vec::new();
+        for (pid, change) in changes {
+            let child = self.children.iter_mut().find(|child| child.pid == Some(pid));
+            match (change, child) {
+                (Change::Stopped(signal), Some(_)) => events.push(Event::ChildStopped(signal)),
+                (Change::Stopped(_), None) => {}
+                (Change::Ended(status), Some(child)) => {
+                    child.pid = None;
+                    events.push(Event::ChildEnded(child.generation, status));
+                }
+                (Change::Ended(status), None) => events.extend(self.helper_ended(pid, status)),
+            }
+        }
+        let swept = self.children.iter().filter(|child| child.asked.is_some()).map(|child| child.generation);
+        for generation in swept.collect::<Vec<_>>() {
+            events.extend(self.survey(generation));
+        }
+        events
+    }
+
+    /// A process ended that is not the child of any generation.
+    fn helper_ended(&mut self, pid: Pid, status: ExitStatus) -> Option<Event> {
+        if let Some(probe) = self.probe.as_mut().filter(|probe| probe.pid() == Some(pid)) {
+            return Some(match probe.verdict(status) {
+                Ok(()) => Event::Proven,
+                Err(reason) => {
+                    self.probe = None;
+                    Event::Refused(reason)
+                }
+            });
+        }
+        if let Some(at) = self.helpers.iter().position(|helper| helper.pid() == pid) {
+            return Some(self.helpers.swap_remove(at).ended(status));
+        }
+        self.foreign_children.retain(|foreign_child| *foreign_child != pid);
+        None
+    }
+
+    /// Ends the helpers of which `is_outdated` is true.
+    pub fn give_up_helpers(&mut self, is_outdated: impl Fn(Purpose) -> bool) {
+        let outdated = self.helpers.extract_if(.., |helper| is_outdated(helper.purpose));
+        self.foreign_children.extend(outdated.map(Helper::give_up));
+    }
+
+    /// Ends the probe and the check.
+    pub fn give_up_request(&mut self) {
+        if let Some(probe) = self.probe.take() {
+            probe.kill();
+            self.foreign_children.extend(probe.pid());
+        }
+        self.give_up_helpers(|purpose| purpose == Purpose::Check);
+    }
+
+    /// Sends a signal to the child of a generation, to its process group or to what is left of the generation.
+    pub fn signal(&self, generation: GenerationId, to: To, signal: Signal) {
+        let said = |pid: Pid, result: nix::Result<()>| {
+            if let Err(error @ Errno::EPERM) = result {
+                report::say(&messages::not_sent(signal, pid, error));
+            }
+        };
+        let pid = self.child(generation).and_then(|child| child.pid);
+        match (to, pid) {
+            (To::Child, Some(child)) => said(child, signals::kill(child, signal)),
+            (To::Group, Some(child)) if !self.shared_group => {
+                // Before the setpgid of the child, and ours, this group does not exist.
+                let result = signals::kill_group(child, signal);
+                said(child, if result == Err(Errno::ESRCH) { signals::kill(child, signal) } else { result });
+            }
+            (To::Child | To::Group, None) => {}
+            (To::Group | To::Rest, child) => match self.members(generation) {
+                Some(members) => members.iter().for_each(|seen| said(seen.pid, seen.kill(signal))),
+                None if self.own_pid == 1 && self.children.len() == 1 => signals::kill_everyone(signal),
+                // The other members cannot be found, but the child is known.
+                None => child.into_iter().for_each(|child| said(child, signals::kill(child, signal))),
+            },
+        }
+    }
+
+    /// Every process of a generation: the child, its descendants, and those of its orphans that hupwrap has adopted.
+    /// None where /proc cannot tell.
+    fn members(&self, generation: GenerationId) -> Option<Vec<ProcStat>> {
+        let mut except = self.foreign_children.clone();
+        except.extend(self.probe.iter().filter_map(Probe::pid));
+        except.extend(self.helpers.iter().map(Helper::pid));
+        let all = proc::descendants(&except)?;
+        Some(all.into_iter().filter(|(root, _)| self.owner(root) == generation).map(|(_, seen)| seen).collect())
+    }
+
+    /// The generation of a process that is a child of hupwrap. An orphan does not tell whose it was. While there are two
+    /// generations, its age, its group or its environment shows it. If nothing shows it, the orphan belongs to the new
+    /// generation: that one ends too, but later.
+    fn owner(&self, root: &ProcStat) -> GenerationId {
+        if let Some(child) = self.children.iter().find(|child| child.pid == Some(root.pid)) {
+            return child.generation;
+        }
+        let newest = self.children.iter().max_by_key(|child| child.generation);
+        let Some(newest) = newest else { return 0 };
+        let is_older = newest.born.as_ref().is_some_and(|born| root.is_older_than(born));
+        // A hupwrap below numbers its own starts.
+        let is_ours = || root.var(PID_VARIABLE).is_some_and(|pid| pid.parse() == Ok(self.own_pid));
+        let number = || root.var(GENERATION_VARIABLE).filter(|_| is_ours()).and_then(|number| number.parse().ok());
+        let belongs = |child: &&Child| {
+            child.generation != newest.generation
+                && (is_older
+                    || child.group == Some(root.group)
+                    || (newest.group != Some(root.group) && number() == Some(child.generation)))
+        };
+        self.children.iter().find(belongs).unwrap_or(newest).generation
+    }
+
+    /// Asks every member of a generation to end that was not asked before.
+    pub fn ask_rest(&mut self, generation: GenerationId, signal: Signal) {
+        let Some(members) = self.members(generation) else {
+            self.signal(generation, To::Rest, signal);
+            return self.signal(generation, To::Rest, Signal::CONT);
+        };
+        let Some(asked) = self.child_mut(generation).and_then(|child| child.asked.as_mut()) else { return };
+        let new: Vec<ProcStat> = members.into_iter().filter(|seen| !asked.iter().any(|known| known.is(seen))).collect();
+        asked.extend(&new);
+        for seen in new {
+            if let Err(error @ Errno::EPERM) = seen.kill(signal) {
+                report::say(&messages::not_sent(signal, seen.pid, error));
+            }
+            let _ = seen.kill(Signal::CONT);
+        }
+    }
+
+    /// Begins to look for what is left of a generation. `group_asked`: its process group was asked to end before.
+    pub fn sweep(&mut self, generation: GenerationId, group_asked: bool) -> Option<Event> {
+        let mut asked = if group_asked { self.members(generation).unwrap_or_default() } else { Vec::new() };
+        let shared = self.shared_group;
+        let Some(child) = self.child_mut(generation) else { return Some(Event::RestGone(generation)) };
+        asked.retain(|seen| shared || Some(seen.group) == child.group);
+        child.asked = Some(asked);
+        self.survey(generation)
+    }
+
+    /// Whether anything is left of a generation.
+    fn survey(&mut self, generation: GenerationId) -> Option<Event> {
+        let alone = self.children.len() == 1;
+        let remains = match self.members(generation) {
+            // A scan of /proc takes time, and can miss a process that is moved to another parent in between. Where every
+            // child belongs to this generation, the kernel knows for sure.
+            Some(members) => {
+                let ours_alone =
+                    alone && self.foreign_children.is_empty() && self.probe.is_none() && self.helpers.is_empty();
+                !members.is_empty() || (ours_alone && wait::has_children())
+            }
+            // Without /proc only pid 1 can reach them, and only pid 1 must.
+            None => self.own_pid == 1 && alone,
+        };
+        if remains {
+            return Some(Event::RestRemains(generation));
+        }
+        self.child_mut(generation)?.asked = None;
+        Some(Event::RestGone(generation))
+    }
+}

@@ -1,0 +1,186 @@
+//! The first start: everything that may fail, loudly.
+
+use std::net::SocketAddr;
+
+use super::Supervisor;
+use super::effects::LISTEN_PID_VARIABLE;
+use super::family::Family;
+use super::service_manager::{self, ServiceManager};
+use super::status_writer::StatusWriter;
+use crate::config::{Action, Config, Group, Ready};
+use crate::machine::{self, Machine, Rules, Snapshot};
+use crate::report;
+use crate::signal::{Signal, SignalSet};
+use crate::sys::files::{Pidfile, StatusFile};
+use crate::sys::reexec::Origin;
+use crate::sys::signals::{self, SignalFd};
+use crate::sys::sockets::{self, Socket};
+use crate::sys::startup::Startup;
+use crate::sys::terminal::{self, Place};
+use crate::sys::{clock, proc, spawn, start_error, wait};
+use crate::text::messages::Words;
+use crate::text::status_file::Reload;
+use crate::text::{listen, messages};
+
+/// What a first start sets up, and an adoption takes over.
+pub(super) struct Parts {
+    pub(super) pidfile: Option<Pidfile>,
+    pub(super) sockets: Vec<Socket>,
+    pub(super) ready_at: Option<SocketAddr>,
+    pub(super) signal_fd: SignalFd,
+    pub(super) shared_group: bool,
+    pub(super) had_terminal: bool,
+    pub(super) manager: Option<ServiceManager>,
+    /// The requests so far, for the status file.
+    pub(super) requests: Vec<Reload>,
+    /// The state of the machine, where there is one.
+    pub(super) snapshot: Option<Snapshot>,
+}
+
+/// Sets up the supervisor of a first start.
+///
+/// # Errors
+/// Says what is missing.
+pub fn setup(config: Config, startup: Startup) -> Result<Supervisor, String> {
+    let ready_at = match &config.ready {
+        Ready::Tcp(endpoint) => {
+            let named = |error| format!("--ready 'tcp:{}:{}': {error}", endpoint.host, endpoint.port);
+            Some(sockets::resolve(endpoint).map_err(named)?)
+        }
+        _ => None,
+    };
+    // First: a second instance must leave everything else alone.
+    let pidfile = config.pidfile.as_ref().map(|path| {
+        Pidfile::take(path, startup.pid).map_err(|error| format!("--pidfile '{}': {error}", path.to_string_lossy()))
+    });
+    let pidfile = pidfile.transpose()?;
+    // Before anything else is opened: inherited sockets are known by their numbers.
+    let sockets = bind(&config, &startup)?;
+    if let Some(asked) = ready_at
+        && config.replaces()
+        && sockets.iter().filter_map(Socket::local).any(|bound| listen::answers(bound, asked))
+    {
+        return Err(format!(
+            "--ready 'tcp:{asked}': that is a socket of --listen, which takes connections before the new child is ready; \
+             want notify, fd:N or cmd:CMD"
+        ));
+    }
+    let signal_fd = SignalFd::new(listen_to_signals(&config), startup.pid)
+        .map_err(|error| format!("cannot listen to signals: {}", start_error::describe(error)))?;
+    if let Some(path) = &config.status_file {
+        StatusFile::new(path, startup.pid)
+            .map_err(|error| format!("--status-file '{}': {error}", path.to_string_lossy()))?;
+    }
+    let place = terminal::place();
+    let parts = Parts {
+        pidfile,
+        sockets,
+        ready_at,
+        signal_fd,
+        shared_group: match config.group {
+            Some(group) => group == Group::Shared,
+            None => place == Place::Foreground,
+        },
+        had_terminal: place != Place::NoTerminal,
+        manager: ServiceManager::new(&startup, None),
+        requests: Vec::new(),
+        snapshot: None,
+    };
+    let mut supervisor = assemble(config, startup, parts);
+    if wait::has_children() {
+        supervisor.family.foreign_children = proc::children();
+    }
+    for socket in &supervisor.sockets {
+        if let Some(text) = socket.chosen() {
+            report::say(&messages::listening(&socket.facts().name, &socket.address(), text));
+        }
+    }
+    Ok(supervisor)
+}
+
+/// Blocks the signals that hupwrap listens to, and returns them.
+pub(super) fn listen_to_signals(config: &Config) -> SignalSet {
+    let mut listened = SignalSet::EMPTY;
+    for signal in Signal::all().filter(|signal| *signal == Signal::CHLD || config.on.of(*signal) != Action::LeftAlone) {
+        listened.insert(signal);
+    }
+    // All but the faults are blocked since the first instruction; a fault that --on names is from now on.
+    signals::block(listened, crate::BLOCKED_AT_STARTUP);
+    listened
+}
+
+/// Makes a supervisor of its parts. Nothing in here can fail.
+pub(super) fn assemble(config: Config, startup: Startup, parts: Parts) -> Supervisor {
+    let Parts { pidfile, sockets, ready_at, signal_fd, shared_group, had_terminal, manager, requests, snapshot } =
+        parts;
+    let is_init = startup.pid == 1;
+    if !is_init {
+        wait::become_subreaper();
+    }
+    let nohup = had_terminal && signals::is_ignored(Signal::HUP, false);
+    let place = machine::Place {
+        shared_group,
+        has_terminal: had_terminal,
+        is_init,
+        nohup,
+        is_watched: manager.is_some() || config.status_file.is_some(),
+        watchdog: manager.as_ref().and_then(|_| service_manager::watchdog(&startup)),
+        seed: clock::now().as_nanos() as u64 ^ u64::try_from(startup.pid).unwrap_or(0).rotate_left(32),
+    };
+    let status_writer = config
+        .status_file
+        .as_ref()
+        .map(|path| StatusWriter::new(path, startup.pid, config.on.of(Signal::HUP).to_string(), &sockets, requests));
+    let rules = Rules::new(&config, place);
+    let reexecs = |signal| matches!(config.on.of(signal), Action::Reexec | Action::Upgrade | Action::UpgradeReplace);
+    let command = config.command.first().map(|word| word.to_string_lossy().into_owned()).unwrap_or_default();
+    Supervisor {
+        machine: match snapshot {
+            Some(snapshot) => Machine::adopt(rules, snapshot),
+            None => Machine::new(rules),
+        },
+        words: Words::new(&command, !sockets.is_empty()),
+        manager,
+        status_writer,
+        pidfile,
+        signal_fd,
+        had_terminal,
+        nohup,
+        origin: Signal::all().any(reexecs).then(|| Origin::new(&startup)),
+        sockets,
+        ready_at,
+        family: Family::new(startup.pid, shared_group),
+        leader: if nohup { terminal::watch_session_leader() } else { None },
+        before: None,
+        resumed: false,
+        config,
+        startup,
+    }
+}
+
+/// The sockets that hupwrap was given, and those it is to make.
+fn bind(config: &Config, startup: &Startup) -> Result<Vec<Socket>, String> {
+    let var = |name| startup.var(name);
+    let mut sockets =
+        sockets::inherited(var("LISTEN_FDS"), var(LISTEN_PID_VARIABLE), var("LISTEN_FDNAMES"), startup.pid)?;
+    let taken = listen::FIRST_FD
+        .saturating_add(i32::try_from(sockets.len().saturating_add(config.listen.len())).unwrap_or(i32::MAX));
+    if let Ready::Fd(fd) = config.ready {
+        if fd < taken && taken > listen::FIRST_FD {
+            return Err(format!(
+                "--ready 'fd:{fd}': the sockets of the child are there; want a descriptor from {taken} on"
+            ));
+        }
+        // While they are put in place each has a copy above, and so has what tells of the exec.
+        let copies = taken.saturating_sub(listen::FIRST_FD).saturating_add(2);
+        let end = spawn::descriptor_limit().saturating_sub(i64::from(copies));
+        if i64::from(fd) >= end {
+            return Err(format!(
+                "--ready 'fd:{fd}': so many files may not be open (ulimit -n); want a descriptor below {end}"
+            ));
+        }
+    }
+    let more = sockets::bind_all(&config.listen, &sockets)?;
+    sockets.extend(more);
+    Ok(sockets)
+}

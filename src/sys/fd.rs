@@ -1,0 +1,143 @@
+//! Descriptors: above the standard ones, kept over an exec, and taken back after it.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::mem;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
+use nix::libc;
+use nix::sys::stat::stat;
+use nix::unistd::pipe2;
+
+/// The lowest number that is not a standard descriptor.
+const ABOVE_STDIO: RawFd = 3;
+
+/// Moves a descriptor above 2, close-on-exec. If hupwrap was started with a standard descriptor closed, the next one that
+/// is opened takes its number, and messages or the child's output would go there.
+///
+/// # Errors
+/// EMFILE.
+pub(crate) fn above_stdio(fd: OwnedFd) -> nix::Result<OwnedFd> {
+    above(fd, ABOVE_STDIO)
+}
+
+/// Moves a descriptor to `lowest` or above, close-on-exec, unless it is there already.
+///
+/// # Errors
+/// EMFILE, also for a number beyond the limit, which the kernel calls invalid.
+pub(crate) fn above(fd: OwnedFd, lowest: RawFd) -> nix::Result<OwnedFd> {
+    if fd.as_raw_fd() >= lowest {
+        return Ok(fd);
+    }
+    let moved = fcntl(&fd, FcntlArg::F_DUPFD_CLOEXEC(lowest))
+        .map_err(|error| if error == Errno::EINVAL { Errno::EMFILE } else { error })?;
+    // SAFETY: fcntl has just made it, and nothing else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(moved) })
+}
+
+/// Takes the result of a system call that makes a descriptor, and moves it above 2.
+///
+/// # Errors
+/// That of the system call.
+pub(crate) fn new_fd(returned: libc::c_long) -> nix::Result<OwnedFd> {
+    let fd = Errno::result(returned)?;
+    let fd = RawFd::try_from(fd).map_err(|_| Errno::EBADF)?;
+    // SAFETY: the kernel has just made it, and nothing else owns it.
+    above_stdio(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Keeps a descriptor open over an exec of hupwrap itself; or no longer, after an exec that failed.
+pub(crate) fn keep_over_exec(fd: impl AsFd, keep: bool) {
+    let flags = if keep { FdFlag::empty() } else { FdFlag::FD_CLOEXEC };
+    // It cannot fail with an open descriptor.
+    let _ = fcntl(fd, FcntlArg::F_SETFD(flags));
+}
+
+/// Takes a descriptor that was open when hupwrap was executed, and makes it close-on-exec. Each is to be taken once.
+///
+/// # Errors
+/// EBADF: it is not open, or a standard descriptor.
+pub(crate) fn take(number: RawFd) -> nix::Result<OwnedFd> {
+    if number < ABOVE_STDIO {
+        return Err(Errno::EBADF);
+    }
+    // SAFETY: the process that executed hupwrap left the descriptor to it by this number, and nothing else in hupwrap owns
+    // it. If the number is not open, the value is forgotten below, and closes nothing.
+    let fd = unsafe { OwnedFd::from_raw_fd(number) };
+    match fcntl(&fd, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)) {
+        Ok(_) => Ok(fd),
+        Err(error) => {
+            mem::forget(fd);
+            Err(error)
+        }
+    }
+}
+
+/// Fills the standard descriptors that are closed, so that what is opened next is not one of them. Not for a supervisor,
+/// whose child is to find them closed.
+pub(crate) fn hold_stdio() {
+    while let Ok(null) = File::options().read(true).write(true).open("/dev/null") {
+        if null.as_raw_fd() >= ABOVE_STDIO {
+            return;
+        }
+        let _ = null.into_raw_fd();
+    }
+}
+
+/// Makes a pipe: its ends for reading and for writing.
+///
+/// # Errors
+/// Those of `pipe2(2)`.
+pub(crate) fn pipe(flags: OFlag) -> nix::Result<(OwnedFd, OwnedFd)> {
+    let (read, write) = pipe2(flags)?;
+    Ok((above_stdio(read)?, above_stdio(write)?))
+}
+
+/// Whether two paths lead to the same file.
+pub(crate) fn same_file(one: &[u8], other: &[u8]) -> bool {
+    let identity = |path| stat(OsStr::from_bytes(path)).map(|found| (found.st_dev, found.st_ino));
+    identity(one).is_ok_and(|one| identity(other) == Ok(one))
+}
+
+/// Whether a descriptor stays open over an exec.
+#[cfg(test)]
+pub(crate) fn is_kept(fd: impl AsFd) -> bool {
+    fcntl(fd, FcntlArg::F_GETFD).is_ok_and(|flags| !FdFlag::from_bits_truncate(flags).contains(FdFlag::FD_CLOEXEC))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_descriptor_crosses_an_exec_and_is_taken_back() {
+        let fd = above(File::open("/proc/self/stat").map(OwnedFd::from).unwrap(), 800).unwrap();
+        let number = fd.as_raw_fd();
+        assert!(number >= 800 && !is_kept(&fd));
+        keep_over_exec(&fd, true);
+        assert!(is_kept(&fd));
+        // As an exec does it: the number alone remains.
+        mem::forget(fd);
+        let fd = take(number).unwrap();
+        assert!(fd.as_raw_fd() == number && !is_kept(&fd));
+        keep_over_exec(&fd, true);
+        keep_over_exec(&fd, false);
+        assert!(!is_kept(&fd));
+    }
+
+    #[test]
+    fn what_is_not_open_is_not_taken() {
+        for number in [-1, 0, 2, 1_000_000, RawFd::MAX] {
+            assert_eq!(take(number).err(), Some(Errno::EBADF));
+        }
+    }
+
+    #[test]
+    fn a_number_beyond_the_limit() {
+        let fd = OwnedFd::from(File::open("/proc/self/stat").unwrap());
+        assert_eq!(above(fd, RawFd::MAX).err(), Some(Errno::EMFILE));
+    }
+}

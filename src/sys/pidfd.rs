@@ -1,0 +1,81 @@
+//! A process by a descriptor.
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::libc;
+use nix::poll::PollFlags;
+
+use crate::signal::Signal;
+use crate::sys::fd::new_fd;
+use crate::sys::poll::is_ready;
+use crate::sys::proc::ProcStat;
+use crate::sys::{Pid, signals};
+
+impl ProcStat {
+    /// Sends it a signal, and nothing to another process that has its pid by now.
+    ///
+    /// # Errors
+    /// EPERM. That it is gone is none.
+    pub fn kill(&self, signal: Signal) -> nix::Result<()> {
+        // SAFETY: has no preconditions.
+        if self.parent == unsafe { libc::getpid() } {
+            // Nobody else can reap it, so its pid is its own.
+            return match signals::kill(self.pid, signal) {
+                Err(Errno::ESRCH) => Ok(()),
+                sent => sent,
+            };
+        }
+        match PidFd::new(self.pid, self.began())?.map(|held| held.kill(signal)) {
+            None | Some(Err(Errno::ESRCH)) => Ok(()),
+            Some(sent) => sent,
+        }
+    }
+}
+
+/// A process by a descriptor (`pidfd_open(2)`), which never comes to mean another.
+pub struct PidFd(OwnedFd);
+
+impl PidFd {
+    /// The process of this pid that began then: see [`ProcStat::began`]. None where it has ended, or the pid means another.
+    ///
+    /// # Errors
+    /// Those of `pidfd_open(2)`; EACCES where /proc does not show a process that is there.
+    pub fn new(pid: Pid, began: u64) -> nix::Result<Option<Self>> {
+        // SAFETY: has no preconditions.
+        let held = match new_fd(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) }) {
+            Ok(fd) => Self(fd),
+            Err(Errno::ESRCH) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        // The descriptor stays with the process that it was opened for; was the pid used again before?
+        match ProcStat::at(pid) {
+            Some(now) => Ok((now.began() == began).then_some(held)),
+            None if held.has_ended() => Ok(None),
+            None => Err(Errno::EACCES),
+        }
+    }
+
+    /// Sends it a signal.
+    ///
+    /// # Errors
+    /// EPERM, or ESRCH.
+    pub fn kill(&self, signal: Signal) -> nix::Result<()> {
+        let (fd, number) = (self.0.as_raw_fd(), signal.number());
+        // SAFETY: the descriptor is a pidfd; the null pointer asks for what kill(2) would say of the sender.
+        let sent =
+            unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd, number, std::ptr::null::<libc::siginfo_t>(), 0) };
+        Errno::result(sent).map(drop)
+    }
+
+    /// Whether it has ended, reaped or not. Its descriptor is readable then.
+    pub fn has_ended(&self) -> bool {
+        is_ready(self.0.as_fd(), PollFlags::POLLIN)
+    }
+}
+
+impl AsFd for PidFd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}

@@ -1,0 +1,86 @@
+//! Why something could not be started, for people: the only place that puts an errno into words.
+
+use std::borrow::Cow;
+use std::ffi::{CStr, OsStr};
+
+use nix::errno::Errno;
+use nix::unistd::{AccessFlags, access};
+
+use crate::exit::{CANNOT_EXECUTE, NOT_FOUND, OWN_FAILURE};
+use crate::facts::StartError;
+use crate::sys::program::{from_here, interpreter, is_executable};
+
+/// Whether another try may do, though nobody mends anything.
+pub fn is_transient(error: Errno) -> bool {
+    matches!(error, Errno::EAGAIN | Errno::ENOMEM | Errno::EMFILE | Errno::ENFILE | Errno::EIO | Errno::ETXTBSY)
+}
+
+/// Says for people what is wrong with a file.
+pub fn describe(error: Errno) -> &'static str {
+    match error {
+        Errno::ENOENT => "no such file or directory",
+        Errno::ENOTDIR => "a part of its path is no directory",
+        Errno::EACCES => "permission denied",
+        Errno::ELOOP => "too many symbolic links",
+        Errno::EMFILE => "too many open files (ulimit -n)",
+        other => other.desc(),
+    }
+}
+
+/// Says for people why a command could not be started, and what that makes of the exit status. `file` is what was
+/// found, if anything was, as by [`find`] with the same `workdir`.
+pub fn explain(command: &OsStr, file: Option<&CStr>, workdir: Option<&CStr>, error: Errno) -> StartError {
+    let here = file.map(|file| from_here(file, workdir));
+    let here = here.as_deref();
+    let not_found = |hint: &str| StartError {
+        code: NOT_FOUND,
+        transient: false,
+        reason: format!("{}: not found{hint}", shown(command)),
+    };
+    let why = match error {
+        Errno::ENOENT => {
+            let there = here.filter(|file| access(*file, AccessFlags::F_OK).is_ok());
+            return not_found(&match there.map(interpreter) {
+                Some(Some(interpreter)) => format!(" (its interpreter {} is missing)", interpreter.to_string_lossy()),
+                Some(None) => {
+                    " (it is there, but the loader it wants is missing: built for another system?)".to_owned()
+                }
+                None => String::new(),
+            });
+        }
+        Errno::ENOTDIR => return not_found(" (a part of its path is no directory)"),
+        Errno::EACCES if here.is_some_and(|file| is_executable(file) == Err(Errno::EISDIR)) => "it is a directory",
+        Errno::EISDIR => "it is a directory",
+        Errno::ENOEXEC => "it is no program for this machine, and no script",
+        Errno::ETXTBSY => "it is open for writing",
+        Errno::EAGAIN => "no further process is allowed (ulimit -u, or the cgroup's limit)",
+        Errno::E2BIG => "arguments and environment are too long",
+        other => describe(other),
+    };
+    cannot_execute(command, error, why)
+}
+
+pub(super) fn cannot_execute(command: &OsStr, error: Errno, why: &str) -> StartError {
+    StartError {
+        code: CANNOT_EXECUTE,
+        transient: is_transient(error),
+        reason: format!("{}: cannot be executed: {why}", shown(command)),
+    }
+}
+
+fn shown(command: &OsStr) -> Cow<'_, str> {
+    if command.is_empty() { "''".into() } else { command.to_string_lossy() }
+}
+
+/// Says why a child cannot have a working directory.
+pub(super) fn workdir_error(directory: &CStr, error: Errno) -> StartError {
+    let why = match error {
+        Errno::ENOTDIR => "it, or a part of its path, is no directory",
+        error => describe(error),
+    };
+    StartError {
+        code: OWN_FAILURE,
+        transient: is_transient(error),
+        reason: format!("--workdir '{}': {why}", directory.to_string_lossy()),
+    }
+}
