@@ -49,7 +49,7 @@ pub struct Args {
     #[arg(long, value_name = "HOW", help_heading = CHILD)]
     pub ready: Option<String>,
 
-    /// How long it may take to be ready [default: 60s]
+    /// Stop the child if not ready in T [default: 60s]
     #[arg(long, value_name = "T", help_heading = CHILD)]
     pub ready_timeout: Option<String>,
 
@@ -189,10 +189,10 @@ const HELP: &str = "Help";
 const AFTER_HELP: &str = "\
 ACTION:
   restart          stop the child, then start it again
-  reexec           the same, after hupwrap has re-executed its own program file
+  reexec           re-execute hupwrap, then restart the child (same pid, new program)
   replace          start a new child; when it is ready, stop the old one
-  upgrade          re-execute hupwrap's own program file; the child keeps running
-  upgrade+replace  re-execute hupwrap's own program file, then replace the child
+  upgrade          re-execute hupwrap; the child keeps running
+  upgrade+replace  re-execute hupwrap, then replace the child
   forward[:SIG]    send the signal, or SIG, to the child
   stop[:SIG]       stop the child, with SIG, and exit as it exits
   ignore           do nothing
@@ -203,9 +203,8 @@ HOW: exec (default), notify (READY=1), fd:N (a newline), tcp:HOST:PORT, cmd:CMD,
      or delay:T (delay:1s is the default for the new child of a replace)
 T: 10s, 1m30s, 250ms, 1.5 (seconds); for a timeout also never
 
-Exit status: that of the child; 128+N if signal N killed the child; 124 not ready
-in time, or --timeout; 125 error in hupwrap; 126 COMMAND not executable; 127
-COMMAND not found.
+Exit status: that of the child; 128+N if signal N killed the child; 124 timeout;
+125 error in hupwrap; 126 COMMAND not executable; 127 COMMAND not found.
 
 Examples:
   hupwrap --on-hup reexec -- php app.php
@@ -270,7 +269,7 @@ fn parse(argv: &[&OsStr]) -> Result<Said, String> {
 
 /// Whether the errors in this command line are to be JSON. The line may be one that cannot be parsed.
 #[cold]
-pub fn wants_json(argv: &[&OsStr]) -> bool {
+pub(crate) fn wants_json(argv: &[&OsStr]) -> bool {
     errors::wants_json(&Args::command(), argv)
 }
 

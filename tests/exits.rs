@@ -148,8 +148,9 @@ fn what_is_found_and_cannot_be_executed_is_126() {
     let looped = dir.path().join("looped");
     std::os::unix::fs::symlink(&looped, &looped).unwrap();
     let device = Path::new("/dev/null");
+    let chmod = format!("permission denied; did you mean to 'chmod +x {}' first?", plain.display());
     for (file, why) in [
-        (plain.as_path(), "permission denied"),
+        (plain.as_path(), chmod.as_str()),
         (dir.path(), "it is a directory"),
         (&looped, "too many symbolic links"),
         (device, "permission denied"),

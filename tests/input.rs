@@ -188,6 +188,38 @@ fn the_shown_fix_can_be_typed() {
     }
 }
 
+#[test]
+fn a_command_from_habit_is_recognised() {
+    let dir = Dir::new();
+    dir.file("app.php", "<?php", 0o644);
+    dir.file("run", "", 0o644);
+    dir.file("noexec.sh", "#!/bin/sh\n", 0o644);
+    std::fs::create_dir(dir.path().join("directory")).unwrap();
+    for (words, code, line) in [
+        (
+            &["sleep 1"][..],
+            127,
+            "sleep 1: not found; the name contains a space: want the words without quotes around them (sleep …), or sh -c 'sleep 1'",
+        ),
+        (&["app.php"], 127, "app.php: not found; did you mean './app.php', or 'php app.php'?"),
+        (&["run", "x"], 127, "run: not found; did you mean './run'?"),
+        (&["directory"], 127, "directory: not found"),
+        (
+            &["./noexec.sh"],
+            126,
+            "./noexec.sh: cannot be executed: permission denied; did you mean to 'chmod +x ./noexec.sh' first, or 'sh ./noexec.sh'?",
+        ),
+        (
+            &["FOO=bar", "cmd"],
+            127,
+            "FOO=bar: not found; FOO=VALUE in front of a command is shell syntax: want 'env FOO=bar COMMAND', or --env-file",
+        ),
+    ] {
+        let ended = Setup::new(words).dir(dir.path()).env("PATH", "/usr/bin:/bin").end();
+        assert_eq!((ended.shell(), ended.stderr), (code, format!("hupwrap: {line}\n")), "{words:?}");
+    }
+}
+
 /// Options of one kind or another, with and without a terminal.
 #[test]
 fn an_error_looks_as_the_command_line_says() {

@@ -216,6 +216,15 @@ impl Config {
     pub fn replaces(&self) -> bool {
         self.on.any(|action| matches!(action, Action::Replace | Action::UpgradeReplace))
     }
+
+    /// The commands that options run, with the name of the option: they are looked up at the start.
+    pub(crate) fn helpers(&self) -> impl Iterator<Item = (&'static str, &[OsString])> {
+        let ready = match &self.ready {
+            Ready::Cmd(words) => words.as_slice(),
+            _ => &[],
+        };
+        [("--check", self.check.as_slice()), ("--ready cmd", ready)].into_iter().filter(|(_, words)| !words.is_empty())
+    }
 }
 
 #[cfg(test)]

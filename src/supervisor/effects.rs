@@ -222,7 +222,11 @@ impl Supervisor {
                 });
                 match order {
                     Ok(order) => self.send_out(Purpose::Try(generation), order),
-                    Err(_) => in_vain,
+                    Err(error) => {
+                        let purpose = Purpose::Try(generation);
+                        let reason = format!("{} {}", purpose.word(), error.reason);
+                        Some(self.family.answered((purpose, Err(reason))))
+                    }
                 }
             }
             _ => None,
@@ -236,7 +240,7 @@ impl Supervisor {
                 self.family.helpers.push(helper);
                 None
             }
-            Err(event) => Some(event),
+            Err(reason) => Some(self.family.answered((purpose, Err(reason)))),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The first start: everything that may fail, loudly.
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 
 use super::Supervisor;
@@ -8,16 +9,18 @@ use super::family::Family;
 use super::service_manager::{self, ServiceManager};
 use super::status_writer::StatusWriter;
 use crate::config::{Action, Config, Group, Ready};
+use crate::facts::StartError;
 use crate::machine::{self, Machine, Rules, Snapshot};
 use crate::report;
 use crate::signal::{Signal, SignalSet};
+use crate::sys::environment::ChildEnv;
 use crate::sys::files::{Pidfile, StatusFile};
 use crate::sys::reexec::Origin;
 use crate::sys::signals::{self, SignalFd};
 use crate::sys::sockets::{self, Socket};
 use crate::sys::startup::Startup;
 use crate::sys::terminal::{self, Place};
-use crate::sys::{clock, proc, spawn, start_error, wait};
+use crate::sys::{clock, lookup, proc, spawn, start_error, wait};
 use crate::text::messages::Words;
 use crate::text::status_file::Reload;
 use crate::text::{listen, messages};
@@ -49,6 +52,7 @@ pub fn setup(config: Config, startup: Startup) -> Result<Supervisor, String> {
         }
         _ => None,
     };
+    look_up_helpers(&config, &startup)?;
     // First: a second instance must leave everything else alone.
     let pidfile = config.pidfile.as_ref().map(|path| {
         Pidfile::take(path, startup.pid).map_err(|error| format!("--pidfile '{}': {error}", path.to_string_lossy()))
@@ -96,6 +100,20 @@ pub fn setup(config: Config, startup: Startup) -> Result<Supervisor, String> {
         }
     }
     Ok(supervisor)
+}
+
+/// Looks for the commands of `--check` and `--ready cmd:`, as they are looked for when they run.
+fn look_up_helpers(config: &Config, startup: &Startup) -> Result<(), String> {
+    for (option, words) in config.helpers() {
+        let child_env = ChildEnv::read(&startup.env, &config.env_files, config.workdir.as_deref());
+        let found = child_env.and_then(|child_env| {
+            let program = words.first().map(OsString::as_os_str).unwrap_or_default();
+            lookup::check(program, child_env.var("PATH"), child_env.workdir.as_deref())
+                .map_err(|error| StartError { reason: format!("{option} {}", error.reason), ..error })
+        });
+        found.map_err(|error| error.reason)?;
+    }
+    Ok(())
 }
 
 /// Blocks the signals that hupwrap listens to, and returns them.

@@ -47,20 +47,22 @@ fn distance(one: &str, other: &str) -> usize {
 pub struct CommandFacts {
     /// A regular file of that name is in the child's working directory.
     pub is_here: bool,
-    /// It is a regular file on which nobody has execute permission.
-    pub lacks_x: bool,
+    /// What was found is a regular file, and nobody has permission to execute it.
+    pub not_executable: bool,
 }
 
 /// What somebody who typed a command that cannot be run may have meant; nothing, or text to follow the reason.
 pub fn for_command(command: &str, facts: CommandFacts) -> String {
     let quoted = shell_words::quote(command);
     let assignment = command.split_once('=').filter(|(name, _)| is_variable(name));
-    if facts.lacks_x {
-        return format!("; did you mean 'chmod +x {quoted}' first{}?", or_interpreter(command));
+    // A file that was found in PATH belongs to somebody else.
+    if facts.not_executable && command.contains('/') {
+        return format!("; did you mean to 'chmod +x {quoted}' first{}?", or_interpreter(command));
     }
-    if let Some((name, _)) = assignment {
+    if let Some((name, value)) = assignment {
+        let value = shell_words::quote(value);
         return format!(
-            "; {name}=VALUE in front of a command is shell syntax: want 'env {quoted} COMMAND', or --env-file"
+            "; {name}=VALUE in front of a command is shell syntax: want 'env {name}={value} COMMAND', or --env-file"
         );
     }
     if facts.is_here && !command.contains('/') {
@@ -80,7 +82,7 @@ pub fn is_variable(name: &str) -> bool {
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }
 
-/// The program that runs files with such a name, as ` or 'php app.php'`.
+/// The program that runs files with such a name, as `, or 'php app.php'`.
 fn or_interpreter(command: &str) -> String {
     let interpreter = match command.rsplit_once('.').map(|(_, extension)| extension) {
         Some("php") => "php",
@@ -94,7 +96,7 @@ fn or_interpreter(command: &str) -> String {
         Some("lua") => "lua",
         _ => return String::new(),
     };
-    format!(" or '{interpreter} {}'", shell_words::quote(command))
+    format!(", or '{interpreter} {}'", shell_words::quote(command))
 }
 
 #[cfg(test)]
@@ -135,18 +137,19 @@ mod tests {
     fn commands() {
         let none = CommandFacts::default();
         let here = CommandFacts { is_here: true, ..none };
-        let no_x = CommandFacts { lacks_x: true, ..none };
+        let no_x = CommandFacts { not_executable: true, ..none };
         for (command, facts, want) in [
             ("nothing", none, ""),
             ("app.php", none, ""),
-            ("app.php", here, "; did you mean './app.php' or 'php app.php'?"),
+            ("app.php", here, "; did you mean './app.php', or 'php app.php'?"),
             ("run", here, "; did you mean './run'?"),
-            ("./run", no_x, "; did you mean 'chmod +x ./run' first?"),
-            ("./run.py", no_x, "; did you mean 'chmod +x ./run.py' first or 'python3 ./run.py'?"),
+            ("./run", no_x, "; did you mean to 'chmod +x ./run' first?"),
+            ("run", no_x, ""),
+            ("./run.py", no_x, "; did you mean to 'chmod +x ./run.py' first, or 'python3 ./run.py'?"),
             (
                 "FOO=b r",
                 none,
-                "; FOO=VALUE in front of a command is shell syntax: want 'env 'FOO=b r' COMMAND', or --env-file",
+                "; FOO=VALUE in front of a command is shell syntax: want 'env FOO='b r' COMMAND', or --env-file",
             ),
             ("1=b", none, ""),
             (
