@@ -119,7 +119,7 @@ complete -c hupwrap -f -a '(__hupwrap_command)'
 complete -c hupwrap -n __hupwrap_options -l on -x -a '(__hupwrap_on)' -d 'Change the action of a signal'
 complete -c hupwrap -n __hupwrap_options -l on-hup -x -a '(__hupwrap_actions "")' -d 'Change the action of HUP'
 complete -c hupwrap -n __hupwrap_options -l check -x \
-    -d 'Run a command before acting on a signal; refuse unless it exits with 0'
+    -d 'Refuse a request unless this command exits with 0'
 complete -c hupwrap -n __hupwrap_options -l check-timeout -x -a 'never 5s 10s 30s 1m' \
     -d 'How long the command of --check may take'
 complete -c hupwrap -n __hupwrap_options -l listen -x -a '(__hupwrap_listen)' \
@@ -142,7 +142,7 @@ complete -c hupwrap -n __hupwrap_options -l kill-mode -x -a 'mixed process group
 complete -c hupwrap -n __hupwrap_options -l group -x -a 'own shared' -d 'The process group of the child'
 complete -c hupwrap -n __hupwrap_options -l no-tether -d 'Keep the child running if hupwrap is killed'
 complete -c hupwrap -n __hupwrap_options -l parent-death -x -a '(__hupwrap_signals "" "")' \
-    -d 'The signal that hupwrap receives when its parent ends'
+    -d 'The signal that hupwrap receives when the parent of hupwrap ends'
 complete -c hupwrap -n __hupwrap_options -l map-status -x -a '(__hupwrap_map_status)' \
     -d 'Exit with another status than the child'
 complete -c hupwrap -n __hupwrap_options -l restart -x -a 'no on-failure always' \
@@ -164,7 +164,7 @@ complete -c hupwrap -n __hupwrap_options -s q -l quiet -d 'Report errors only'
 complete -c hupwrap -n __hupwrap_options -l reload -r -F \
     -d 'Send HUP to the hupwrap of this status file, and wait for the outcome'
 complete -c hupwrap -n __hupwrap_options -l stop -r -F \
-    -d 'Send TERM to the hupwrap of this status file, and wait for its end'
+    -d 'Stop the hupwrap of this status file, and wait for the end'
 complete -c hupwrap -n __hupwrap_options -l status -r -F -d 'Show the state of the hupwrap of this status file'
 complete -c hupwrap -n __hupwrap_options -l wait-ready -r -F \
     -d 'Wait until the child of the hupwrap of this status file is ready'

@@ -96,6 +96,14 @@ fn every_option_is_everywhere() {
 }
 
 #[test]
+fn the_help_fits_a_terminal() {
+    let help = Setup::new(["--help"]).end().stdout;
+    let long: Vec<&str> = help.lines().filter(|line| line.chars().count() > 80).collect();
+    assert!(long.is_empty(), "{long:#?}");
+    assert!(help.lines().count() < 80);
+}
+
+#[test]
 fn the_actions_are_those_of_the_code() {
     let actions = set(ACTIONS);
     let name = |word: &str| word.split([':', '[']).next().unwrap_or_default().to_owned();

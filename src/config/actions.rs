@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::value::value;
+use super::value::{self, value};
 use crate::signal::Signal;
 use crate::text::hints;
 
@@ -48,7 +48,7 @@ impl FromStr for Action {
     fn from_str(word: &str) -> Result<Self, String> {
         let (name, with) = match word.split_once(':') {
             Some((name, signal)) => {
-                (name, Some(signal.parse::<Signal>().map_err(|error| format!("'{signal}': {error}"))?))
+                (name, Some(value::signal(signal).map_err(|error| format!("'{signal}': {error}"))?))
             }
             None => (word, None),
         };
@@ -136,7 +136,7 @@ impl SignalTable {
 fn signal_and_action(said: &str) -> Result<(Signal, Action), String> {
     let (signal, action) = said.split_once('=').ok_or("want SIGNAL=ACTION, such as USR1=restart")?;
     let action = action.parse::<Action>().map_err(|error| format!("'{action}': {error}"))?;
-    let signal = signal.parse::<Signal>().map_err(|error| format!("'{signal}': {error}"))?;
+    let signal = value::signal(signal).map_err(|error| format!("'{signal}': {error}"))?;
     match signal.can_be_caught() {
         true => Ok((signal, action)),
         false => Err(format!("no program can catch {signal}; name another signal")),

@@ -24,7 +24,7 @@ use crate::text::listen::{self, Listen};
 use crate::text::words;
 use duration::{duration, limit};
 use readiness::readiness;
-use value::{choice, optional, repeated};
+use value::{choice, optional, repeated, signal};
 
 /// Which processes are signalled, and what happens to the rest of a generation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -131,7 +131,6 @@ impl Config {
     /// # Errors
     /// One line that names the option and its value, and says what would be right.
     pub fn new(mut args: Args) -> Result<Self, String> {
-        let signal = str::parse::<Signal>;
         let command = |said: &str| words::split("--check", "", said);
         let format = choice([("text", LogFormat::Text), ("json", LogFormat::Json)]);
         let group = choice([("own", Group::Own), ("shared", Group::Shared)]);

@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 
+use crate::signal::Signal;
 use crate::text::hints;
 
 /// Parses the value of an option.
@@ -38,6 +39,19 @@ pub(super) fn repeated<T, E: Display>(
     parse: impl Fn(&str) -> Result<T, E>,
 ) -> Result<Vec<T>, String> {
     said.iter().map(|said| value(option, said, &parse)).collect()
+}
+
+/// Parses a signal.
+///
+/// # Errors
+/// Says what a signal is, and which one may have been meant.
+pub(super) fn signal(said: &str) -> Result<Signal, String> {
+    said.parse::<Signal>().map_err(|error| {
+        let names: Vec<String> = Signal::all().map(|signal| signal.to_string()).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let upper = said.to_uppercase();
+        format!("{error}{}", hints::did_you_mean(upper.strip_prefix("SIG").unwrap_or(&upper), &names))
+    })
 }
 
 /// Parses one of a few words.

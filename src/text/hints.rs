@@ -23,8 +23,17 @@ pub fn near<'a>(said: &str, words: &[&'a str]) -> Option<&'a str> {
     rated.filter(is_near).min_by_key(|(distance, _)| *distance).map(|(_, word)| word)
 }
 
-/// How many letters must be inserted, removed or replaced to turn one word into the other (Levenshtein).
+/// How many letters must be inserted, removed or replaced to turn one word into the other (Levenshtein). Letters in
+/// another order count as one mistake.
 fn distance(one: &str, other: &str) -> usize {
+    let sorted = |word: &str| {
+        let mut letters: Vec<char> = word.chars().collect();
+        letters.sort_unstable();
+        letters
+    };
+    if one != other && sorted(one) == sorted(other) {
+        return 1;
+    }
     let mut row: Vec<usize> = (0..=other.chars().count()).collect();
     for (before, a) in one.chars().enumerate() {
         let line = before.saturating_add(1);
@@ -111,6 +120,7 @@ mod tests {
             ("ON_FAILURE", Some("on-failure")),
             ("No", Some("no")),
             ("alwasy", Some("always")),
+            ("mdoe", Some("mode")),
             ("mod", Some("mode")),
             ("re-exec", Some("reexec")),
             ("restrat", Some("restart")),
@@ -128,7 +138,9 @@ mod tests {
 
     #[test]
     fn distances() {
-        for (one, other, want) in [("", "", 0), ("a", "", 1), ("", "ab", 2), ("kitten", "sitting", 3), ("ä", "a", 1)] {
+        for (one, other, want) in
+            [("", "", 0), ("a", "", 1), ("", "ab", 2), ("kitten", "sitting", 3), ("term", "trem", 1), ("ä", "a", 1)]
+        {
             assert_eq!((distance(one, other), distance(other, one)), (want, want), "{one} {other}");
         }
     }

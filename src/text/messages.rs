@@ -1,5 +1,5 @@
-//! What hupwrap says: each event, with its level and its facts, and in words. The one table of events; docs/events.md has
-//! it too. Pure.
+//! The messages of hupwrap: each event with its level, its facts and its words. This is the only table of events;
+//! docs/events.md is compared with it. Pure.
 
 use crate::facts::GenerationId;
 use nix::errno::Errno;
@@ -16,7 +16,7 @@ use crate::text::status_file::exit;
 pub struct MessageKind {
     /// Its name.
     pub name: &'static str,
-    /// At which level it is said.
+    /// Its level.
     pub level: Level,
     /// The names of its facts.
     pub facts: &'static [&'static str],
@@ -66,13 +66,13 @@ events! {
     ERROR Error "error" []
 }
 
-/// Something that is said.
+/// A message.
 pub struct LogLine {
     /// What kind of event it is.
     pub kind: &'static MessageKind,
     /// Its facts, in the order of [`MessageKind::facts`]. Times are in seconds.
     pub facts: Vec<Value>,
-    /// All of it in words.
+    /// The whole event in words.
     pub text: String,
 }
 
@@ -87,12 +87,12 @@ pub fn error(text: &str) -> LogLine {
     LogLine::new(&ERROR, [], text.to_owned())
 }
 
-/// The port that was chosen for a socket.
+/// The kernel has chosen the port of a socket.
 pub fn listening(name: &str, address: &str, text: String) -> LogLine {
     LogLine::new(&LISTENING, [json!(name), json!(address)], text)
 }
 
-/// A signal came.
+/// A signal has arrived.
 pub fn signal(signal: Signal) -> LogLine {
     LogLine::new(&SIGNAL, [json!(signal.to_string())], format!("got {signal}"))
 }
@@ -115,20 +115,20 @@ pub fn status_file_failed(reason: &str) -> LogLine {
     LogLine::new(&STATUS_FILE_FAILED, [json!(reason)], text)
 }
 
-/// Words the lines of one supervisor.
+/// Puts the messages of one supervisor into words.
 pub struct Words {
     command: String,
-    /// Whether the child is given sockets.
+    /// Whether the child receives sockets.
     listens: bool,
 }
 
 impl Words {
-    /// Of a supervisor of this command, which is named without its directories.
+    /// For a supervisor of this command. Messages name the command without its directories.
     pub fn new(command: &str, listens: bool) -> Self {
         Self { command: command.rsplit('/').next().unwrap_or(command).to_owned(), listens }
     }
 
-    /// What the machine has to say. `serves`: whether there is a child that runs and is ready. `last_try`: why the newest
+    /// The line for a message of the machine. `serves`: whether a child is running and ready. `last_try`: why the newest
     /// child was not ready at the last try. `pid` knows the pid that a generation's child has or had.
     pub fn log_line(
         &self,
@@ -294,7 +294,7 @@ impl Words {
     }
 }
 
-/// What to say of a command that ends with 0 too early.
+/// The hint for a command that ends with 0 too early.
 const IN_BACKGROUND: &str = "; does it go into the background? it must stay in the foreground";
 
 fn because(reason: Option<&str>) -> String {
