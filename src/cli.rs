@@ -189,7 +189,7 @@ const HELP: &str = "Help";
 const AFTER_HELP: &str = "\
 ACTION:
   restart          stop the child, then start it again
-  reexec           re-execute hupwrap, then restart the child (same pid, new program)
+  reexec           re-execute hupwrap's program file, then restart the child
   replace          start a new child; when it is ready, stop the old one
   upgrade          re-execute hupwrap; the child keeps running
   upgrade+replace  re-execute hupwrap, then replace the child
