@@ -98,12 +98,14 @@ fn the_suggested_fix_matches_the_mistake() {
         ),
         (
             &["--listen", "localhost:8080"],
-            format!("--listen 'localhost:8080': {SOCKET}; did you mean 'tcp:localhost:8080'?"),
+            format!(
+                "--listen 'localhost:8080': 'localhost' is no kind of socket; {SOCKET}; did you mean 'tcp:localhost:8080'?"
+            ),
         ),
         (
             &["--listen", ":8080"],
             format!(
-                "--listen ':8080': {SOCKET}; did you mean 'tcp:localhost:8080', or 'tcp:*:8080' for every IPv4 address?"
+                "--listen ':8080': '' is no kind of socket; {SOCKET}; did you mean 'tcp:localhost:8080', or 'tcp:*:8080' for every IPv4 address?"
             ),
         ),
         (
@@ -119,7 +121,10 @@ fn the_suggested_fix_matches_the_mistake() {
             ),
         ),
         (&["--listen", "/run/x.sock"], format!("--listen '/run/x.sock': {SOCKET}; did you mean 'unix:/run/x.sock'?")),
-        (&["--listen", "TCP:*:80"], format!("--listen 'TCP:*:80': {SOCKET}; did you mean 'tcp:*:80'?")),
+        (
+            &["--listen", "TCP:*:80"],
+            format!("--listen 'TCP:*:80': 'TCP' is no kind of socket; {SOCKET}; did you mean 'tcp:*:80'?"),
+        ),
         (&["-s", "TERM"], format!("unknown option '-s'; {GO_AFTER}; for the stop signal: '--stop-signal SIG'")),
         (
             &["--user", "x"],

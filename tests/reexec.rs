@@ -63,37 +63,35 @@ fn a_broken_hupwrap_is_refused_and_a_mended_one_taken() {
     };
     type Break<'a> = (&'a str, &'a dyn Fn(&Dir), &'a str);
     let cases: &[Break] = &[
-        ("an empty file", &|dir| drop(dir.program("bad", "")), "is no hupwrap: it answers nothing"),
-        ("text", &|dir| drop(dir.program("bad", "so long\n")), "does not run"),
+        ("an empty file", &|dir| drop(dir.program("bad", "")), "is no hupwrap: it is empty"),
+        ("text", &|dir| drop(dir.program("bad", "touch \"$0.ran\"\n")), "it is no program (ELF), but a text or script"),
         (
-            "a script that answers nonsense",
-            &|dir| drop(dir.program("bad", "#!/bin/sh\necho nonsense\n")),
-            "it answers 'nonsense'",
+            "a script",
+            &|dir| drop(dir.program("bad", "#!/bin/sh\ntouch \"$0.ran\"\n")),
+            "it is no program (ELF), but a text or script",
         ),
+        ("less than a magic number", &|dir| drop(dir.program("bad", "\x7fEL")), "it is no program (ELF)"),
+        ("a program that answers nonsense", &|dir| drop(dir.impostor("bad", "echo nonsense")), "it answers 'nonsense'"),
+        ("a program that answers nothing", &|dir| drop(dir.impostor("bad", "")), "it answers nothing"),
         (
-            "a script that ends with 3",
-            &|dir| drop(dir.program("bad", "#!/bin/sh\necho why >&2; exit 3\n")),
+            "a program that ends with 3",
+            &|dir| drop(dir.impostor("bad", "echo why >&2; exit 3")),
             "it ended with 3: why",
         ),
-        ("a script that crashes", &|dir| drop(dir.program("bad", "#!/bin/sh\nkill -SEGV $$\n")), "SEGV ended it"),
-        (
-            "a script without its interpreter",
-            &|dir| drop(dir.program("bad", "#!/no/such/sh\n")),
-            "its interpreter /no/such/sh is missing",
-        ),
+        ("a program that crashes", &|dir| drop(dir.impostor("bad", "kill -SEGV $$")), "SEGV ended it"),
         ("another architecture", &|dir| elf(dir, &|program| program[18] = 0xf3), "no program for this machine"),
         ("a truncated program", &|dir| elf(dir, &|program| program.truncate(4000)), ""),
-        ("not executable", &|dir| drop(dir.file("bad", "x", 0o644)), "permission denied"),
+        ("not executable", &|dir| drop(dir.file("bad", b"\x7fELF", 0o644)), "permission denied"),
         ("a directory", &|dir| fs::create_dir(dir.path().join("bad")).unwrap(), "it is a directory"),
         ("a loop of links", &|dir| symlink("hupwrap", dir.path().join("bad")).unwrap(), "too many symbolic links"),
         (
             "one that speaks another language",
-            &|dir| drop(dir.program("bad", "#!/bin/sh\necho hupwrap 0.0.1 understands handover 0\n")),
+            &|dir| drop(dir.impostor("bad", "echo hupwrap 0.0.1 understands handover 0")),
             "hupwrap 0.0.1 does not understand the state of hupwrap 0.1.0",
         ),
         (
             "one with a flood of words",
-            &|dir| drop(dir.program("bad", "#!/bin/sh\nhead -c 60000 /dev/zero | tr '\\0' x\n")),
+            &|dir| drop(dir.impostor("bad", "head -c 60000 /dev/zero | tr '\\0' x")),
             "it answers 'xxx",
         ),
     ];
@@ -128,6 +126,7 @@ fn a_broken_hupwrap_is_refused_and_a_mended_one_taken() {
             }
             fs::rename(dir.path().join("aside"), &program).unwrap();
         }
+        assert!(!dir.path().join("hupwrap.ran").exists(), "a text was run");
         // Nothing in its place.
         fs::remove_file(&program).unwrap();
         run.kill("HUP");
@@ -155,7 +154,7 @@ fn a_hupwrap_that_hangs_is_given_up_and_killed() {
     let (_, child) = run.ready();
     let fifo = dir.path().join("fifo");
     nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
-    let hanging = dir.program("new", format!("#!/bin/sh\nread x < {}\n", fifo.display()));
+    let hanging = dir.impostor("new", &format!("read x < {}", fifo.display()));
     fs::rename(&program, dir.path().join("aside")).unwrap();
     replace(&program, &hanging);
     run.kill("HUP");
@@ -172,7 +171,7 @@ fn a_hupwrap_that_hangs_is_given_up_and_killed() {
     run.line("got TERM");
     assert_eq!(run.ready().0, 2);
     // A TERM while a probe hangs ends everything at once.
-    replace(&program, &dir.program("new", format!("#!/bin/sh\nread x < {}\n", fifo.display())));
+    replace(&program, &dir.impostor("new", &format!("read x < {}", fifo.display())));
     run.kill("HUP");
     wait_until("the probe runs", || children(run.pid).len() == 2);
     let probe = children(run.pid).into_iter().max().unwrap();
@@ -381,10 +380,10 @@ fn a_child_that_ends_during_a_reexec_is_started_again() {
     let program = dir.hupwrap("hupwrap");
     let fifo = dir.path().join("fifo");
     nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
-    let slow = format!("#!/bin/sh\nread x < {}\nexec {} \"$@\"\n", fifo.display(), dir.hupwrap("good").display());
+    let slow = format!("read x < {}\nexec {} \"$@\"\n", fifo.display(), dir.hupwrap("good").display());
     let mut run = Setup::of(&program, args([&"--on-hup", &"reexec", &"--", &puppet(), &"exit=USR1:9"])).start();
     let (_, child) = run.ready();
-    replace(&program, &dir.program("new", slow));
+    replace(&program, &dir.impostor("new", &slow));
     run.kill("HUP");
     wait_until("the probe runs", || children(run.pid).len() == 2);
     kill(child, "USR1");
@@ -426,4 +425,258 @@ fn large_arguments_and_environments_cross() {
         }
     }
     assert_eq!(run.stop().shell(), 0);
+}
+
+/// Every action that re-executes hupwrap.
+const MODES: [&str; 3] = ["upgrade", "reexec", "upgrade+replace"];
+
+/// A hupwrap that HUP re-executes, and its child.
+fn renewable(program: &Path, mode: &str, options: &[&str]) -> (Run, i32) {
+    let puppet = puppet();
+    let rest = ["--on-hup", mode, "--ready", "exec", "--", puppet.to_str().unwrap(), "exit=TERM:7"];
+    let mut run = Setup::of(program, options.iter().chain(&rest)).start();
+    let (_, child) = run.ready();
+    (run, child)
+}
+
+/// The child after a re-exec: the same, or another. It hears signals.
+#[track_caller]
+fn child_after(run: &mut Run, mode: &str, child: i32) -> i32 {
+    let child = if mode == "upgrade" { child } else { run.ready().1 };
+    kill(child, "USR1");
+    run.line("got USR1");
+    child
+}
+
+#[test]
+fn a_status_file_that_cannot_be_written_any_more_stops_nothing() {
+    use std::os::unix::fs::PermissionsExt;
+    type Break<'a> = (&'a str, &'a dyn Fn(&Path), &'a str);
+    let cases: &[Break] = &[
+        ("gone", &|place| fs::rename(place, place.with_file_name("gone")).unwrap(), ""),
+        ("writable by all", &|place| fs::set_permissions(place, fs::Permissions::from_mode(0o777)).unwrap(), ""),
+        (
+            "a directory is in its place",
+            &|place| {
+                // hupwrap may just write it.
+                wait_until("the directory is made", || {
+                    let _ = fs::remove_file(place.join("status"));
+                    fs::create_dir(place.join("status")).is_ok()
+                });
+            },
+            "directory",
+        ),
+    ];
+    for mode in MODES {
+        for (name, spoil, reason) in cases {
+            if *name == "writable by all" && !nix::unistd::geteuid().is_root() {
+                skipped("reexec::a_status_file_that_cannot_be_written_any_more_stops_nothing", "root");
+                continue;
+            }
+            let dir = Dir::new();
+            let place = dir.path().join("place");
+            fs::create_dir(&place).unwrap();
+            let file = place.join("status");
+            let program = dir.hupwrap("hupwrap");
+            let (mut run, child) = renewable(&program, mode, &["--status-file", file.to_str().unwrap()]);
+            wait_until("the file is there", || file.is_file());
+            spoil(&place);
+            run.kill("HUP");
+            run.said("took over");
+            let child = child_after(&mut run, mode, child);
+            run.said("the status file cannot be written: ");
+            assert!(run.stderr().contains(reason), "{mode}, {name}: {}", run.stderr());
+            // Mended, it is written again at the next change.
+            let _ = fs::rename(&place, dir.path().join("aside"));
+            fs::create_dir(&place).unwrap();
+            run.kill("HUP");
+            run.said_times("took over", 2);
+            child_after(&mut run, mode, child);
+            wait_until("the file is there again", || file.is_file());
+            let ended = run.stop();
+            assert_eq!(ended.shell(), 7, "{mode}, {name}: {}", ended.stderr);
+        }
+    }
+}
+
+/// Sets how many descriptors a process may have (`prlimit(2)`).
+fn limit_fds(pid: i32, number: u64) {
+    // SAFETY: the pointers are to a struct of ours, or null.
+    unsafe {
+        let mut limit: nix::libc::rlimit = std::mem::zeroed();
+        let resource = nix::libc::RLIMIT_NOFILE;
+        assert_eq!(nix::libc::prlimit(pid, resource, std::ptr::null(), &raw mut limit), 0);
+        limit.rlim_cur = number;
+        assert_eq!(nix::libc::prlimit(pid, resource, &raw const limit, std::ptr::null_mut()), 0);
+    }
+}
+
+#[test]
+fn descriptors_that_run_out_stop_nothing() {
+    let dir = Dir::new();
+    let (status, pidfile) = (dir.path().join("status"), dir.path().join("pid"));
+    let options = ["--status-file", status.to_str().unwrap(), "--pidfile", pidfile.to_str().unwrap()];
+    for mode in MODES {
+        let (mut run, mut child) = renewable(hupwrap(), mode, &options);
+        let mut times = 0;
+        for free in 0..10 {
+            let used = u64::from(*fds(run.pid).keys().max().unwrap()) + 1;
+            let before = run.stderr().len();
+            limit_fds(run.pid, used + free);
+            run.kill("HUP");
+            let mut said = String::new();
+            wait_until("the HUP is answered", || {
+                said = run.stderr()[before..].to_owned();
+                said.contains("refused") || said.contains("took over")
+            });
+            let crossed = said.contains("took over");
+            times += u32::from(crossed);
+            assert!(crossed || is_alive(child), "{mode}, {free}: {}", run.stderr());
+            if crossed && mode == "upgrade+replace" {
+                wait_until("the replace is over", || {
+                    let said = run.stderr()[before..].to_owned();
+                    said.contains("replace failed") || said.contains("is ready")
+                });
+            }
+            limit_fds(run.pid, 1024);
+            match mode {
+                "reexec" if crossed => child = run.ready().1,
+                // One that failed has left the old one.
+                "upgrade+replace" => {
+                    wait_until("one child is there", || matches!(children(run.pid)[..], [only] if is_alive(only)));
+                    child = children(run.pid)[0];
+                }
+                _ => {}
+            }
+            kill(child, "USR1");
+            run.line("got USR1");
+        }
+        assert!(times > 0, "{mode}: {}", run.stderr());
+        assert_eq!(run.stop().shell(), 7, "{mode}");
+        assert!(!pidfile.exists());
+    }
+}
+
+#[test]
+fn without_memfds_or_with_hardened_ones_nothing_changes() {
+    for refused in
+        ["memfd_create:ENOSYS", "memfd_create:EPERM", "memfd_create:EACCES", "memfd_exec:EACCES", "memfd_noexec:EINVAL"]
+    {
+        for mode in MODES {
+            let list = args([
+                &refused,
+                &"--",
+                &hupwrap(),
+                &"--on-hup",
+                &mode,
+                &"--ready",
+                &"exec",
+                &"--",
+                &puppet(),
+                &"exit=TERM:7",
+            ]);
+            let mut run = Setup::of(without(), list).start();
+            let (_, mut child) = run.ready();
+            let mut fds = None;
+            for times in 1..4 {
+                run.kill("HUP");
+                run.said_times("took over", times);
+                child = child_after(&mut run, mode, child);
+                wait_until("one child is left", || children(run.pid) == [child]);
+                let fds = *fds.get_or_insert_with(|| open_fds(run.pid));
+                wait_until("no more descriptors are open than before", || open_fds(run.pid) <= fds);
+            }
+            assert!(!run.stderr().contains("refused"), "{refused}: {}", run.stderr());
+            assert_eq!(run.stop().shell(), 7, "{refused}, {mode}");
+        }
+    }
+}
+
+#[test]
+fn a_state_that_the_new_one_cannot_read_is_refused() {
+    for mode in MODES {
+        let dir = Dir::new();
+        let program = dir.hupwrap("hupwrap");
+        let good = dir.hupwrap("good");
+        let (mut run, child) = renewable(&program, mode, &[]);
+        replace(&program, &dir.impostor("new", &format!("sed 's/^kind .*/kind moon/' | {} \"$@\"", good.display())));
+        run.kill("HUP");
+        run.said("does not run: it ended with 125: hupwrap: the state of the running hupwrap: its 'kind' is 'moon'");
+        assert!(run.stderr().contains("refused, nothing was touched: "), "{}", run.stderr());
+        kill(child, "USR1");
+        run.line("got USR1");
+        // A fact that it does not know is skipped.
+        dir.impostor(
+            "new",
+            &format!(
+                "if test \"$1\" = --hupwrap-probe; then (cat; echo moon full) | {0} \"$@\"; else exec {0} \"$@\"; fi",
+                good.display()
+            ),
+        );
+        run.kill("HUP");
+        run.said("took over");
+        child_after(&mut run, mode, child);
+        assert_eq!(run.stop().shell(), 7, "{mode}");
+    }
+}
+
+/// A hupwrap whose state a script changes on its way, and its child. The state is `$state`.
+fn tampered(mode: &str, options: &[&str], script: &str) -> (Dir, Run, i32) {
+    let dir = Dir::new();
+    let program = dir.hupwrap("hupwrap");
+    let good = dir.hupwrap("good");
+    let (run, child) = renewable(&program, mode, options);
+    let script = format!(
+        "if test \"$1\" = --hupwrap-probe; then exec {good} \"$@\"; fi\n\
+         fd=$(expr ${{HUPWRAP_HANDOVER#*:}} + 0)\nstate=$(cat /proc/$$/fd/$fd)\n{script}\n\
+         exec 9<<END\n$state\nEND\nexport HUPWRAP_HANDOVER=$$:9\nexec {good} \"$@\"\n",
+        good = good.display()
+    );
+    replace(&program, &dir.impostor("new", &script));
+    run.kill("HUP");
+    (dir, run, child)
+}
+
+#[test]
+fn a_state_that_is_damaged_on_its_way_loses_no_child() {
+    // Another process than the child is named: it is left alone.
+    let mut other = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+    let forged = format!("state=$(echo \"$state\" | sed 's/^child .*/child {}/')", other.id());
+    for (script, line) in [
+        ("", ""),
+        ("state=\"moon\nwriter hupwrap 9.9.9\"", "is damaged: its format is 'moon'"),
+        ("state=$(echo \"$state\" | sed '/^child /d;/^generation/d;/^kind/d')", "is damaged: it has no 'kind'"),
+        (&forged, "the child is found again: pid "),
+    ] {
+        for mode in MODES {
+            let (_dir, mut run, child) = tampered(mode, &[], script);
+            run.said("took over");
+            run.said(line);
+            // Without a kind it is an upgrade.
+            let mode = if line.contains("damaged") { "upgrade" } else { mode };
+            let child = child_after(&mut run, mode, child);
+            wait_until("one child is left", || children(run.pid) == [child]);
+            assert_eq!(run.stop().shell(), 7, "{mode}: {script}");
+        }
+    }
+    assert!(other.try_wait().unwrap().is_none());
+    other.kill().unwrap();
+    other.wait().unwrap();
+}
+
+#[test]
+fn a_descriptor_that_is_lost_on_its_way_stops_nothing() {
+    for (name, options) in [("socket", &["--listen", "tcp:127.0.0.1:0"][..]), ("signal_fd", &[])] {
+        for mode in MODES {
+            let script =
+                format!("lost=$(echo \"$state\" | sed -n 's/^{name} \\([0-9]*\\).*/\\1/p')\neval \"exec $lost<&-\"");
+            let (_dir, mut run, child) = tampered(mode, options, &script);
+            run.said("took over");
+            if name == "socket" {
+                run.said(" is not open any more");
+            }
+            child_after(&mut run, mode, child);
+            assert_eq!(run.stop().shell(), 7, "{mode}: {name}");
+        }
+    }
 }

@@ -811,7 +811,7 @@ fn a_term_during_a_probe_or_a_reexec_ends_everything() {
         let mut run = Setup::of(&program, list).start();
         let (_, child) = run.ready();
         make_ready(&mut run, child);
-        dir.program("bad", "#!/bin/sh\necho probed >&2\nexec sleep 1000\n");
+        dir.impostor("bad", "echo probed >&2\nexec sleep 1000\n");
         // A probe's stderr is hupwrap's to read: what shows is a second child that sleeps.
         fs::rename(dir.path().join("bad"), &program).unwrap();
         run.kill("HUP");

@@ -1,44 +1,130 @@
 //! The start of a hupwrap that another one has executed: it takes over what that one had.
+//!
+//! Nothing in here can fail. What is missing is reported in one line and tried again later: a supervisor that ended now
+//! would end its child too, or leave it alone.
+
+use nix::poll::{PollTimeout, poll};
 
 use super::Supervisor;
 use super::child::Child;
+use super::family::{GENERATION_VARIABLE, PID_VARIABLE};
 use super::service_manager::ServiceManager;
 use super::setup::{Parts, assemble, listen_to_signals};
 use crate::config::Config;
+use crate::facts::GenerationId;
+use crate::machine::RequestKind;
+use crate::report;
+use crate::signal::SignalSet;
 use crate::sys::files::Pidfile;
 use crate::sys::notify_socket::NotifySocket;
+use crate::sys::proc::{self, ProcStat};
 use crate::sys::signals::SignalFd;
 use crate::sys::sockets::Socket;
-use crate::sys::start_error;
 use crate::sys::startup::Startup;
+use crate::sys::{Pid, start_error, wait};
 use crate::text::handover::Handover;
 
-/// Makes the supervisor that goes on with `state`.
-///
-/// # Errors
-/// Says what is missing.
-pub fn adopt(config: Config, startup: Startup, state: Handover) -> Result<Supervisor, String> {
-    let signal_fd = SignalFd::new(listen_to_signals(&config), startup.pid)
-        .map_err(|error| format!("cannot listen to signals: {}", start_error::describe(error)))?;
-    let generation = state.machine.child;
+/// The milliseconds between two tries to listen to signals.
+const RETRY: u8 = 100;
+
+/// Makes the supervisor that goes on with `state`. `fault` is what is wrong with the state, if anything is.
+pub fn adopt(config: Config, startup: Startup, mut state: Handover, fault: Option<String>) -> Supervisor {
+    if let Some(fault) = &fault {
+        report::complain(&format!("the state of {} is damaged: {fault}; the rest of it is used", state.writer));
+    }
+    find_child(&mut state, fault.is_some(), startup.pid);
+    let adopted = state.machine.child.zip(state.child);
     let parts = Parts {
-        pidfile: config.pidfile.as_ref().zip(state.pidfile).and_then(|(path, fd)| Pidfile::from_fact(path, fd)),
-        sockets: state.sockets.into_iter().map(Socket::from_facts).collect::<Result<_, _>>()?,
+        pidfile: adopt_pidfile(&config, state.pidfile, startup.pid),
+        sockets: state.sockets.into_iter().filter_map(|facts| told(Socket::from_facts(facts))).collect(),
         ready_at: state.ready_at,
-        signal_fd,
+        signal_fd: adopt_signal_fd(state.signal_fd, listen_to_signals(&config), startup.pid),
         shared_group: state.shared_group,
         had_terminal: state.had_terminal,
-        manager: ServiceManager::new(&startup, Some(generation)),
+        manager: ServiceManager::adopt(&startup, state.machine.child, state.unsent),
         requests: state.requests,
         snapshot: Some(state.machine),
     };
     let mut supervisor = assemble(config, startup, parts);
-    if let Some(generation) = generation {
-        let mut child = Child::new(generation, state.child, state.child.filter(|_| !state.shared_group));
-        child.notify = state.notify.and_then(NotifySocket::from_facts);
+    if let Some((generation, pid)) = adopted {
+        let mut child = Child::new(generation, Some(pid), Some(pid).filter(|_| !state.shared_group));
+        if let Some(facts) = state.notify {
+            let lost = || "the NOTIFY_SOCKET of the child is no longer open; what it says is lost".to_owned();
+            child.notify = told(NotifySocket::from_facts(facts).ok_or_else(lost));
+        }
         supervisor.family.children.push(child);
     }
     supervisor.family.foreign_children = state.foreign_children;
     supervisor.before = Some(state.writer);
-    Ok(supervisor)
+    supervisor
+}
+
+/// Reports what is missing, and goes on without it.
+fn told<T>(found: Result<T, String>) -> Option<T> {
+    found.map_err(|missing| report::complain(&missing)).ok()
+}
+
+/// Makes sure that the child of a state is a child of this process. Where it is not, or is not known, the youngest child
+/// that carries hupwrap's variables is taken for it: the kernel shows those. Where there is none, another is started.
+fn find_child(state: &mut Handover, is_damaged: bool, own_pid: Pid) {
+    state.foreign_children.retain(|pid| wait::is_child(*pid));
+    let named = state.machine.child.zip(state.child).filter(|(_, pid)| wait::is_child(*pid));
+    if named.is_some() || (state.machine.child.is_none() && !is_damaged) {
+        return;
+    }
+    let found = proc::children().into_iter().filter_map(|pid| started_by(own_pid, ProcStat::at(pid)?));
+    let found = found.filter(|(_, seen)| !state.foreign_children.contains(&seen.pid));
+    match found.max_by_key(|(generation, _)| *generation) {
+        Some((generation, seen)) => {
+            report::complain(&format!("the child is found again: pid {}, start {generation}", seen.pid));
+            state.machine.child = Some(generation);
+            state.machine.generation = state.machine.generation.max(generation);
+            state.child = Some(seen.pid);
+            state.shared_group = seen.group != seen.pid;
+        }
+        None => {
+            (state.machine.child, state.child) = (None, None);
+            if state.machine.restart_at.is_none() && state.machine.kind == RequestKind::Upgrade {
+                report::complain("the child cannot be found; it is started again");
+                state.machine.kind = RequestKind::Reexec;
+            }
+        }
+    }
+}
+
+/// A process, and the number of its start, if this hupwrap started it.
+fn started_by(own_pid: Pid, seen: ProcStat) -> Option<(GenerationId, ProcStat)> {
+    seen.var(PID_VARIABLE).filter(|pid| pid.parse() == Ok(own_pid))?;
+    Some((seen.var(GENERATION_VARIABLE)?.parse().ok()?, seen))
+}
+
+/// Goes on with the lock, or takes it again.
+fn adopt_pidfile(config: &Config, fd: Option<i32>, own_pid: Pid) -> Option<Pidfile> {
+    let path = config.pidfile.as_ref()?;
+    fd.and_then(|fd| Pidfile::from_fact(path, fd)).or_else(|| {
+        told(Pidfile::take(path, own_pid).map_err(|error| format!("--pidfile '{}': {error}", path.to_string_lossy())))
+    })
+}
+
+/// Goes on with the descriptor of signals. Format 2 had none: then another is made, and hupwrap waits until it can be,
+/// because without it hupwrap could do nothing. The signals wait meanwhile.
+fn adopt_signal_fd(fd: Option<i32>, signals: SignalSet, own_pid: Pid) -> SignalFd {
+    let mut adopted = fd.and_then(|fd| SignalFd::adopt(fd, signals, own_pid));
+    let mut is_told = false;
+    loop {
+        if let Some(adopted) = adopted {
+            return adopted;
+        }
+        adopted = match SignalFd::new(signals, own_pid) {
+            Ok(made) => Some(made),
+            Err(error) => {
+                if !is_told {
+                    report::complain(&format!("cannot listen to signals yet: {}", start_error::describe(error)));
+                }
+                is_told = true;
+                let _ = poll(&mut [], PollTimeout::from(RETRY));
+                None
+            }
+        };
+    }
 }

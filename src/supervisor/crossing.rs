@@ -1,13 +1,17 @@
 //! The re-exec: what the new hupwrap is told, and which descriptors it keeps.
 
+use std::os::fd::{AsFd, AsRawFd};
+
 use super::Supervisor;
+use super::service_manager::ServiceManager;
 use super::status_writer::StatusWriter;
 use crate::exit::Ending;
+use crate::machine::Snapshot;
 use crate::machine::event::Event;
-use crate::sys::clock;
 use crate::sys::files::Pidfile;
 use crate::sys::notify_socket::NotifySocket;
 use crate::sys::sockets::Socket;
+use crate::sys::{clock, fd};
 use crate::text::handover::Handover;
 
 impl Supervisor {
@@ -18,8 +22,36 @@ impl Supervisor {
         if machine.again.is_none() {
             self.manager.iter_mut().for_each(|manager| manager.crossing(clock::now()));
         }
+        let state = self.handover(machine);
+        self.keep_over_exec(true);
+        let reason = match self.family.probe.take() {
+            Some(probe) => probe.exec(&self.startup, &state),
+            None => "it was not proven".to_owned(),
+        };
+        self.keep_over_exec(false);
+        self.tell(Event::Refused(reason))
+    }
+
+    /// The state that would cross if the new file were proven now. The probe reads it: a file that does not understand it
+    /// is refused before anything is touched. A copy of the machine tells: it hears that all is well.
+    pub(super) fn state_for_proof(&self) -> Vec<u8> {
+        let mut machine = self.machine.clone();
+        let (now, ignored) = (clock::now(), &mut Vec::new());
+        for child in &self.family.children {
+            if child.unexecuted.is_some() {
+                machine.handle(now, Event::Executed(child.generation), ignored);
+            }
+            if machine.awaits_readiness(child.generation) {
+                machine.handle(now, Event::Ready(child.generation), ignored);
+            }
+        }
+        machine.handle(now, Event::Proven, ignored);
+        machine.snapshot().map(|machine| self.handover(machine).encode()).unwrap_or_default()
+    }
+
+    fn handover(&self, machine: Snapshot) -> Handover {
         let child = machine.child.and_then(|generation| self.family.child(generation));
-        let state = Handover {
+        Handover {
             writer: crate::NAME_AND_VERSION.to_owned(),
             child: child.and_then(|child| child.pid),
             notify: child.and_then(|child| child.notify.as_ref()).map(NotifySocket::facts),
@@ -33,18 +65,14 @@ impl Supervisor {
             ready_at: self.ready_at,
             pidfile: self.pidfile.as_ref().map(Pidfile::fact),
             requests: self.status_writer.as_ref().map(StatusWriter::requests).unwrap_or_default(),
-        };
-        self.keep_over_exec(true);
-        let reason = match self.family.probe.take() {
-            Some(probe) => probe.exec(&self.startup, &state),
-            None => "it was not proven".to_owned(),
-        };
-        self.keep_over_exec(false);
-        self.tell(Event::Refused(reason))
+            signal_fd: Some(self.signal_fd.as_fd().as_raw_fd()),
+            unsent: self.manager.as_ref().map(ServiceManager::unsent).unwrap_or_default(),
+        }
     }
 
     /// Whether the descriptors that the new hupwrap goes on with stay open over an exec.
     fn keep_over_exec(&self, keep: bool) {
+        fd::keep_over_exec(&self.signal_fd, keep);
         self.pidfile.iter().for_each(|pidfile| pidfile.set_crossing(keep));
         self.sockets.iter().for_each(|socket| socket.stays_open(keep));
         let children = self.family.children.iter();

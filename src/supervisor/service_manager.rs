@@ -42,6 +42,8 @@ pub struct ServiceManager {
 const OWN: GenerationId = 0;
 /// The most that is kept of what a child says to whoever does not listen.
 const MOST_PASSED_UP: usize = 64;
+/// The longest message that systemd reads, in bytes.
+const LONGEST_MESSAGE: usize = 4096;
 /// More than systemd can have missed without being hung.
 const MOST_UNSENT: usize = 128;
 
@@ -55,13 +57,21 @@ pub struct Service {
 }
 
 impl ServiceManager {
-    /// Where there is somebody above. A re-executed hupwrap, which has adopted this child or none, goes on in the middle
-    /// of a reload.
-    pub fn new(startup: &Startup, adopted: Option<Option<GenerationId>>) -> Option<Self> {
+    /// The connection, where hupwrap was started by a service manager.
+    pub fn new(startup: &Startup) -> Option<Self> {
         let outer = ManagerSocket::new(startup.var(SOCKET_VARIABLE)?)?;
-        let told = if adopted.is_some() { Told::Reloading } else { Told::Nothing };
+        Some(Self { outer, told: Told::Nothing, status_of: None, asked: false, unsent: VecDeque::new() })
+    }
+
+    /// The connection of a re-executed hupwrap that has adopted this child, or none. It goes on in the middle of a reload.
+    pub fn adopt(startup: &Startup, child: Option<GenerationId>, unsent: Vec<Vec<u8>>) -> Option<Self> {
         // That child may have said something. What hupwrap had to say was taken back when the reload began.
-        Some(Self { outer, told, status_of: adopted.flatten(), asked: false, unsent: VecDeque::new() })
+        Some(Self { told: Told::Reloading, status_of: child, unsent: unsent.into(), ..Self::new(startup)? })
+    }
+
+    /// What must cross a re-exec: the messages that could not be sent, as far as systemd would take them.
+    pub fn unsent(&self) -> Vec<Vec<u8>> {
+        self.unsent.iter().filter(|message| message.len() <= LONGEST_MESSAGE).cloned().collect()
     }
 
     /// Makes of an event what it means above. `text` says it for people.

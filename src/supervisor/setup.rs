@@ -1,6 +1,5 @@
 //! The first start: everything that may fail, loudly.
 
-use std::ffi::OsString;
 use std::net::SocketAddr;
 
 use super::Supervisor;
@@ -20,7 +19,7 @@ use crate::sys::signals::{self, SignalFd};
 use crate::sys::sockets::{self, Socket};
 use crate::sys::startup::Startup;
 use crate::sys::terminal::{self, Place};
-use crate::sys::{clock, lookup, proc, spawn, start_error, wait};
+use crate::sys::{clock, fd, lookup, proc, start_error, wait};
 use crate::text::messages::Words;
 use crate::text::status_file::Reload;
 use crate::text::{listen, messages};
@@ -86,7 +85,7 @@ pub fn setup(config: Config, startup: Startup) -> Result<Supervisor, String> {
             None => place == Place::Foreground,
         },
         had_terminal: place != Place::NoTerminal,
-        manager: ServiceManager::new(&startup, None),
+        manager: ServiceManager::new(&startup),
         requests: Vec::new(),
         snapshot: None,
     };
@@ -107,8 +106,7 @@ fn look_up_helpers(config: &Config, startup: &Startup) -> Result<(), String> {
     for (option, words) in config.helpers() {
         let child_env = ChildEnv::read(&startup.env, &config.env_files, config.workdir.as_deref());
         let found = child_env.and_then(|child_env| {
-            let program = words.first().map(OsString::as_os_str).unwrap_or_default();
-            lookup::check(program, child_env.var("PATH"), child_env.workdir.as_deref())
+            lookup::check(words, &child_env)
                 .map_err(|error| StartError { reason: format!("{option} {}", error.reason), ..error })
         });
         found.map_err(|error| error.reason)?;
@@ -191,7 +189,7 @@ fn bind(config: &Config, startup: &Startup) -> Result<Vec<Socket>, String> {
         }
         // While they are put in place each has a copy above, and so has what tells of the exec.
         let copies = taken.saturating_sub(listen::FIRST_FD).saturating_add(2);
-        let end = spawn::descriptor_limit().saturating_sub(i64::from(copies));
+        let end = fd::descriptor_limit().saturating_sub(i64::from(copies));
         if i64::from(fd) >= end {
             return Err(format!(
                 "--ready 'fd:{fd}': so many files may not be open (ulimit -n); want a descriptor below {end}"

@@ -47,7 +47,7 @@ impl StatusWriter {
         Self {
             path: path.to_owned(),
             pid,
-            pid_start: ProcStat::at(pid).map(|seen| seen.began()),
+            pid_start: None,
             on_hup,
             listen: listen.collect(),
             reload: settled.pop(),
@@ -93,6 +93,8 @@ impl StatusWriter {
 
     /// Writes the file where it says something else.
     pub fn update(&mut self, status: &Status, pid_of: impl Fn(GenerationId) -> Pid) {
+        // It may not have been readable before.
+        self.pid_start = self.pid_start.or_else(|| ProcStat::at(self.pid).map(|seen| seen.began()));
         let facts = StatusFacts {
             pid: self.pid,
             pid_start: self.pid_start,

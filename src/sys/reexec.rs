@@ -2,9 +2,10 @@
 
 use std::ffi::{CStr, CString, OsStr};
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{Read, Seek, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
 use std::ptr;
 
 use nix::errno::Errno;
@@ -14,15 +15,18 @@ use nix::sys::stat::{FileStat, stat};
 
 use crate::exit::ExitStatus;
 use crate::signal::Signal;
-use crate::sys::fd::{keep_over_exec, new_fd, pipe, same_file};
+use crate::sys::Pid;
+use crate::sys::fd::{keep_over_exec, new_fd, pipe, same_file, take};
+use crate::sys::signals;
 use crate::sys::spawn::{Spawn, Spawned, spawn};
-use crate::sys::start_error::explain;
+use crate::sys::start_error::{describe, explain};
 use crate::sys::startup::{PROBE_FLAG, Startup};
-use crate::sys::{Pid, signals};
-use crate::text::handover::{Handover, check_introduction};
+use crate::text::handover::{Handover, check_introduction, introduction};
 
-/// The variable that carries the state's descriptor over the exec: the pid it is meant for, and the number.
+/// The variable that names the descriptor of the state after the exec: the pid it is meant for, and the number.
 const VARIABLE: &str = "HUPWRAP_HANDOVER";
+/// By what a state is known that came through a pipe.
+const PIPED: &[u8] = b"\nwriter hupwrap ";
 
 /// Where hupwrap's own file is looked for: the path it was started by, which a deploy may by now have given another
 /// file. `/proc/self/exe` would be the old one, or the loader.
@@ -76,18 +80,17 @@ pub struct Probe {
 }
 
 impl Probe {
-    /// Starts it, with the arguments that it would have to understand.
+    /// Starts it, with the arguments and a state that it would have to understand.
     ///
     /// # Errors
     /// Says why it cannot be started.
-    pub fn new(origin: &Origin, startup: &Startup) -> Result<Self, String> {
+    pub fn new(origin: &Origin, startup: &Startup, state: &[u8]) -> Result<Self, String> {
         let (file, identity) = origin.find()?;
         let failed = |error: Errno| explain(word(file), Some(file), None, error).reason;
-        // There is nothing to read for it; and not everywhere is a /dev/null.
-        let (input, writer) = pipe(OFlag::O_CLOEXEC).map_err(failed)?;
-        drop(writer);
+        check_magic(file)?;
+        let input = carrier(state)?;
         let (answer, output) = pipe(OFlag::O_CLOEXEC).map_err(failed)?;
-        // What it answers is read when it has ended, and may be nothing.
+        // The answer is read when the probe has ended, and may be empty.
         fcntl(&answer, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(failed)?;
         let first = startup.argv.first().copied().unwrap_or(c"hupwrap");
         let rest = startup.argv.iter().skip(1).copied();
@@ -169,66 +172,171 @@ impl Probe {
         if stat(self.file.as_c_str()).is_ok_and(|found| facts(&found) != facts(&self.identity)) {
             return format!("{name} changed while it was checked");
         }
-        let memory = match seal(&state.encode()) {
-            Ok(memory) => memory,
-            Err(error) => return format!("the state cannot be handed over: {}", error.desc()),
+        let carrier = match carrier(&state.encode()) {
+            Ok(carrier) => carrier,
+            Err(reason) => return reason,
+        };
+        // The loader opens libraries, one at a time. If no descriptor is left for them, the new hupwrap ends before its
+        // first instruction. So these must be there, and the exec closes them.
+        let _room = match pipe(OFlag::O_CLOEXEC) {
+            Ok(room) => room,
+            Err(error) => return format!("no descriptor is left to load {name} with: {}", describe(error)),
         };
         // Of fixed width, so that environment and arguments are as long after a thousand times as after one.
-        let Ok(variable) = CString::new(format!("{VARIABLE}={:010}:{:010}", startup.pid, memory.as_raw_fd())) else {
+        let Ok(variable) = CString::new(format!("{VARIABLE}={:010}:{:010}", startup.pid, carrier.as_raw_fd())) else {
             return "the state cannot be handed over".to_owned();
         };
         let end = [ptr::null()];
         let argv: Vec<_> = startup.argv.iter().map(|arg| arg.as_ptr()).chain(end).collect();
         let env: Vec<_> = startup.env.iter().map(|var| var.as_ptr()).chain([variable.as_ptr()]).chain(end).collect();
-        // The descriptor alone crosses; when exec fails it is closed here, and no child inherits it.
-        keep_over_exec(&memory, true);
+        // If the exec fails, it is closed here, and no child inherits it.
+        keep_over_exec(&carrier, true);
         // SAFETY: all three are as execve(2) wants them, and what they point to is alive.
         unsafe { libc::execve(self.file.as_ptr(), argv.as_ptr(), env.as_ptr()) };
         explain(word(&self.file), Some(&self.file), None, Errno::last()).reason
     }
 }
 
-fn seal(bytes: &[u8]) -> nix::Result<OwnedFd> {
-    let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
-    // SAFETY: the name is a string that ends with NUL.
-    let memory = new_fd(unsafe { libc::syscall(libc::SYS_memfd_create, c"hupwrap".as_ptr(), flags) })?;
-    let mut file = File::from(memory);
-    file.write_all(bytes).map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(0)))?;
-    fcntl(&file, FcntlArg::F_ADD_SEALS(SealFlag::all()))?;
-    Ok(file.into())
+/// Refuses a file that the kernel, or the shell, would run as a script: a program that was replaced by a text must not
+/// run as one.
+fn check_magic(file: &CStr) -> Result<(), String> {
+    let mut start = Vec::new();
+    let open = File::options().read(true).custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC).open(word(file));
+    let is_known = open.is_ok_and(|file| file.take(4).read_to_end(&mut start).is_ok());
+    match start.as_slice() {
+        // A program that may be executed but not read, or something that the exec itself refuses.
+        _ if !is_known => Ok(()),
+        b"\x7fELF" => Ok(()),
+        b"" => Err(format!("{} is no hupwrap: it is empty", file.to_string_lossy())),
+        _ => Err(format!("{} is no hupwrap: it is no program (ELF), but a text or script", file.to_string_lossy())),
+    }
 }
 
-/// Takes over from the hupwrap that executed this one, if one did: what it left, and the facts of its startup.
+/// Takes the state that the hupwrap before this one left, if one executed this one: as much of it as can be read, and
+/// what is wrong with it, if anything is. The probe has read such a state before, so nothing should be.
 ///
-/// # Errors
-/// It left something that cannot be read. The probe is there so that this does not happen.
-pub fn adopt(startup: &mut Startup) -> Result<Option<Handover>, String> {
-    // The child must not see it, whoever set it, and however often. Ours is the last.
+/// It cannot fail: a supervisor that ends here would lose its child.
+pub fn take_over(startup: &mut Startup) -> Option<(Handover, Option<String>)> {
+    // The child must not see the variable, whatever set it, and however often. Ours is the last.
     let mut found = None;
     while let Some(value) = startup.take_var(VARIABLE) {
         found = Some(value);
     }
-    let found = found.and_then(|value| std::str::from_utf8(value).ok());
-    let Some(memory) = found.and_then(|value| meant_for(value, startup.pid)) else { return Ok(None) };
-    let unreadable =
-        |error: &dyn std::fmt::Display| format!("the state of the hupwrap before this one cannot be read: {error}");
-    let mut bytes = Vec::new();
-    // The descriptor's place in the file is at its end: it was written through it.
-    let mut file = File::from(memory);
-    std::io::Seek::rewind(&mut file).and_then(|()| file.read_to_end(&mut bytes)).map_err(|error| unreadable(&error))?;
-    let state = Handover::decode(&bytes).map_err(|error| unreadable(&error))?;
+    let (pid, fd) = std::str::from_utf8(found?).ok()?.split_once(':')?;
+    let fd = fd.parse().ok().filter(|fd| pid.parse() == Ok(startup.pid) && is_carrier(*fd))?;
+    // The hupwrap before this one opened it, for this one alone.
+    let carrier = take(fd).ok()?;
+    let is_sealed = seals(fd).contains(SealFlag::F_SEAL_WRITE);
+    // A pipe that is not ours may have a writer, which is not waited for.
+    let _ = fcntl(&carrier, FcntlArg::F_SETFL(OFlag::O_NONBLOCK));
+    let bytes = read_carrier(carrier);
+    // A pipe may be anything.
+    if !is_sealed && !bytes.windows(PIPED.len()).any(|part| part == PIPED) {
+        return None;
+    }
+    let (state, fault) = Handover::salvage(&bytes);
     startup.mask = state.mask;
     startup.chld_ignored = state.chld_ignored;
-    Ok(Some(state))
+    Some((state, fault))
 }
 
-/// The descriptor that a variable names, if it is for this process and is what [`seal`] makes.
-fn meant_for(value: &str, own_pid: Pid) -> Option<OwnedFd> {
-    let (pid, fd) = value.split_once(':')?;
-    let (pid, fd): (Pid, RawFd) = (pid.parse().ok()?, fd.parse().ok()?);
+/// What a new hupwrap answers when it is probed: that it runs, and could take over with these arguments, and from the
+/// state on its stdin.
+///
+/// # Errors
+/// It could not take over from that state.
+pub fn prove() -> Result<String, String> {
+    if is_carrier(0) {
+        // SAFETY: it is open, and nothing else in here reads it.
+        let carrier = unsafe { OwnedFd::from_raw_fd(0) };
+        let bytes = read_carrier(carrier);
+        // A hupwrap of format 2 hands nothing to its probe.
+        if !bytes.is_empty() {
+            Handover::decode(&bytes).map_err(|fault| format!("the state of the running hupwrap: {fault}"))?;
+        }
+    }
+    Ok(introduction())
+}
+
+/// Makes a descriptor that bytes can be read from once: a sealed memfd, or where those are forbidden, a pipe. The pipe
+/// needs no file system, but holds 1 MiB at most.
+fn carrier(bytes: &[u8]) -> Result<OwnedFd, String> {
+    let said = |error: Errno| format!("the state cannot be handed over: {}", error.desc());
+    match memory(bytes) {
+        Err(Errno::ENOSYS | Errno::EPERM | Errno::EACCES) => {}
+        made => return made.map_err(said),
+    }
+    let (reader, writer) = pipe(OFlag::O_CLOEXEC).map_err(said)?;
+    // It is large enough for most states from the beginning.
+    if let Ok(size) = i32::try_from(bytes.len()) {
+        let _ = fcntl(&writer, FcntlArg::F_SETPIPE_SZ(size));
+    }
+    fcntl(&writer, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(said)?;
+    match nix::unistd::write(&writer, bytes) {
+        Ok(written) if written == bytes.len() => Ok(reader),
+        Ok(_) | Err(Errno::EAGAIN) => {
+            Err(format!("the state cannot be handed over: its {} bytes do not fit into a pipe", bytes.len()))
+        }
+        Err(error) => Err(said(error)),
+    }
+}
+
+fn memory(bytes: &[u8]) -> nix::Result<OwnedFd> {
+    let make = |flags: libc::c_uint| {
+        // SAFETY: the name is a string that ends with NUL.
+        new_fd(unsafe { libc::syscall(libc::SYS_memfd_create, c"hupwrap".as_ptr(), flags) })
+    };
+    let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
+    let memory = match make(flags | libc::MFD_NOEXEC_SEAL) {
+        // Kernels before 6.3 do not know that flag; hardened ones since demand it (vm.memfd_noexec).
+        Err(Errno::EINVAL) => make(flags)?,
+        made => made?,
+    };
+    let mut file = File::from(memory);
+    let written = file.write_all(bytes).and_then(|()| file.rewind());
+    written.map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(0)))?;
+    fcntl(&file, FcntlArg::F_ADD_SEALS(SealFlag::all()))?;
+    Ok(file.into())
+}
+
+/// Whether a descriptor is what [`carrier`] makes.
+fn is_carrier(fd: RawFd) -> bool {
+    // SAFETY: the struct is plain data, for which zero is valid; the pointer is to it.
+    let mode = unsafe {
+        let mut found: libc::stat = std::mem::zeroed();
+        if libc::fstat(fd, &raw mut found) == 0 { found.st_mode } else { 0 }
+    };
+    seals(fd).contains(SealFlag::F_SEAL_WRITE) || mode & libc::S_IFMT == libc::S_IFIFO
+}
+
+/// The seals of a descriptor; none where it is not a memfd.
+fn seals(fd: RawFd) -> SealFlag {
     // SAFETY: has no preconditions; a descriptor that is none gives an error.
-    let seals = unsafe { libc::fcntl(fd, libc::F_GET_SEALS) };
-    let sealed = seals >= 0 && SealFlag::from_bits_truncate(seals).contains(SealFlag::F_SEAL_WRITE);
-    // SAFETY: it was opened by the hupwrap before this one, for this one alone.
-    (pid == own_pid && sealed).then(|| unsafe { OwnedFd::from_raw_fd(fd) })
+    SealFlag::from_bits_truncate(unsafe { libc::fcntl(fd, libc::F_GET_SEALS) }.max(0))
+}
+
+/// What a descriptor of [`carrier`] holds; empty where it cannot be read.
+fn read_carrier(carrier: OwnedFd) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut file = File::from(carrier);
+    // A memfd of format 2 is at its end. A pipe cannot be rewound.
+    let _ = file.rewind();
+    let _ = file.read_to_end(&mut bytes);
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_carrier_is_read_back() {
+        for length in [0, 1, 5000] {
+            let bytes = vec![b'x'; length];
+            let carrier = carrier(&bytes).unwrap();
+            assert!(carrier.as_raw_fd() > 2 && is_carrier(carrier.as_raw_fd()));
+            assert_eq!(read_carrier(carrier), bytes);
+        }
+        assert!(!is_carrier(-1) && !is_carrier(File::open("/dev/null").unwrap().as_raw_fd()));
+    }
 }

@@ -3,7 +3,7 @@
 
 use crate::facts::Sender;
 use std::io::PipeReader;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::ptr;
 
 use nix::errno::Errno;
@@ -11,9 +11,9 @@ use nix::libc;
 use nix::poll::PollFlags;
 
 use crate::signal::{Signal, SignalSet};
-use crate::sys::Pid;
-use crate::sys::fd::new_fd;
+use crate::sys::fd::{new_fd, take};
 use crate::sys::poll::is_ready;
+use crate::sys::{Pid, own_pid};
 
 /// The kernel's idea of how long a signal set is. glibc's wrappers hide signals 32 and 33; the child's mask must not
 /// lose them, so they are gone round.
@@ -89,6 +89,16 @@ impl SignalFd {
         let fd =
             new_fd(unsafe { libc::syscall(libc::SYS_signalfd4, -1, &raw const mask, SET_SIZE, libc::SFD_CLOEXEC) })?;
         Ok(Self { fd, own_pid })
+    }
+
+    /// Goes on with a descriptor that crossed a re-exec, and listens to these signals with it. None where it is no
+    /// signalfd. Nothing else can go wrong: no descriptor and no memory is needed.
+    pub(crate) fn adopt(fd: RawFd, signals: SignalSet, own_pid: Pid) -> Option<Self> {
+        let mask = signals.bits();
+        let fd = take(fd).ok()?;
+        // SAFETY: the pointer is to a set of ours, of the size that is said.
+        let changed = unsafe { libc::syscall(libc::SYS_signalfd4, fd.as_raw_fd(), &raw const mask, SET_SIZE, 0) };
+        (changed >= 0).then_some(Self { fd, own_pid })
     }
 
     /// Whether a signal waits.
@@ -168,7 +178,7 @@ impl AsFd for Interrupt {
     }
 }
 
-/// Sends a signal to a process, as `kill(2)`; -1 is every process that it may reach.
+/// Sends a signal to a process, as `kill(2)`: to a group where it is negative, and -1 is every process.
 ///
 /// # Errors
 /// EPERM, or ESRCH.
@@ -187,16 +197,14 @@ pub fn kill_everyone(signal: Signal) {
 /// # Errors
 /// EPERM, or ESRCH.
 pub fn kill_group(leader: Pid, signal: Signal) -> nix::Result<()> {
-    // SAFETY: has no preconditions.
-    Errno::result(unsafe { libc::killpg(leader, signal.number()) }).map(drop)
+    kill(leader.saturating_neg(), signal)
 }
 
 /// Stops this process by a signal that is otherwise blocked, and returns when it was continued. With `insist` it stops
 /// too where the kernel discards the signal: in an orphaned process group, or where it is ignored. Returns whether it
 /// was stopped at all.
 pub fn suspend(signal: Signal, insist: bool) -> bool {
-    // SAFETY: has no preconditions.
-    let own_pid = unsafe { libc::getpid() };
+    let own_pid = own_pid();
     let mut open = SignalSet::EMPTY;
     open.insert(signal);
     // Sent while it is blocked, it is one with the terminal's own where that waits. The other way round that would stop

@@ -1,5 +1,5 @@
 //! The state that crosses a re-exec, as bytes: a first line with the format's number, then a line for each fact. A fact
-//! that is not known is skipped, so a newer hupwrap may add some. Pure.
+//! that is not known is skipped, so a newer hupwrap may add facts. Pure.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -14,9 +14,9 @@ use crate::text::notify::NotifySocketFacts;
 use crate::text::status_file::Reload;
 
 /// The format written here. It grows when an older reader would misunderstand.
-const FORMAT: u32 = 2;
-/// The formats understood here. The first knew one generation only, and no sockets.
-const UNDERSTOOD: &[u32] = &[1, FORMAT];
+const FORMAT: u32 = 3;
+/// The formats understood here. Format 2 had no signalfd: a reader of it would leave that open for its children.
+const UNDERSTOOD: &[u32] = &[2, FORMAT];
 /// What stands in front of the formats in an introduction.
 const UNDERSTANDS: &str = " understands handover";
 
@@ -47,8 +47,12 @@ pub struct Handover {
     pub ready_at: Option<SocketAddr>,
     /// The descriptor by which the pidfile is locked.
     pub pidfile: Option<i32>,
-    /// The last requests, for whoever waits for the end of one.
+    /// The descriptor that signals are read from.
+    pub signal_fd: Option<i32>,
+    /// The last requests, for clients that wait for the end of one.
     pub requests: Vec<Reload>,
+    /// What the service manager had no room for yet, the oldest first.
+    pub unsent: Vec<Vec<u8>>,
 }
 
 /// An outcome as a number: a status, or less than 0 a signal.
@@ -142,8 +146,14 @@ impl Handover {
         if let Some(pidfile) = self.pidfile {
             fact("pidfile", &pidfile);
         }
+        if let Some(signal_fd) = self.signal_fd {
+            fact("signal_fd", &signal_fd);
+        }
         for request in &self.requests {
             fact("request", &request.encode());
+        }
+        for message in &self.unsent {
+            fact("unsent", &hex(message));
         }
         for foreign_child in &self.foreign_children {
             fact("foreign_child", foreign_child);
@@ -159,7 +169,7 @@ impl Handover {
             }
         }
         if let Some(address) = &self.ready_at {
-            let _ = writeln!(text, "ready_at {address}");
+            fact("ready_at", address);
         }
         text.into_bytes()
     }
@@ -167,64 +177,149 @@ impl Handover {
     /// Reads it back.
     ///
     /// # Errors
-    /// Says what is missing or not understood.
+    /// Says what is missing or wrong.
     pub fn decode(bytes: &[u8]) -> Result<Self, String> {
-        let text = std::str::from_utf8(bytes).map_err(|_| "it is not UTF-8".to_owned())?;
-        let (format, facts) = text.split_once('\n').unwrap_or((text, ""));
-        if !format.parse().is_ok_and(|format| UNDERSTOOD.contains(&format)) {
-            return Err(format!("its format is '{format}'"));
-        }
-        let facts: Vec<(&str, &str)> = facts.lines().filter_map(|line| line.split_once(' ')).collect();
-        let find = |name: &str| facts.iter().find(|(known, _)| *known == name).map(|(_, value)| *value);
-        fn must<T: FromStr>(name: &str, value: Option<&str>) -> Result<T, String> {
-            value.and_then(|value| value.parse().ok()).ok_or_else(|| format!("it has no '{name}'"))
-        }
-        fn number<T: FromStr>(value: Option<&str>) -> Option<T> {
-            value.and_then(|value| value.parse().ok())
-        }
-        let all = |wanted: &'static str| facts.iter().filter(move |(name, _)| *name == wanted).map(|(_, value)| *value);
-        let time = |name| find(name).and_then(|value| value.parse().ok()).map(Duration::from_nanos);
-        Ok(Self {
-            writer: must("writer", find("writer"))?,
-            machine: Snapshot {
-                child: match find("child_runs") {
-                    // Format 1: every start was of the one generation.
-                    Some("true") => Some(must("generation", find("generation"))?),
-                    _ => find("child_generation").and_then(|value| value.parse().ok()),
-                },
-                restart_at: time("retry_at"),
-                began: time("began").unwrap_or_default(),
-                ready_at: time("ready_since"),
-                kind: find("kind").and_then(RequestKind::named).ok_or("it has no 'kind'")?,
-                again: find("again").and_then(RequestKind::named),
-                generation: must("generation", find("generation"))?,
-                row: must("failed_starts", find("failed_starts"))?,
-                restarts: all("restart").filter_map(|at| at.parse().ok()).map(Duration::from_nanos).collect(),
-                counts: Counts {
-                    asked: number(find("asked")).unwrap_or(0),
-                    failed: number(find("failed")).unwrap_or(0),
-                },
-                last_exit: number(find("last_exit")).and_then(from_word),
-                first_start: time("first_start"),
-                interrupted: time("interrupted"),
-                terminal_gone: time("terminal_gone"),
+        let (state, fault) = Self::salvage(bytes);
+        fault.map_or(Ok(state), Err)
+    }
+
+    /// Reads as much of it as can be read, and says what is missing or wrong, if anything is. What is not known of a
+    /// child must be found out otherwise.
+    pub fn salvage(bytes: &[u8]) -> (Self, Option<String>) {
+        let text = String::from_utf8_lossy(bytes);
+        let mut facts = Facts::new(&text);
+        let machine = Snapshot {
+            child: facts.find("child_generation"),
+            restart_at: facts.time("retry_at"),
+            began: facts.time("began").unwrap_or_default(),
+            ready_at: facts.time("ready_since"),
+            // A new hupwrap at least: the child is left alone.
+            kind: facts.must("kind", RequestKind::named, RequestKind::Upgrade),
+            again: facts.all("again", RequestKind::named).pop(),
+            generation: facts.must("generation", parsed, 0),
+            row: facts.must("failed_starts", parsed, 0),
+            restarts: facts.all("restart", nanoseconds),
+            counts: Counts {
+                asked: facts.find("asked").unwrap_or_default(),
+                failed: facts.find("failed").unwrap_or_default(),
             },
-            child: find("child").and_then(|value| value.parse().ok()),
-            shared_group: must("shared_group", find("shared_group"))?,
-            had_terminal: must("had_terminal", find("had_terminal"))?,
-            mask: SignalSet::from_bits(must("mask", find("mask"))?),
-            chld_ignored: must("chld_ignored", find("chld_ignored"))?,
-            foreign_children: all("foreign_child").filter_map(|pid| pid.parse().ok()).collect(),
-            sockets: all("socket").map(str::parse).collect::<Result<_, _>>()?,
-            pidfile: number(find("pidfile")),
-            requests: all("request").filter_map(Reload::decode).collect(),
-            notify: find("notify_path")
-                .map(str::to_owned)
-                .zip(number(find("notify_socket")))
-                .map(|(path, socket)| NotifySocketFacts { socket, directory: number(find("notify_directory")), path }),
-            ready_at: find("ready_at").and_then(|address| address.parse().ok()),
+            last_exit: facts.all("last_exit", |value| parsed(value).and_then(from_word)).pop(),
+            first_start: facts.time("first_start"),
+            interrupted: facts.time("interrupted"),
+            terminal_gone: facts.time("terminal_gone"),
+        };
+        let directory = facts.fd("notify_directory");
+        let notify = facts.find("notify_path").zip(facts.fd("notify_socket"));
+        let state = Self {
+            machine,
+            writer: facts.must("writer", parsed, "another hupwrap".to_owned()),
+            child: facts.all("child", pid).pop(),
+            shared_group: facts.must("shared_group", parsed, false),
+            had_terminal: facts.must("had_terminal", parsed, false),
+            mask: SignalSet::from_bits(facts.must("mask", parsed, 0)),
+            chld_ignored: facts.must("chld_ignored", parsed, false),
+            foreign_children: facts.all("foreign_child", pid),
+            sockets: facts.sockets(),
+            pidfile: facts.fd("pidfile"),
+            signal_fd: facts.fd("signal_fd"),
+            requests: facts.all("request", Reload::decode),
+            unsent: facts.all("unsent", unhex),
+            notify: notify.map(|(path, socket)| NotifySocketFacts { socket, directory, path }),
+            ready_at: facts.find("ready_at"),
+        };
+        (state, facts.fault)
+    }
+}
+
+/// The lines of a handover, while they are read.
+struct Facts<'a> {
+    lines: Vec<(&'a str, &'a str)>,
+    /// The first thing that is wrong.
+    fault: Option<String>,
+    /// The descriptors so far: no two facts have the same.
+    fds: Vec<i32>,
+}
+
+impl<'a> Facts<'a> {
+    fn new(text: &'a str) -> Self {
+        let (format, facts) = text.split_once('\n').unwrap_or((text, ""));
+        let is_understood = format.parse().is_ok_and(|format| UNDERSTOOD.contains(&format));
+        Self {
+            lines: facts.lines().filter_map(|line| line.split_once(' ')).collect(),
+            fault: (!is_understood).then(|| format!("its format is '{}'", format.escape_debug())),
+            fds: Vec::new(),
+        }
+    }
+
+    /// The values of every fact of this name, those left out that cannot be read.
+    fn all<T>(&mut self, name: &str, read: impl Fn(&str) -> Option<T>) -> Vec<T> {
+        let mut values = Vec::new();
+        for (_, value) in self.lines.iter().filter(|(known, _)| *known == name) {
+            match read(value) {
+                Some(value) => values.push(value),
+                None => self.fault = self.fault.take().or_else(|| Some(format!("its '{name}' is '{value}'"))),
+            }
+        }
+        values
+    }
+
+    fn find<T: FromStr>(&mut self, name: &str) -> Option<T> {
+        self.all(name, parsed).pop()
+    }
+
+    fn must<T>(&mut self, name: &str, read: impl Fn(&str) -> Option<T>, otherwise: T) -> T {
+        self.all(name, read).pop().unwrap_or_else(|| {
+            self.fault = self.fault.take().or_else(|| Some(format!("it has no '{name}'")));
+            otherwise
         })
     }
+
+    fn time(&mut self, name: &str) -> Option<Duration> {
+        self.all(name, nanoseconds).pop()
+    }
+
+    fn fd(&mut self, name: &str) -> Option<i32> {
+        let fd = self.find(name)?;
+        self.claim(name, fd).then_some(fd)
+    }
+
+    fn sockets(&mut self) -> Vec<SocketFacts> {
+        let mut sockets = self.all("socket", parsed::<SocketFacts>);
+        sockets.retain(|socket| self.claim("socket", socket.fd));
+        sockets
+    }
+
+    /// Whether a descriptor can be what a fact says: none of the standard ones, and that of no other fact.
+    fn claim(&mut self, name: &str, fd: i32) -> bool {
+        let is_free = fd > 2 && !self.fds.contains(&fd);
+        match is_free {
+            true => self.fds.push(fd),
+            false => self.fault = self.fault.take().or_else(|| Some(format!("its '{name}' has descriptor {fd}"))),
+        }
+        is_free
+    }
+}
+
+fn parsed<T: FromStr>(value: &str) -> Option<T> {
+    value.parse().ok()
+}
+
+fn nanoseconds(value: &str) -> Option<Duration> {
+    parsed(value).map(Duration::from_nanos)
+}
+
+/// A pid. What is not above 0 means other processes to kill(2), or all of them.
+fn pid(value: &str) -> Option<i32> {
+    parsed(value).filter(|pid| *pid > 0)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn unhex(text: &str) -> Option<Vec<u8>> {
+    let digits: Vec<u8> = text.chars().map(|digit| u8::try_from(digit.to_digit(16)?).ok()).collect::<Option<_>>()?;
+    digits.chunks(2).map(|pair| Some(pair.first()? << 4 | pair.get(1)?)).collect()
 }
 
 #[cfg(test)]
@@ -259,6 +354,8 @@ mod tests {
             chld_ignored: true,
             foreign_children: vec![1, 2],
             pidfile: Some(11),
+            signal_fd: Some(12),
+            unsent: vec![b"READY=1\nSTATUS=\xff".to_vec(), vec![]],
             requests: vec![Reload {
                 action: "upgrade".to_owned(),
                 began: Duration::from_nanos(12),
@@ -302,18 +399,12 @@ mod tests {
             notify: None,
             ready_at: None,
             pidfile: None,
+            signal_fd: None,
             requests: vec![],
+            unsent: vec![],
             ..full
         };
         assert_eq!(Handover::decode(&bare.encode()), Ok(bare));
-    }
-
-    #[test]
-    fn the_first_format_is_read() {
-        let text = b"1\nwriter hupwrap 0.1.0\nchild_runs true\nkind reexec\ngeneration 4\nfailed_starts 0\n\
-            shared_group false\nhad_terminal false\nmask 0\nchld_ignored false\nchild 4711\n";
-        let read = Handover::decode(text).unwrap();
-        assert_eq!((read.machine.child, read.child, read.sockets.len()), (Some(4), Some(4711), 0));
     }
 
     #[test]
@@ -324,20 +415,72 @@ mod tests {
     }
 
     #[test]
+    fn the_format_before_is_read() {
+        let text = String::from_utf8(sample().encode()).unwrap();
+        let before = text.replacen('3', "2", 1).replace("signal_fd 12\n", "");
+        assert_eq!(Handover::decode(before.as_bytes()), Ok(Handover { signal_fd: None, ..sample() }));
+    }
+
+    #[test]
     fn a_torn_or_foreign_state_is_refused() {
         let bytes = sample().encode();
         for len in 0..60 {
             assert!(Handover::decode(bytes.get(..len).unwrap()).is_err());
         }
-        assert_eq!(Handover::decode(b"3\nwriter x\n"), Err("its format is '3'".to_owned()));
+        for format in ["1", "4", "", "x"] {
+            let other = format!("{format}\nwriter x\n");
+            assert_eq!(Handover::decode(other.as_bytes()), Err(format!("its format is '{format}'")));
+        }
         assert!(Handover::decode(b"\xff").is_err());
+    }
+
+    #[test]
+    fn a_pid_or_descriptor_that_cannot_be_is_refused_and_left_out() {
+        let bytes = sample().encode();
+        let without_child = Handover { child: None, ..sample() };
+        for (line, fault, rest) in [
+            ("child -1", "its 'child' is '-1'", &without_child),
+            ("child 0", "its 'child' is '0'", &without_child),
+            ("child -4711", "its 'child' is '-4711'", &without_child),
+        ] {
+            let text = String::from_utf8(bytes.clone()).unwrap().replace("\nchild 4711\n", &format!("\n{line}\n"));
+            assert_eq!(Handover::salvage(text.as_bytes()), (rest.clone(), Some(fault.to_owned())));
+        }
+        for (line, fault) in [
+            ("foreign_child -1", "its 'foreign_child' is '-1'"),
+            ("socket 2 tcp - a", "its 'socket' has descriptor 2"),
+            ("socket 9 tcp - a", "its 'socket' has descriptor 9"),
+            ("socket -1 tcp - a", "its 'socket' has descriptor -1"),
+            ("socket 20 moon - a", "its 'socket' is '20 moon - a'"),
+            ("pidfile 0", "its 'pidfile' has descriptor 0"),
+            ("signal_fd 11", "its 'signal_fd' has descriptor 11"),
+            ("unsent 0", "its 'unsent' is '0'"),
+            ("unsent +1", "its 'unsent' is '+1'"),
+        ] {
+            let mut bytes = bytes.clone();
+            bytes.extend(format!("{line}\n").bytes());
+            assert_eq!(Handover::decode(&bytes), Err(fault.to_owned()), "{line}");
+        }
+    }
+
+    #[test]
+    fn of_a_broken_state_the_rest_is_taken() {
+        let (state, fault) = Handover::salvage(b"\xff\0");
+        assert_eq!((state.machine.kind, state.machine.child, state.child), (RequestKind::Upgrade, None, None));
+        assert!(fault.unwrap().starts_with("its format is '"));
+        let full = String::from_utf8(sample().encode()).unwrap();
+        for line in full.lines() {
+            let name = line.split(' ').next().unwrap();
+            let (state, fault) = Handover::salvage(full.replace(&format!("\n{line}\n"), "\n").as_bytes());
+            assert!(state.child.is_some() || name == "child", "{line}: {fault:?}");
+        }
     }
 
     #[test]
     fn introductions() {
         assert_eq!(check_introduction(introduction().as_bytes()), Ok(()));
-        assert_eq!(check_introduction(b"hupwrap 7.0.0 understands handover 5 2 3\nmore"), Ok(()));
-        for bad in [&b""[..], b"\n", b"garbage", b"\xff\x1b[31m\0", b"hupwrap 0.1.0\n", b"x understands handover 2"] {
+        assert_eq!(check_introduction(b"hupwrap 7.0.0 understands handover 5 3 4\nmore"), Ok(()));
+        for bad in [&b""[..], b"\n", b"garbage", b"\xff\x1b[31m\0", b"hupwrap 0.1.0\n", b"x understands handover 3"] {
             assert!(check_introduction(bad).unwrap_err().starts_with("it answers "));
         }
         let error = check_introduction(b"hupwrap 0.0.1 understands handover 0 11").unwrap_err();

@@ -77,7 +77,7 @@ impl FromStr for Listen {
                 check_path(path)?;
                 (Address::Unix { path: path.to_owned(), mode }, path)
             }
-            _ => return Err(unknown()),
+            _ => return Err(format!("'{kind}' is no kind of socket; {}", unknown())),
         };
         Ok(Self { option: option.to_owned(), name: name.map(str::to_owned), address, said: said.to_owned() })
     }
@@ -441,8 +441,8 @@ mod tests {
             (&long_name, "nnn' is no name"),
             ("a\nb=tcp:*:80", "it holds a control character"),
             ("unix:/a\tb", "it holds a control character"),
-            ("a=b=tcp:*:80", WANT),
-            ("a:b=tcp:*:80", WANT),
+            ("a=b=tcp:*:80", "'b=tcp' is no kind of socket"),
+            ("a:b=tcp:*:80", "'a' is no kind of socket"),
             ("tcp:", WANT_PORT),
             ("tcp:80", WANT_PORT),
             ("tcp:host", WANT_PORT),

@@ -125,8 +125,18 @@ impl Dir {
     /// A copy of hupwrap, to be replaced by the test. A copy is written by another process: while this one has it open
     /// for writing, a fork in another thread would keep it open, and executing it would be ETXTBSY.
     pub fn hupwrap(&self, name: &str) -> PathBuf {
+        self.copy(hupwrap(), name)
+    }
+
+    /// A program that is not hupwrap, for the place of one; see tests/fixtures/impostor.rs. There is one script for all.
+    pub fn impostor(&self, name: &str, script: &str) -> PathBuf {
+        self.file("impostor.sh", script, 0o644);
+        self.copy(&example("impostor"), name)
+    }
+
+    fn copy(&self, program: &Path, name: &str) -> PathBuf {
         let copy = self.0.join(name);
-        let done = Command::new("cp").arg("--").arg(hupwrap()).arg(&copy).status().expect("cp");
+        let done = Command::new("cp").arg("--").arg(program).arg(&copy).status().expect("cp");
         assert!(done.success());
         copy
     }
