@@ -66,16 +66,16 @@ function __hupwrap_actions
         return
     end
     printf '%s\t%s\n' \
-        $argv[1]restart 'stop the child, start it again' \
-        $argv[1]reexec 'the same, by the hupwrap file that is there now' \
+        $argv[1]restart 'stop the child, then start it again' \
+        $argv[1]reexec 're-execute hupwrap, then restart the child' \
         $argv[1]replace 'start a new child; when it is ready, stop the old one' \
-        $argv[1]upgrade 'the hupwrap file that is there now takes over, the child lives on' \
-        $argv[1]upgrade+replace 'both: the new hupwrap replaces the child' \
-        $argv[1]forward 'pass the signal on' \
-        $argv[1]forward: 'pass another signal on' \
-        $argv[1]stop 'stop the child and end as it ends' \
+        $argv[1]upgrade 're-execute hupwrap; the child keeps running' \
+        $argv[1]upgrade+replace 're-execute hupwrap, then replace the child' \
+        $argv[1]forward 'send the signal to the child' \
+        $argv[1]forward: 'send another signal to the child' \
+        $argv[1]stop 'stop the child and exit as it exits' \
         $argv[1]stop: 'the same, by this signal' \
-        $argv[1]ignore nothing
+        $argv[1]ignore 'do nothing'
 end
 
 # SIGNAL=, then SIGNAL=ACTION.
@@ -97,11 +97,11 @@ end
 function __hupwrap_ready
     printf '%s\t%s\n' \
         exec 'the program was executed' \
-        notify 'it sends READY=1 to NOTIFY_SOCKET' \
-        fd: 'it writes a newline to this descriptor' \
-        delay: 'it has run for this long' \
-        tcp: 'a connection is accepted there' \
-        cmd: 'this command ends with 0'
+        notify 'the child sends READY=1 to NOTIFY_SOCKET' \
+        fd: 'the child writes a newline to this descriptor' \
+        delay: 'the child has stayed alive for this long' \
+        tcp: 'a connection to this address is accepted' \
+        cmd: 'this command exits with 0'
 end
 
 # FROM=; TO is a number.
@@ -116,46 +116,59 @@ function __hupwrap_statuses
 end
 
 complete -c hupwrap -f -a '(__hupwrap_command)'
-complete -c hupwrap -n __hupwrap_options -l on -x -a '(__hupwrap_on)' -d 'What a signal means to hupwrap'
-complete -c hupwrap -n __hupwrap_options -l on-hup -x -a '(__hupwrap_actions "")' -d 'What HUP means to hupwrap'
-complete -c hupwrap -n __hupwrap_options -l check -x -d 'What must end with 0 before a signal is acted upon'
-complete -c hupwrap -n __hupwrap_options -l check-timeout -x -a 'never 5s 10s 30s 1m' -d 'How long the check may take'
-complete -c hupwrap -n __hupwrap_options -l listen -x -a '(__hupwrap_listen)' -d 'A socket that outlives the child'
+complete -c hupwrap -n __hupwrap_options -l on -x -a '(__hupwrap_on)' -d 'Change the action of a signal'
+complete -c hupwrap -n __hupwrap_options -l on-hup -x -a '(__hupwrap_actions "")' -d 'Change the action of HUP'
+complete -c hupwrap -n __hupwrap_options -l check -x \
+    -d 'Refuse a request unless this command exits with 0'
+complete -c hupwrap -n __hupwrap_options -l check-timeout -x -a 'never 5s 10s 30s 1m' \
+    -d 'How long the command of --check may take'
+complete -c hupwrap -n __hupwrap_options -l listen -x -a '(__hupwrap_listen)' \
+    -d 'Keep a listening socket open across restarts of the child'
 complete -c hupwrap -n __hupwrap_options -l ready -x -a '(__hupwrap_ready)' -d 'When the child is ready'
 complete -c hupwrap -n __hupwrap_options -l ready-timeout -x -a 'never 5s 10s 30s 1m' \
-    -d 'How long it may take to be ready'
-complete -c hupwrap -n __hupwrap_options -l overlap -x -a '5s 10s 30s 1m' -d 'How long both run in a replace'
-complete -c hupwrap -n __hupwrap_options -l env-file -r -F -d 'More of the environment of the child'
+    -d 'Stop a child that is not ready after this time'
+complete -c hupwrap -n __hupwrap_options -l overlap -x -a '5s 10s 30s 1m' \
+    -d 'How long the old and the new child both run in a replace'
+complete -c hupwrap -n __hupwrap_options -l env-file -r -F \
+    -d 'Add variables from a file to the environment of the child'
 complete -c hupwrap -n __hupwrap_options -l workdir -x -a '(__fish_complete_directories (__hupwrap_typed))' \
-    -d 'The working directory of the child'
+    -d 'Run the child in this directory'
 complete -c hupwrap -n __hupwrap_options -l stop-signal -x -a '(__hupwrap_signals "" "")' \
     -d 'The signal that asks the child to end'
-complete -c hupwrap -n __hupwrap_options -l stop-timeout -x -a 'never 5s 10s 30s 1m' -d 'KILL after this time'
-complete -c hupwrap -n __hupwrap_options -l kill-mode -x -a 'mixed process group' -d 'Who is stopped'
+complete -c hupwrap -n __hupwrap_options -l stop-timeout -x -a 'never 5s 10s 30s 1m' \
+    -d 'Send KILL to the child after this time'
+complete -c hupwrap -n __hupwrap_options -l kill-mode -x -a 'mixed process group' \
+    -d 'Which processes receive the stop signal'
 complete -c hupwrap -n __hupwrap_options -l group -x -a 'own shared' -d 'The process group of the child'
-complete -c hupwrap -n __hupwrap_options -l no-tether -d 'Let the child live on when hupwrap is killed'
+complete -c hupwrap -n __hupwrap_options -l no-tether -d 'Keep the child running if hupwrap is killed'
 complete -c hupwrap -n __hupwrap_options -l parent-death -x -a '(__hupwrap_signals "" "")' \
-    -d 'What hupwrap gets when its parent ends'
+    -d 'The signal that hupwrap receives when the parent of hupwrap ends'
 complete -c hupwrap -n __hupwrap_options -l map-status -x -a '(__hupwrap_map_status)' \
-    -d 'End with another status than the child'
-complete -c hupwrap -n __hupwrap_options -l restart -x -a 'no on-failure always' -d 'Start the child again by itself'
-complete -c hupwrap -n __hupwrap_options -l restart-delay -x -a '5s 10s 30s 1m' -d 'The wait before that'
-complete -c hupwrap -n __hupwrap_options -l restart-max-delay -x -a '5s 10s 30s 1m' -d 'The longest such wait'
+    -d 'Exit with another status than the child'
+complete -c hupwrap -n __hupwrap_options -l restart -x -a 'no on-failure always' \
+    -d 'When to restart the child automatically'
+complete -c hupwrap -n __hupwrap_options -l restart-delay -x -a '5s 10s 30s 1m' \
+    -d 'The delay before an automatic restart'
+complete -c hupwrap -n __hupwrap_options -l restart-max-delay -x -a '5s 10s 30s 1m' \
+    -d 'The longest delay before an automatic restart'
 complete -c hupwrap -n __hupwrap_options -l restart-reset -x -a '5s 10s 30s 1m' \
-    -d 'A child that ran this long starts the count afresh'
-complete -c hupwrap -n __hupwrap_options -l restart-limit -x -d 'Give up after so many restarts'
+    -d 'How long a child must be ready to reset the restart count'
+complete -c hupwrap -n __hupwrap_options -l restart-limit -x -d 'Give up after this many automatic restarts'
 complete -c hupwrap -n __hupwrap_options -l no-restart-on -x -a '(__hupwrap_statuses)' \
-    -d 'After which ends the child is not started again'
-complete -c hupwrap -n __hupwrap_options -l pidfile -r -F -d 'The file for the pid of hupwrap'
-complete -c hupwrap -n __hupwrap_options -l status-file -r -F -d 'The file that says how things are'
-complete -c hupwrap -n __hupwrap_options -l log-format -x -a 'text json' -d 'What the lines of hupwrap look like'
-complete -c hupwrap -n __hupwrap_options -s v -l verbose -d 'Say more'
-complete -c hupwrap -n __hupwrap_options -s q -l quiet -d 'Say errors only'
+    -d 'Statuses and signals after which the child is never restarted'
+complete -c hupwrap -n __hupwrap_options -l pidfile -r -F -d 'Write the pid of hupwrap to a file, and lock the file'
+complete -c hupwrap -n __hupwrap_options -l status-file -r -F -d 'Write the current state to a file, as JSON'
+complete -c hupwrap -n __hupwrap_options -l log-format -x -a 'text json' -d 'The format of the messages of hupwrap'
+complete -c hupwrap -n __hupwrap_options -s v -l verbose -d 'Report starts, exits and signals too'
+complete -c hupwrap -n __hupwrap_options -s q -l quiet -d 'Report errors only'
 complete -c hupwrap -n __hupwrap_options -l reload -r -F \
-    -d 'Send HUP to the hupwrap of this status file, and wait for the new child'
-complete -c hupwrap -n __hupwrap_options -l stop -r -F -d 'Send TERM to it, and wait for its end'
-complete -c hupwrap -n __hupwrap_options -l status -r -F -d 'Show how it is'
-complete -c hupwrap -n __hupwrap_options -l wait-ready -r -F -d 'Wait until its child is ready'
-complete -c hupwrap -n __hupwrap_options -l timeout -x -a 'never 5s 10s 30s 1m' -d 'How long to wait'
+    -d 'Send HUP to the hupwrap of this status file, and wait for the outcome'
+complete -c hupwrap -n __hupwrap_options -l stop -r -F \
+    -d 'Stop the hupwrap of this status file, and wait for the end'
+complete -c hupwrap -n __hupwrap_options -l status -r -F -d 'Show the state of the hupwrap of this status file'
+complete -c hupwrap -n __hupwrap_options -l wait-ready -r -F \
+    -d 'Wait until the child of the hupwrap of this status file is ready'
+complete -c hupwrap -n __hupwrap_options -l timeout -x -a 'never 5s 10s 30s 1m' \
+    -d 'How long --reload, --stop, --status and --wait-ready wait'
 complete -c hupwrap -n __hupwrap_options -s h -l help -d 'Print the help'
 complete -c hupwrap -n __hupwrap_options -s V -l version -d 'Print the version'

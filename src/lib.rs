@@ -28,7 +28,7 @@ pub mod text;
 pub mod wait;
 
 use crate::cli::Said;
-use crate::config::{Config, Wait};
+use crate::config::{Config, Level, LogFormat, Wait};
 use crate::exit::{Ending, OWN_FAILURE};
 use crate::signal::SignalSet;
 use crate::sys::startup::Startup;
@@ -50,15 +50,25 @@ pub fn run(startup: Startup) -> ! {
 fn life(mut startup: Startup) -> Result<Ending, String> {
     let taken_over = sys::reexec::take_over(&mut startup);
     let probed = startup.take_probe_flag();
-    match cli::read(&startup.words())? {
+    let words = startup.words();
+    let (no_color, term) = (startup.var("NO_COLOR"), startup.var("TERM"));
+    // An error in the command line looks as the command line says.
+    let look_as_said = |_: &String| {
+        let format = if cli::wants_json(&words) { LogFormat::Json } else { LogFormat::Text };
+        report::set_look(format, Level::default(), no_color, term);
+    };
+    match cli::read(&words).inspect_err(look_as_said)? {
         Said::Print(text) => {
             report::print(&text);
             Ok(Ending::Own(0))
         }
-        Said::Wait(args) => wait::run(&Wait::new(&args)?, &startup),
+        Said::Wait(args) => {
+            report::set_look(LogFormat::default(), Level::default(), no_color, term);
+            wait::run(&Wait::new(&args)?, &startup)
+        }
         Said::Supervise(args) => {
-            let config = Config::new(args)?;
-            report::set_look(config.log_format, config.log_level, startup.var("NO_COLOR"), startup.var("TERM"));
+            let config = Config::new(args).inspect_err(look_as_said)?;
+            report::set_look(config.log_format, config.log_level, no_color, term);
             if probed {
                 report::print(&sys::reexec::prove()?);
                 return Ok(Ending::Own(0));

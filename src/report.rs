@@ -1,4 +1,4 @@
-//! The only writer to stderr, and for `--help` and `--status` to stdout. A stream that is closed, full or broken never
+//! The only writer to stderr, and to stdout for `--help` and `--status`. A stream that is closed, full or broken never
 //! stops supervision.
 
 use std::borrow::Cow;
@@ -16,40 +16,40 @@ use crate::sys::output;
 use crate::text::messages::{self, LogLine, MessageKind};
 use crate::text::status_file;
 
-/// How lines look, and which are said.
+/// How lines look, and which lines are written.
 #[derive(Clone, Copy, Default, Debug)]
 struct Look {
     format: LogFormat,
     level: Level,
-    /// Whether a terminal is to see colours.
+    /// Whether lines on a terminal are coloured.
     colour: bool,
 }
 
-/// Until it is known: text, and what is remarkable.
+/// Before the command line is read: text, and what is remarkable.
 static LOOK: OnceLock<Look> = OnceLock::new();
 
 fn look() -> Look {
     LOOK.get().copied().unwrap_or_default()
 }
 
-/// Says how lines are to look from now on; once. Colour is for a terminal, unless the environment says NO_COLOR
-/// (no-color.org) or TERM=dumb.
+/// Sets how lines look from now on. The first call counts. Lines on a terminal are coloured unless the environment has
+/// NO_COLOR (no-color.org) or TERM=dumb.
 pub fn set_look(format: LogFormat, level: Level, no_color: Option<&[u8]>, term: Option<&[u8]>) {
     let colour = no_color.is_none_or(<[u8]>::is_empty) && term.is_some_and(|term| term != b"dumb");
     let _ = LOOK.set(Look { format, level, colour });
 }
 
-/// Whether an event of this kind is said at all.
+/// Whether lines of this kind are written at all.
 pub fn is_said(kind: &MessageKind) -> bool {
     kind.level <= look().level
 }
 
-/// Says that something is wrong with hupwrap, or with what it was told.
+/// Reports an error of hupwrap, or an error in what it was told.
 pub fn complain(text: &str) {
     say(&messages::error(text));
 }
 
-/// Writes one line to stderr, if it takes it at once.
+/// Writes one line to stderr. A stderr that does not take the line at once does not get it.
 pub fn say(log_line: &LogLine) {
     if !is_said(log_line.kind) {
         return;
@@ -62,13 +62,13 @@ pub fn say(log_line: &LogLine) {
     write_at_once(&line);
 }
 
-/// The longest line, in bytes: `PIPE_BUF`. A pipe takes that whole, or not at all.
+/// The longest line, in bytes: `PIPE_BUF`. A pipe takes such a line as a whole or not at all.
 const LONGEST: usize = 4096;
 
-/// The longest that makes a line with three texts in it, each character six bytes long, no longer than that.
+/// With texts of this length, a line with three texts of six bytes a character still fits.
 const SHORTEST_CUT: usize = 190;
 
-/// The line with its texts as long as it may have them.
+/// Makes the line with its texts as long as they may be.
 fn fit(line: impl Fn(usize) -> String) -> String {
     let all = [LONGEST, 2000, 1300, 900, 600, 400].into_iter().map(&line).find(|line| line.len() <= LONGEST);
     all.unwrap_or_else(|| line(SHORTEST_CUT))
@@ -91,7 +91,7 @@ fn text_line(log_line: &LogLine, colour: bool) -> String {
     fit(|longest| {
         let mut line = String::from(head);
         for c in cut(&log_line.text, longest).chars() {
-            // A name may hold anything, a line of ours is one line.
+            // A name may hold a newline. A message is always one line.
             if c.is_control() {
                 let _ = write!(line, "{}", c.escape_default());
             } else {
@@ -121,11 +121,11 @@ fn json_line(log_line: &LogLine) -> String {
 }
 
 fn write_at_once(text: &str) {
-    // A pipe that nobody reads must not hold supervision up, and a terminal under Ctrl-S neither.
+    // Neither a pipe that nobody reads nor a terminal under Ctrl-S may block supervision.
     output::write_at_once(std::io::stderr().as_fd(), text.as_bytes());
 }
 
-/// A line on a terminal that is written over again and again.
+/// A line on a terminal that is overwritten again and again.
 #[derive(Default)]
 pub struct Ticker {
     /// How many columns it takes.

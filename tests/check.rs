@@ -134,8 +134,8 @@ const REFUSED: [(&str, &str, &str); 28] = [
     ("check", "dies", "KILL ended check '"),
     ("check", "hangs", "the check did not end within 2s"),
     ("check", "floods", "-t' ended with 4"),
-    ("check", "missing", "check -t: not found"),
-    ("check", "plain", "check -t: cannot be executed: permission denied"),
+    ("check", "missing", "check: not found"),
+    ("check", "plain", "check: cannot be executed: permission denied"),
     ("check", "alien", "not found (its interpreter /no/such/sh is missing)"),
 ];
 
@@ -298,11 +298,43 @@ fn what_is_no_check_is_a_usage_error() {
 }
 
 #[test]
-fn a_check_that_is_nowhere_is_named_as_one() {
-    let mut run = Setup::new(args([&"--check", &"no-such-check -t", &"--", &puppet()])).start();
+fn a_check_that_is_nowhere_is_noticed_at_the_start() {
+    let dir = Dir::new();
+    let plain = dir.file("plain", "#!/bin/sh\n", 0o644);
+    let alien = dir.program("alien", "#!/no/such/sh\n");
+    for (check, why) in [
+        ("no-such-check -t".to_owned(), "no-such-check: not found".to_owned()),
+        ("/nonexistent".to_owned(), "/nonexistent: not found".to_owned()),
+        (format!("{} -t", plain.display()), format!("{}: cannot be executed: permission denied; ", plain.display())),
+        (format!("{}", alien.display()), format!("{}: not found (its interpreter ", alien.display())),
+    ] {
+        for (options, option) in [
+            (["--check".to_owned(), check.clone()], "--check"),
+            (["--ready".to_owned(), format!("cmd:{check}")], "--ready cmd"),
+        ] {
+            let words = options.iter().map(String::as_str).chain(["--", "sh", "-c", "echo started"]);
+            let ended = Setup::new(words).end();
+            assert_eq!((ended.shell(), ended.stdout.as_str()), (125, ""), "{check}");
+            assert!(ended.stderr.starts_with(&format!("hupwrap: {option} {why}")), "{}", ended.stderr);
+            assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
+        }
+    }
+    // It is looked for where the child's environment says.
+    let there = dir.program("there", "#!/bin/sh\n");
+    let env = dir.file("env", format!("PATH={}:/bin:/usr/bin\n", there.parent().unwrap().display()), 0o600);
+    let ended = Setup::new(args([&"--env-file", &env, &"--check", &"there", &"--", &"sh", &"-c", &"exit 3"])).end();
+    assert_eq!(ended.shell(), 3);
+}
+
+#[test]
+fn a_check_that_vanishes_is_named_as_one() {
+    let dir = Dir::new();
+    let check = dir.program("check", "#!/bin/sh\n");
+    let mut run = Setup::new(args([&"--check", &check, &"--", &puppet()])).start();
     run.ready();
+    fs::remove_file(&check).unwrap();
     run.kill("HUP");
-    run.said("restart refused, nothing was touched: check no-such-check: not found\n");
+    run.said(&format!("restart refused, nothing was touched: check {}: not found\n", check.display()));
     assert_eq!(run.stop().shell(), 0);
 }
 

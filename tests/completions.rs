@@ -200,6 +200,33 @@ fn cases() -> Vec<(String, Want)> {
     cases
 }
 
+/// What each option is said to do, by its long flag.
+fn texts(script: &str, flag: impl Fn(&str) -> Option<(String, String)>) -> BTreeMap<String, String> {
+    let text = fs::read_to_string(Path::new(SCRIPTS).join(script)).unwrap().replace("\\\n    -d", "-d");
+    text.lines().filter_map(flag).collect()
+}
+
+#[test]
+fn the_texts_are_the_same_and_stand_alone() {
+    let fish = texts("hupwrap.fish", |line| {
+        let (flag, rest) = line.strip_prefix("complete -c hupwrap -n ")?.split_once(" -l ")?.1.split_once(' ')?;
+        Some((format!("--{flag}"), rest.split_once("-d '")?.1.trim_end_matches('\'').to_lowercase()))
+    });
+    let zsh = texts("_hupwrap", |line| {
+        let (flags, rest) = line.trim().strip_prefix('\'')?.split_once('[')?;
+        let flag = flags.rsplit("--").next()?.trim_end_matches(['=', '}', '\'']);
+        Some((format!("--{flag}"), rest.split_once(']')?.0.to_lowercase()))
+    });
+    let flags: BTreeSet<String> = FLAGS.iter().map(|(flag, _)| (*flag).to_owned()).collect();
+    assert_eq!(fish.keys().cloned().collect::<BTreeSet<_>>(), flags);
+    assert_eq!(fish, zsh);
+    // A shell shows each text alone: there is nothing that a pronoun could refer to.
+    for (flag, text) in fish {
+        let pronoun = text.split(' ').find(|word| ["it", "its", "them", "such", "these"].contains(word));
+        assert_eq!(pronoun, None, "{flag}: {text}");
+    }
+}
+
 /// Compares every line before it complains.
 fn check(cases: &[(String, Want)], offered: &[BTreeSet<String>]) {
     assert_eq!(cases.len(), offered.len(), "the shell did not come to its end: {offered:?}");

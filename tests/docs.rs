@@ -96,6 +96,14 @@ fn every_option_is_everywhere() {
 }
 
 #[test]
+fn the_help_fits_a_terminal() {
+    let help = Setup::new(["--help"]).end().stdout;
+    let long: Vec<&str> = help.lines().filter(|line| line.chars().count() > 80).collect();
+    assert!(long.is_empty(), "{long:#?}");
+    assert!(help.lines().count() < 80);
+}
+
+#[test]
 fn the_actions_are_those_of_the_code() {
     let actions = set(ACTIONS);
     let name = |word: &str| word.split([':', '[']).next().unwrap_or_default().to_owned();
@@ -167,10 +175,10 @@ fn the_phases_and_steps_are_those_of_the_code() {
     };
     let signals = file("docs/signals.md");
     for (behind, room, name) in [
-        ("## The child's life", "src/machine/life.rs", "Phase"),
-        ("## Readiness", "src/machine/life.rs", "Trial"),
+        ("## The child's life", "src/machine/generation.rs", "Phase"),
+        ("## Readiness", "src/machine/generation.rs", "Probation"),
         ("## Requests", "src/machine/request.rs", "Step"),
-        ("### How a request ends", "src/machine/action.rs", "Outcome"),
+        ("### How a request ends", "src/machine/effect.rs", "Outcome"),
         ("### Then", "src/machine/mod.rs", "Then"),
     ] {
         let rows = table(&signals, behind);
@@ -360,7 +368,7 @@ fn the_lines_are_those_of_the_code() {
     let texts = |listens| {
         let words = Words::new("./app", listens);
         let text = move |(line, serves): &(Message, bool)| {
-            let entry = words.log_line(line, *serves, |generation| if generation == 1 { 4711 } else { 4712 });
+            let entry = words.log_line(line, *serves, None, |generation| if generation == 1 { 4711 } else { 4712 });
             without_pids(&format!("hupwrap: {}", entry.text))
         };
         lines.iter().map(text).collect::<Vec<_>>()

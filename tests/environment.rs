@@ -342,7 +342,7 @@ fn a_command_with_a_slash_is_looked_up_in_the_directory() {
         run.said("refused, nothing was touched: bin/sleep: not found\n");
         fs::write(dir.path().join("3/bin/sleep"), "").unwrap();
         run.kill("HUP");
-        run.said("refused, nothing was touched: bin/sleep: cannot be executed: permission denied\n");
+        run.said("refused, nothing was touched: bin/sleep: cannot be executed: permission denied; ");
         fs::remove_file(dir.path().join("3/bin/sleep")).unwrap();
         fs::create_dir(dir.path().join("3/bin/sleep")).unwrap();
         run.kill("HUP");

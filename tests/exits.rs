@@ -148,8 +148,9 @@ fn what_is_found_and_cannot_be_executed_is_126() {
     let looped = dir.path().join("looped");
     std::os::unix::fs::symlink(&looped, &looped).unwrap();
     let device = Path::new("/dev/null");
+    let chmod = format!("permission denied; did you mean to 'chmod +x {}' first?", plain.display());
     for (file, why) in [
-        (plain.as_path(), "permission denied"),
+        (plain.as_path(), chmod.as_str()),
         (dir.path(), "it is a directory"),
         (&looped, "too many symbolic links"),
         (device, "permission denied"),
@@ -266,7 +267,7 @@ fn an_empty_entry_of_path_is_the_working_directory_and_no_path_is_the_systems() 
         assert_eq!(ended.end().stdout, "here\n", "PATH='{path}'");
     }
     let no_path = |command: &mut Command| _ = command.current_dir(dir.path()).env_remove("PATH");
-    assert_eq!(failed("tool", no_path), (127, "not found".to_owned()));
+    assert_eq!(failed("tool", no_path), (127, "not found; did you mean './tool'?".to_owned()));
     assert_eq!(Setup::new(["true"]).with(no_path).end().shell(), 0);
 }
 

@@ -7,6 +7,7 @@ use hupwrap::cli::{Said, read};
 use hupwrap::config::{Config, Wait};
 use proptest::prelude::*;
 
+use crate::support::pty::Terminal;
 use crate::support::*;
 
 /// Runs hupwrap with these options in front of a command that leaves a trace, and returns what was said.
@@ -33,14 +34,15 @@ fn an_error_names_what_is_wrong_and_what_would_be_right() {
         (&["-x"], &["-x", "--help"]),
         (&["--no-tether=yes"], &["--no-tether", "yes", "no value"]),
         (&["--on-hup", "reboot"], &["--on-hup", "reboot", "restart, reexec"]),
+        (&["--on-hup", "re-exec"], &["--on-hup", "did you mean 'reexec'?"]),
         (&["--on-hup="], &["--on-hup"]),
         (&["--on", "USR1"], &["--on", "USR1", "SIGNAL=ACTION"]),
-        (&["--on", "USR3=stop"], &["--on", "USR3", "no such signal"]),
+        (&["--on", "SIGUSR3=stop"], &["--on", "USR3", "no such signal", "did you mean 'USR1'?"]),
         (&["--on", "USR1=stop:USR3"], &["--on", "USR3", "no such signal"]),
         (&["--on", "USR1=restart:TERM"], &["--on", "restart:TERM", "stop:SIG"]),
         (&["--on", "KILL=stop"], &["--on", "KILL"]),
         (&["--on", "19=ignore"], &["--on", "STOP"]),
-        (&["--stop-signal", "TREM"], &["--stop-signal", "TREM", "no such signal"]),
+        (&["--stop-signal", "TREM"], &["--stop-signal", "TREM", "no such signal", "did you mean 'TERM'?"]),
         (&["--stop-signal", "65"], &["--stop-signal", "65"]),
         (&["--stop-signal", "0"], &["--stop-signal", "0"]),
         (&["--parent-death", "x"], &["--parent-death", "x"]),
@@ -55,6 +57,7 @@ fn an_error_names_what_is_wrong_and_what_would_be_right() {
         (&["--stop-timeout="], &["--stop-timeout"]),
         (&["--kill-mode", "all"], &["--kill-mode", "all", "mixed, process or group"]),
         (&["--group", "new"], &["--group", "new", "own or shared"]),
+        (&["--restart", "onfailure"], &["--restart", "no, on-failure or always", "did you mean 'on-failure'?"]),
         (&["--map-status", "256=0"], &["--map-status", "256=0", "FROM=TO"]),
         (&["--map-status", "TERM"], &["--map-status", "TERM", "FROM=TO"]),
         (&["--map-status", "USR3=0"], &["--map-status", "USR3=0", "FROM=TO"]),
@@ -64,6 +67,186 @@ fn an_error_names_what_is_wrong_and_what_would_be_right() {
         for part in parts {
             assert!(said.contains(part), "{options:?}: no '{part}' in '{said}'");
         }
+    }
+}
+
+/// The whole line for each mistake that is made often.
+#[test]
+fn the_suggested_fix_matches_the_mistake() {
+    const DURATION: &str = "want a duration such as 10s, 1m30s, 250ms or 1.5 (seconds)";
+    const SOCKET: &str = "want [NAME=]tcp:HOST:PORT, [NAME=]udp:HOST:PORT or [NAME=]unix:PATH[,mode=0660]";
+    const GO_AFTER: &str = "options of COMMAND go after it";
+    const NO_SHELL: &str = "is shell syntax, and no shell runs CMD; want";
+    const USELESS: &str = "has no effect without --restart; add --restart on-failure or --restart always";
+    for (options, line) in [
+        (&["--on-term", "stop"][..], "unknown option '--on-term'; did you mean '--on TERM=stop'?".to_owned()),
+        (&["--stop-timeout", "-5"], "--stop-timeout '-5': a duration is not negative; want one such as 10s".to_owned()),
+        (
+            &["--stop-timeout", "infinity"],
+            format!("--stop-timeout 'infinity': {DURATION}, or never; did you mean 'never'?"),
+        ),
+        (&["--stop-timeout", "10S"], format!("--stop-timeout '10S': {DURATION}, or never; did you mean '10s'?")),
+        (&["--restart-delay", "never"], format!("--restart-delay 'never': 'never' is not possible here; {DURATION}")),
+        (&["--overlap", "never"], format!("--overlap 'never': 'never' is not possible here; {DURATION}")),
+        (
+            &["--listen", "unix:x.sock,mod=0666"],
+            "--listen 'unix:x.sock,mod=0666': unknown option 'mod'; did you mean 'mode'?".to_owned(),
+        ),
+        (
+            &["--listen", "unix:x.sock,user=www"],
+            "--listen 'unix:x.sock,user=www': unknown option 'user'; want ',mode=0660' or nothing".to_owned(),
+        ),
+        (
+            &["--listen", "localhost:8080"],
+            format!(
+                "--listen 'localhost:8080': 'localhost' is no kind of socket; {SOCKET}; did you mean 'tcp:localhost:8080'?"
+            ),
+        ),
+        (
+            &["--listen", ":8080"],
+            format!(
+                "--listen ':8080': '' is no kind of socket; {SOCKET}; did you mean 'tcp:localhost:8080', or 'tcp:*:8080' for every IPv4 address?"
+            ),
+        ),
+        (
+            &["--listen", "8080"],
+            format!(
+                "--listen '8080': {SOCKET}; did you mean 'tcp:localhost:8080', or 'tcp:*:8080' for every IPv4 address?"
+            ),
+        ),
+        (
+            &["--listen", "web=8080"],
+            format!(
+                "--listen 'web=8080': {SOCKET}; did you mean 'web=tcp:localhost:8080', or 'web=tcp:*:8080' for every IPv4 address?"
+            ),
+        ),
+        (&["--listen", "/run/x.sock"], format!("--listen '/run/x.sock': {SOCKET}; did you mean 'unix:/run/x.sock'?")),
+        (
+            &["--listen", "TCP:*:80"],
+            format!("--listen 'TCP:*:80': 'TCP' is no kind of socket; {SOCKET}; did you mean 'tcp:*:80'?"),
+        ),
+        (&["-s", "TERM"], format!("unknown option '-s'; {GO_AFTER}; for the stop signal: '--stop-signal SIG'")),
+        (
+            &["--user", "x"],
+            format!(
+                "unknown option '--user'; {GO_AFTER}; \
+                 for another user: 'setpriv --reuid USER --regid GROUP --init-groups COMMAND'"
+            ),
+        ),
+        (
+            &["-e", "A=b"],
+            format!("unknown option '-e'; {GO_AFTER}; for a variable: 'env NAME=VALUE COMMAND', or '--env-file FILE'"),
+        ),
+        (
+            &["--check", "true && false"],
+            format!("--check 'true && false': '&&' {NO_SHELL} --check \"sh -c 'true && false'\""),
+        ),
+        (
+            &["--ready", "cmd:test -e $X"],
+            format!("--ready 'cmd:test -e $X': '$X' {NO_SHELL} --ready \"cmd:sh -c 'test -e \\$X'\""),
+        ),
+        (&["--restart-limit", "3"], format!("--restart-limit '3': {USELESS}")),
+        (&["--restart-reset", "3s"], format!("--restart-reset '3s': {USELESS}")),
+        (&["--no-restart-on", "3"], format!("--no-restart-on '3': {USELESS}")),
+        (&["--check-timeout", "3s"], "--check-timeout '3s': has no effect without --check; add it".to_owned()),
+        (
+            &["--overlap", "3s"],
+            "--overlap '3s': has no effect unless a signal means replace or upgrade+replace; add --on-hup replace"
+                .to_owned(),
+        ),
+        (
+            &["--check", "true", "--on-hup", "ignore"],
+            "--check 'true': has no effect, because no signal starts anything; want another action for HUP".to_owned(),
+        ),
+        // An invalid value is reported before a combination.
+        (
+            &["--restart-limit", "3", "--ready", "soon"],
+            "--ready 'soon': want exec, notify, fd:N, delay:T, tcp:HOST:PORT or cmd:CMD".to_owned(),
+        ),
+        (&["--reload", "f", "--group", "x"], "--group 'x': want own or shared".to_owned()),
+        (
+            &["--reload", "f"],
+            "--reload 'f' stands alone, or with --timeout: remove it, or remove COMMAND 'touch'".to_owned(),
+        ),
+    ] {
+        let options: Vec<&OsStr> = options.iter().map(OsStr::new).collect();
+        assert_eq!(refused(&options), line);
+    }
+    assert_eq!(
+        refused(&[OsStr::new("--group"), OsStr::from_bytes(b"\xff")]),
+        "--group '\u{fffd}': it is not UTF-8; only paths, COMMAND and its arguments may be arbitrary bytes"
+    );
+}
+
+/// Each fix that an error shows is accepted.
+#[test]
+fn the_shown_fix_can_be_typed() {
+    for command in ["true && false", "test -e $X", "echo 'a b' | cat", "A=\"b\" true", "ls ~ `id` \\* *"] {
+        for (option, value) in [("--check", command.to_owned()), ("--ready", format!("cmd:{command}"))] {
+            let said = refused(&[option, &value].map(OsStr::new));
+            let (_, fix) = said.split_once("; want ").expect(&said);
+            let ended = Setup::of("sh", ["-c", &format!("exec \"$0\" {fix} -- sh -c 'exit 3'")]).with(|sh| {
+                sh.arg(hupwrap());
+            });
+            assert_eq!(ended.end().shell(), 3, "{fix}");
+        }
+    }
+}
+
+#[test]
+fn a_command_from_habit_is_recognised() {
+    let dir = Dir::new();
+    dir.file("app.php", "<?php", 0o644);
+    dir.file("run", "", 0o644);
+    dir.file("noexec.sh", "#!/bin/sh\n", 0o644);
+    std::fs::create_dir(dir.path().join("directory")).unwrap();
+    for (words, code, line) in [
+        (
+            &["sleep 1"][..],
+            127,
+            "sleep 1: not found; the name contains a space: want the words without quotes around them (sleep …), or sh -c 'sleep 1'",
+        ),
+        (&["app.php"], 127, "app.php: not found; did you mean './app.php', or 'php app.php'?"),
+        (&["run", "x"], 127, "run: not found; did you mean './run'?"),
+        (&["directory"], 127, "directory: not found"),
+        (
+            &["./noexec.sh"],
+            126,
+            "./noexec.sh: cannot be executed: permission denied; did you mean to 'chmod +x ./noexec.sh' first, or 'sh ./noexec.sh'?",
+        ),
+        (
+            &["FOO=bar", "cmd"],
+            127,
+            "FOO=bar: not found; FOO=VALUE in front of a command is shell syntax: want 'env FOO=bar COMMAND', or --env-file",
+        ),
+    ] {
+        let ended = Setup::new(words).dir(dir.path()).env("PATH", "/usr/bin:/bin").end();
+        assert_eq!((ended.shell(), ended.stderr), (code, format!("hupwrap: {line}\n")), "{words:?}");
+    }
+}
+
+/// Options of one kind or another, with and without a terminal.
+#[test]
+fn an_error_looks_as_the_command_line_says() {
+    for options in [
+        &["--log-format", "json", "--on-hop", "x"][..],
+        &["--on-hop", "x", "--log-format=json"],
+        &["--log-format", "json", "--group", "x", "true"],
+        &["--log-format", "json", "--restart-limit", "3", "true"],
+        &["--log-format", "json"],
+        &["--log-format", "json", "--", "no-such-program"],
+    ] {
+        let said = Setup::new(options).end().stderr;
+        let line: serde_json::Value = serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {said}"));
+        assert_eq!((line["level"].as_str(), said.lines().count()), (Some("error"), 1), "{said}");
+    }
+    for options in [&["--on-hop", "x"][..], &["--group", "x", "true"], &[], &["--timeout", "x", "--stop", "f"]] {
+        let mut terminal = Terminal::new();
+        let setup = Setup::new(options).env("TERM", "xterm").with(|command| {
+            command.stderr(terminal.stdio()).env_remove("NO_COLOR");
+        });
+        assert_eq!(setup.end().shell(), 125);
+        assert!(terminal.line("").starts_with("\u{1b}[1;31mhupwrap:\u{1b}[0m "), "{options:?}");
     }
 }
 
@@ -90,7 +273,7 @@ fn a_command_is_needed() {
     for words in [&[][..], &["--"], &["--on-hup", "restart"], &["--no-tether", "--"], &["--group", "own"]] {
         let ended = Setup::new(words).end();
         assert_eq!((ended.shell(), ended.stdout.as_str()), (125, ""), "{words:?}");
-        let wanted = "hupwrap: no command given; usage: hupwrap [OPTIONS] [--] COMMAND [ARG]...\n";
+        let wanted = "hupwrap: no command given; want hupwrap [OPTIONS] [--] COMMAND [ARG]..., see 'hupwrap --help'\n";
         assert_eq!(ended.stderr, wanted, "{words:?}");
     }
     for option in ["--on", "--on-hup", "--stop-signal", "--stop-timeout", "--kill-mode", "--group", "--map-status"] {

@@ -1,5 +1,6 @@
 //! When a child is ready: the six kinds, in a restart and in a replace, and what comes in between.
 
+use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::net::TcpListener;
@@ -281,18 +282,65 @@ fn a_slow_command_is_waited_for_and_not_started_twice() {
 }
 
 #[test]
-fn a_command_that_is_missing_is_tried_until_it_is_there() {
+fn a_command_that_vanished_is_tried_until_it_is_there() {
     let (mut above, dir) = (Above::new(), Dir::new());
-    let probe = dir.path().join("probe");
+    // It is there when it is looked for at the start, and removes itself.
+    let probe = dir.program("probe", "#!/bin/sh\nrm $0; exit 1\n");
     let options = args([&"--ready", &format!("cmd:{}", probe.display()), &"--", &puppet()]);
     let mut run = Setup::new(options).env("NOTIFY_SOCKET", above.name()).start();
     let (_, child) = run.ready();
+    wait_until("it is tried", || !probe.exists());
     not_yet(&mut above, child);
     dir.program("probe", "#!/bin/sh\n");
     above.expect(&["READY=1"]);
     assert_eq!(run.stop().shell(), 0);
-    let options = ["--ready", "cmd:/no/such/probe", "--ready-timeout", "300ms", "--", "sleep", "1000"];
-    assert_eq!(Setup::new(options).end().shell(), 124);
+}
+
+#[test]
+fn why_a_command_was_not_ready_is_said() {
+    let dir = Dir::new();
+    let run = |probe: &str, options: &[&str]| {
+        let ready = format!("cmd:{probe}");
+        let all = [&["--ready", &ready, "--ready-timeout", "600ms"][..], options, &["--", "sleep", "1000"]].concat();
+        let ended = Setup::new(all).dir(dir.path()).end();
+        assert_eq!(ended.shell(), 124);
+        ended.stderr
+    };
+    let line = "was not ready within 600ms (cmd 'sh -c exit 7' ended with 7); stopping it\n";
+    let said = run("sh -c 'exit 7'", &[]);
+    assert!(said.ends_with(line) && said.lines().count() == 1, "{said}");
+    // Each reason once, not each try.
+    let said = run("sh -c 'exit 7'", &["-v"]);
+    let tried = "hupwrap: generation 1 is not ready yet: cmd 'sh -c exit 7' ended with 7\n";
+    assert_eq!((said.matches(tried).count(), said.matches(line).count()), (1, 1), "{said}");
+    let probe = dir.program("probe", "#!/bin/sh\nrm $0; exit 1\n");
+    let said = run("./probe", &[]);
+    assert!(said.contains("was not ready within 600ms (cmd ./probe: not found); stopping it\n"), "{said}");
+    assert!(!probe.exists());
+    let said = run("sh -c 'exit 7'", &["--log-format", "json"]);
+    assert!(
+        said.contains(r#""event":"not-ready","#) && said.contains(r#""reason":"cmd 'sh -c exit 7' ended with 7""#),
+        "{said}"
+    );
+}
+
+#[test]
+fn why_the_command_of_a_new_child_was_not_ready_is_said() {
+    let dir = Dir::new();
+    let probe = "cmd:sh -c 'exit $(($HUPWRAP_GENERATION - 1))'";
+    let options =
+        ["--on-hup", "replace", "--ready", probe, "--ready-timeout", "600ms", "-v", "--status-file", "status"];
+    let mut run =
+        Setup::new(options.iter().map(OsString::from).chain(args([&"--", &puppet()]))).dir(dir.path()).start();
+    run.ready();
+    run.said("is ready\n");
+    run.kill("HUP");
+    run.said(
+        "the new puppet was not ready within 600ms (cmd 'sh -c exit $(($HUPWRAP_GENERATION - 1))' ended with 1)\n",
+    );
+    let status = dir.path().join("status");
+    wait_until("the reason is in the file", || fs::read_to_string(&status).unwrap().contains("ended with 1)"));
+    assert_eq!(run.stop().shell(), 0);
 }
 
 #[test]

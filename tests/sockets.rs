@@ -592,7 +592,7 @@ fn one_that_cannot_be_had_is_said_before_anything_is_started() {
         ("tcp:127.0.0.1:http".to_owned(), "'http' is no port"),
         ("tcp:127.0.0.1:65536".to_owned(), "'65536' is no port"),
         ("tcp:::1:80".to_owned(), "an IPv6 address stands in brackets"),
-        ("127.0.0.1:80".to_owned(), "'127.0.0.1' is no kind of socket; want [NAME=]tcp:HOST:PORT"),
+        ("127.0.0.1:80".to_owned(), "; did you mean 'tcp:127.0.0.1:80'?"),
         ("80".to_owned(), "want [NAME=]tcp:HOST:PORT"),
         (at("live"), "another process uses this socket; stop that first"),
         (at("dir"), "a directory is there already, which is left alone; name another path"),

@@ -35,6 +35,8 @@ pub struct Child {
     pub pipe: Option<ReadyPipe>,
     /// The connection that is to show it.
     pub attempt: Option<Attempt>,
+    /// Why the last try found that it is not ready.
+    pub not_ready_because: Option<String>,
     /// While the rest of its generation is looked for: who was asked to end.
     pub asked: Option<Vec<ProcStat>>,
     /// Itself, where it was started beside another: by its time, orphans are told apart.
@@ -53,6 +55,7 @@ impl Child {
             notify: None,
             pipe: None,
             attempt: None,
+            not_ready_because: None,
             asked: None,
             born: None,
         }

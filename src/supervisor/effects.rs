@@ -14,8 +14,9 @@ use super::service_manager::{self, ServiceManager};
 use crate::config::Ready;
 use crate::facts::{GenerationId, StartError};
 use crate::machine::RequestKind;
-use crate::machine::effect::{Effect, Message};
+use crate::machine::effect::Effect;
 use crate::machine::event::Event;
+use crate::machine::message::Message;
 use crate::signal::Signal;
 use crate::sys::connect::Attempt;
 use crate::sys::environment::ChildEnv;
@@ -226,7 +227,11 @@ impl Supervisor {
                 });
                 match order {
                     Ok(order) => self.send_out(Purpose::Try(generation), order),
-                    Err(_) => in_vain,
+                    Err(error) => {
+                        let purpose = Purpose::Try(generation);
+                        let reason = format!("{} {}", purpose.word(), error.reason);
+                        Some(self.family.answered((purpose, Err(reason))))
+                    }
                 }
             }
             _ => None,
@@ -240,7 +245,7 @@ impl Supervisor {
                 self.family.helpers.push(helper);
                 None
             }
-            Err(event) => Some(event),
+            Err(reason) => Some(self.family.answered((purpose, Err(reason)))),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use nix::errno::Errno;
 
 use super::child::Child;
-use super::helper::{Helper, Purpose};
+use super::helper::{Answer, Helper, Purpose};
 use crate::exit::{Change, ExitStatus};
 use crate::facts::GenerationId;
 use crate::machine::effect::To;
@@ -120,6 +120,23 @@ impl Family {
         events
     }
 
+    /// The event for what came of a helper. Why a try failed is kept with the child: a line may have to say it.
+    pub(super) fn answered(&mut self, (purpose, answer): Answer) -> Event {
+        if let (Purpose::Try(generation), Err(reason)) = (purpose, &answer)
+            && let Some(child) = self.child_mut(generation)
+            && child.not_ready_because.as_ref() != Some(reason)
+        {
+            child.not_ready_because = Some(reason.clone());
+            report::say(&messages::tried(generation, child.number, reason));
+        }
+        purpose.event(answer)
+    }
+
+    /// Why the last try found that the newest child is not ready.
+    pub(super) fn why_not_ready(&self) -> Option<&str> {
+        self.children.iter().max_by_key(|child| child.generation)?.not_ready_because.as_deref()
+    }
+
     /// A process ended that is not the child of any generation.
     fn helper_ended(&mut self, pid: Pid, status: ExitStatus) -> Option<Event> {
         if let Some(probe) = self.probe.as_mut().filter(|probe| probe.pid() == Some(pid)) {
@@ -132,7 +149,8 @@ impl Family {
             });
         }
         if let Some(at) = self.helpers.iter().position(|helper| helper.pid() == pid) {
-            return Some(self.helpers.swap_remove(at).ended(status));
+            let answer = self.helpers.swap_remove(at).ended(status);
+            return Some(self.answered(answer));
         }
         self.foreign_children.retain(|foreign_child| *foreign_child != pid);
         None

@@ -1,7 +1,7 @@
 //! A command that is run to find something out: `--check`, and `--ready cmd:`.
 
 use crate::facts::GenerationId;
-use std::ffi::{CStr, OsStr};
+use std::ffi::{CStr, CString, OsStr};
 use std::fs::OpenOptions;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -22,7 +22,16 @@ pub enum Purpose {
 }
 
 impl Purpose {
-    fn event(self, answer: Result<(), String>) -> Event {
+    /// What the command is called in a reason.
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::Check => "check",
+            Self::Try(_) => "cmd",
+        }
+    }
+
+    /// The event that tells the answer.
+    pub(super) fn event(self, answer: Result<(), String>) -> Event {
         match (self, answer) {
             (Self::Check, Ok(())) => Event::Checked,
             (Self::Check, Err(reason)) => Event::Refused(reason),
@@ -32,10 +41,16 @@ impl Purpose {
     }
 }
 
+/// What came of a helper: what it was for, and its answer or the reason why there is none.
+pub(super) type Answer = (Purpose, Result<(), String>);
+
 /// One that is under way.
 pub struct Helper {
     /// What for.
     pub purpose: Purpose,
+    /// Its first word.
+    program: CString,
+    /// All its words.
     name: String,
     spawned: Spawned,
 }
@@ -45,16 +60,14 @@ impl Helper {
     /// try is made over and over, and what it says goes nowhere.
     ///
     /// # Errors
-    /// The event that says that it could not be started.
-    pub fn new(purpose: Purpose, mut order: Spawn) -> Result<Self, Event> {
+    /// The reason why it could not be started.
+    pub fn new(purpose: Purpose, mut order: Spawn) -> Result<Self, String> {
         let words: Vec<_> = order.argv.iter().map(|word| word.to_string_lossy()).collect();
         let name = words.join(" ");
         let failed = |program: &CStr, error| {
             let command = OsStr::from_bytes(program.to_bytes());
-            purpose.event(Err(format!(
-                "check '{name}': {}",
-                start_error::explain(command, Some(program), None, error).reason
-            )))
+            let reason = start_error::explain(command, Some(program), None, error).reason;
+            format!("{} '{name}': {reason}", purpose.word())
         };
         let nothing: Option<OwnedFd> =
             OpenOptions::new().read(true).write(true).open("/dev/null").ok().map(OwnedFd::from);
@@ -63,9 +76,10 @@ impl Helper {
             Purpose::Check if has_stderr() => null.map(|null| (null, 0)).chain([(2, 1)]).collect(),
             _ => null.flat_map(|null| [(null, 0), (null, 1), (null, 2)]).collect(),
         };
-        let program = order.program.clone();
-        let spawned = spawn::spawn(order).map_err(|error| failed(&program, error))?;
-        Ok(Self { purpose, name, spawned })
+        let file = order.program.clone();
+        let program = order.argv.first().cloned().unwrap_or_default();
+        let spawned = spawn::spawn(order).map_err(|error| failed(&file, error))?;
+        Ok(Self { purpose, program, name, spawned })
     }
 
     /// Its pid.
@@ -82,15 +96,17 @@ impl Helper {
     }
 
     /// It was reaped. What does its end mean?
-    pub fn ended(self, status: ExitStatus) -> Event {
-        let Self { purpose, name, spawned } = self;
-        let program = OsStr::new(&name);
-        purpose.event(match (spawned.executed(program), status) {
-            (Some(Err(error)), _) => Err(format!("check {}", error.reason)),
+    pub fn ended(self, status: ExitStatus) -> Answer {
+        let Self { purpose, program, name, spawned } = self;
+        let program = OsStr::from_bytes(program.as_bytes());
+        let word = purpose.word();
+        let answer = match (spawned.executed(program), status) {
+            (Some(Err(error)), _) => Err(format!("{word} {}", error.reason)),
             (_, ExitStatus::Exited(0)) => Ok(()),
-            (_, ExitStatus::Exited(code)) => Err(format!("check '{name}' ended with {code}")),
-            (_, ExitStatus::Killed(signal)) => Err(format!("{signal} ended check '{name}'")),
-        })
+            (_, ExitStatus::Exited(code)) => Err(format!("{word} '{name}' ended with {code}")),
+            (_, ExitStatus::Killed(signal)) => Err(format!("{signal} ended {word} '{name}'")),
+        };
+        (purpose, answer)
     }
 }
 

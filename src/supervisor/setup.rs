@@ -8,10 +8,12 @@ use super::family::Family;
 use super::service_manager::{self, ServiceManager};
 use super::status_writer::StatusWriter;
 use crate::config::{Action, Config, Group, Ready};
+use crate::facts::StartError;
 use crate::machine::settings::{self, Settings};
 use crate::machine::{Machine, Snapshot};
 use crate::report;
 use crate::signal::{Signal, SignalSet};
+use crate::sys::environment::ChildEnv;
 use crate::sys::pidfile::Pidfile;
 use crate::sys::reexec::Origin;
 use crate::sys::signals::{self, SignalFd};
@@ -19,7 +21,7 @@ use crate::sys::sockets::{self, Socket};
 use crate::sys::startup::Startup;
 use crate::sys::status_file::StatusFile;
 use crate::sys::terminal::{self, Place};
-use crate::sys::{clock, fd, proc, start_error, wait};
+use crate::sys::{clock, fd, lookup, proc, start_error, wait};
 use crate::text::messages::Words;
 use crate::text::status_file::Reload;
 use crate::text::{listen, messages};
@@ -51,6 +53,7 @@ pub fn setup(config: Config, startup: Startup) -> Result<Supervisor, String> {
         }
         _ => None,
     };
+    look_up_helpers(&config, &startup)?;
     // First: a second instance must leave everything else alone.
     let pidfile = config.pidfile.as_ref().map(|path| {
         Pidfile::take(path, startup.pid).map_err(|error| format!("--pidfile '{}': {error}", path.to_string_lossy()))
@@ -99,6 +102,19 @@ pub fn setup(config: Config, startup: Startup) -> Result<Supervisor, String> {
         }
     }
     Ok(supervisor)
+}
+
+/// Looks for the commands of `--check` and `--ready cmd:`, as they are looked for when they run.
+fn look_up_helpers(config: &Config, startup: &Startup) -> Result<(), String> {
+    for (option, words) in config.helpers() {
+        let child_env = ChildEnv::read(&startup.env, &config.env_files, config.workdir.as_deref());
+        let found = child_env.and_then(|child_env| {
+            lookup::check(words, &child_env)
+                .map_err(|error| StartError { reason: format!("{option} {}", error.reason), ..error })
+        });
+        found.map_err(|error| error.reason)?;
+    }
+    Ok(())
 }
 
 /// Blocks the signals that hupwrap listens to, and returns them.

@@ -1,9 +1,10 @@
 //! What a child will see: its environment and its working directory, read afresh at every start.
 
 use crate::facts::StartError;
+use std::collections::BTreeMap;
 use std::ffi::{CStr, CString, OsStr};
 use std::fs::File;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::os::unix::ffi::OsStrExt;
 
 use nix::errno::Errno;
@@ -46,6 +47,8 @@ impl ChildEnv {
         workdir: Option<&OsStr>,
     ) -> Result<Self, StartError> {
         let mut child_env = Self { inherited: inherited.to_vec(), own: Vec::new(), workdir: None };
+        // One map for all files: 80,000 variables are no reason to search the list 80,000 times.
+        let mut variables = BTreeMap::new();
         for file in env_files {
             let file = file.as_ref();
             let wrong = |transient, what: &str| StartError {
@@ -57,9 +60,12 @@ impl ChildEnv {
                 Unread::Failed(error) => wrong(is_transient(error), &format!("cannot be read: {}", describe(error))),
                 Unread::Unfit(what) => wrong(false, what),
             })?;
-            for (name, value) in env_file::parse(&text).map_err(|error| wrong(false, &error))? {
-                child_env.set(&name, &value);
-            }
+            variables.extend(env_file::parse(&text).map_err(|error| wrong(false, &error))?);
+        }
+        if !variables.is_empty() {
+            child_env.inherited.retain(|variable| !variables.contains_key(name(variable)));
+            let variables = variables.into_iter().map(|(name, value)| [name, value].join(&b'='));
+            child_env.own.extend(variables.filter_map(|variable| CString::new(variable).ok()));
         }
         if let Some(workdir) = workdir {
             let directory = CString::new(workdir.as_bytes()).unwrap_or_default();
@@ -107,6 +113,11 @@ impl ChildEnv {
     }
 }
 
+/// What stands before the first `=`.
+fn name(variable: &CStr) -> &[u8] {
+    variable.to_bytes().split(|byte| *byte == b'=').next().unwrap_or_default()
+}
+
 fn value<'a>(variable: &'a CStr, name: &[u8]) -> Option<&'a [u8]> {
     variable.to_bytes().strip_prefix(name)?.strip_prefix(b"=")
 }
@@ -134,7 +145,12 @@ fn read_file(file: &OsStr) -> Result<Vec<u8>, Unread> {
     }
     let mut text = Vec::new();
     let read = File::from(opened).take(LONGEST_FILE.saturating_add(1)).read_to_end(&mut text);
-    read.map_err(|error| Unread::Failed(error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)))?;
+    read.map_err(|error| match (error.raw_os_error(), error.kind()) {
+        (Some(error), _) => Unread::Failed(Errno::from_raw(error)),
+        // The file fits into the limit, and not into memory: no system call has failed.
+        (None, ErrorKind::OutOfMemory) => Unread::Failed(Errno::ENOMEM),
+        (None, _) => Unread::Failed(Errno::EIO),
+    })?;
     match u64::try_from(text.len()) {
         Ok(..=LONGEST_FILE) => Ok(text),
         _ => Err(Unread::Unfit("it is longer than 1 MiB, more than an environment can hold")),
@@ -157,6 +173,7 @@ mod tests {
     use nix::unistd::mkfifo;
 
     use super::*;
+    use crate::sys::clock;
 
     const BIRTH: &[&CStr] = &[c"A=startup", c"B=startup", c"A=twice", c"AB=startup", c"no sign", c"=odd"];
 
@@ -216,6 +233,25 @@ mod tests {
         child_env.remove(b"C");
         assert_eq!(child_env.inherited, [c"AB=startup", c"no sign", c"=odd"]);
         assert_eq!(child_env.own, [c"D=2", c"B=set", c"A="].map(CStr::to_owned));
+    }
+
+    #[test]
+    fn the_time_grows_with_the_number_of_variables_and_not_with_its_square() {
+        let dir = Dir::new("env-many");
+        let cost = |count: usize| {
+            let text: String = (0..count).map(|number| format!("V{number}={}\n", number % 10)).collect();
+            let file = [dir.file(&count.to_string(), text)];
+            // The fastest of a few: others use the processors too.
+            let costs = (0..5).map(|_| {
+                let before = clock::now();
+                assert_eq!(read(&file, None).ok().unwrap().own.len(), count);
+                clock::now().saturating_sub(before)
+            });
+            costs.min().unwrap()
+        };
+        let (few, many) = (cost(10_000), cost(80_000));
+        // 8 times as many. The square would be 64 times as long.
+        assert!(many < few * 32, "{few:?} {many:?}");
     }
 
     #[test]

@@ -1,13 +1,17 @@
 //! Why something could not be started, for people: the only place that puts an errno into words.
 
 use std::borrow::Cow;
-use std::ffi::{CStr, OsStr};
+use std::ffi::{CStr, CString, OsStr};
+use std::os::unix::ffi::OsStrExt;
 
 use nix::errno::Errno;
+use nix::libc::{S_IFMT, S_IFREG};
+use nix::sys::stat::stat;
 
 use crate::exit::{CANNOT_EXECUTE, NOT_FOUND, OWN_FAILURE};
 use crate::facts::StartError;
 use crate::sys::program::{Defect, defect, from_here, is_executable};
+use crate::text::hints::{self, CommandFacts};
 
 /// Whether another try may do, though nobody mends anything.
 pub fn is_transient(error: Errno) -> bool {
@@ -57,7 +61,7 @@ pub fn explain(command: &OsStr, file: Option<&CStr>, workdir: Option<&CStr>, err
         (_, None) => {}
     }
     let why = match error {
-        Errno::ENOENT => return not_found(""),
+        Errno::ENOENT => return not_found(&hint(command, file, workdir)),
         Errno::ENOEXEC if found == Some(Defect::Empty) => "it is empty",
         Errno::ENOTDIR => return not_found(" (a part of its path is no directory)"),
         Errno::EACCES if here.is_some_and(|file| is_executable(file) == Err(Errno::EISDIR)) => "it is a directory",
@@ -68,7 +72,21 @@ pub fn explain(command: &OsStr, file: Option<&CStr>, workdir: Option<&CStr>, err
         Errno::E2BIG => "arguments and environment are too long",
         other => describe(other),
     };
-    cannot_execute(command, error, why)
+    let hint = if error == Errno::EACCES { hint(command, file, workdir) } else { String::new() };
+    cannot_execute(command, error, &format!("{why}{hint}"))
+}
+
+/// What somebody who typed this may have meant.
+fn hint(command: &OsStr, found: Option<&CStr>, workdir: Option<&CStr>) -> String {
+    let mode = |file: &CStr| {
+        let mode = stat(&*from_here(file, workdir)).ok()?.st_mode;
+        (mode & S_IFMT == S_IFREG).then_some(mode)
+    };
+    let facts = CommandFacts {
+        is_here: CString::new(command.as_bytes()).is_ok_and(|file| mode(&file).is_some()),
+        not_executable: found.and_then(mode).is_some_and(|mode| mode & 0o111 == 0),
+    };
+    hints::for_command(&command.to_string_lossy(), facts)
 }
 
 pub(super) fn cannot_execute(command: &OsStr, error: Errno, why: &str) -> StartError {

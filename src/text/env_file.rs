@@ -1,25 +1,24 @@
 //! The syntax of an env file: dotenv, without expansion. Pure.
 //!
-//! - A line is blank, a comment (`#` comes first), or `NAME=VALUE`, with `export ` before it or not. Blanks around the name
-//!   and around the value do not count.
-//! - A name is letters, digits, `_`, `.` and `-`, and begins with a letter or `_`.
-//! - A bare value ends with its line, or before a `#` that follows a blank. Nothing else in it is special: not `$`, not
-//!   `\`, no quotes but one that it begins with.
-//! - Between `'` and `'` everything is itself. Between `"` and `"` too, but for `\n`, `\r`, `\t`, `\\`, `\"` and `\$`. Both
-//!   may go on over lines. Behind them only a comment may follow, after a blank.
-//! - A byte order mark is skipped, CRLF is a newline, any other bytes are passed on, UTF-8 or not; save NUL, which no
+//! - A line is blank, a comment (it begins with `#`), or `NAME=VALUE`, with or without `export ` in front. Blanks around
+//!   the name and around the value are ignored.
+//! - A name consists of letters, digits, `_`, `.` and `-`, and begins with a letter or `_`.
+//! - A bare value ends with its line, or before a `#` that follows a blank. `$`, `\` and quotes inside it are literal.
+//! - A value may be quoted. Between `'` and `'` everything is literal. Between `"` and `"`, `\n`, `\r`, `\t`, `\\`, `\"` and
+//!   `\$` are escapes. A quoted value may span lines. After the closing quote, only a blank and a comment may follow.
+//! - A byte order mark is skipped. CRLF is a newline. All other bytes are passed on, UTF-8 or not, except NUL, which no
 //!   environment can hold.
 //!
-//! This is what dotenv, docker compose and systemd agree on; where they do not, a line that one of them reads in a
-//! different way is an error where that can be told, or else read as compose does.
+//! dotenv, docker compose and systemd agree on this syntax. A line that they read in different ways is an error if that
+//! can be detected. Otherwise it is read as compose reads it.
 
 /// A variable: its name, and its value.
 pub type Variable = (Vec<u8>, Vec<u8>);
 
-/// Reads an env file: its variables in their order. Of those with the same name the last one is meant to count.
+/// Reads an env file: its variables in their order. If a name is repeated, the last value is meant to count.
 ///
 /// # Errors
-/// Which line is wrong, and how; never what stands there, as it may be a secret.
+/// Which line is wrong, and how. The text of the line is not repeated, because it may be a secret.
 pub fn parse(text: &[u8]) -> Result<Vec<Variable>, String> {
     let mut text = Text { rest: text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text), line: 1 };
     if let Some((before, _)) = split(text.rest, |byte| byte == 0) {
@@ -68,7 +67,7 @@ pub fn parse(text: &[u8]) -> Result<Vec<Variable>, String> {
     Ok(entries)
 }
 
-/// What is still to be read, and the number of its first line.
+/// The rest of the text, and the number of its first line.
 struct Text<'a> {
     rest: &'a [u8],
     line: usize,
@@ -82,7 +81,7 @@ impl<'a> Text<'a> {
         self.rest = rest;
     }
 
-    /// Up to the end of the line; a CR before that may be there still.
+    /// The text up to the end of the line. It may end with a CR.
     fn upcoming_line(&self) -> &'a [u8] {
         split(self.rest, |byte| byte == b'\n').map_or(self.rest, |(line, _)| line)
     }
@@ -93,7 +92,7 @@ impl<'a> Text<'a> {
         line
     }
 
-    /// What is between the quote that was just taken and the one that closes it, which is taken too. None where none does.
+    /// Takes the text up to the closing quote, and that quote. None if the quote is not closed.
     fn take_quoted(&mut self, quote: u8) -> Option<Vec<u8>> {
         let mut value = Vec::new();
         loop {
@@ -117,7 +116,7 @@ impl<'a> Text<'a> {
     }
 }
 
-/// What is before the first byte of a kind, and what is from it on.
+/// Splits before the first byte of a kind.
 fn split(bytes: &[u8], is: impl Fn(u8) -> bool) -> Option<(&[u8], &[u8])> {
     bytes.split_at_checked(bytes.iter().position(|byte| is(*byte))?)
 }
@@ -126,10 +125,10 @@ fn is_blank(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t')
 }
 
-/// The name in what is before the `=`.
+/// The name in the text before the `=`.
 fn name(before: &[u8]) -> Option<&[u8]> {
     let name = before.trim_ascii();
-    // It is a name as well.
+    // `export` alone is a name as well.
     let name = match name.strip_prefix(b"export") {
         Some(rest) if rest.first().is_some_and(|byte| is_blank(*byte)) => rest.trim_ascii_start(),
         _ => name,
@@ -147,13 +146,13 @@ fn quote(value: &[u8]) -> Option<(usize, u8)> {
     matches!(first, b'\'' | b'"').then_some((blanks.len(), first))
 }
 
-/// A value that no quotes hold together.
+/// A value without quotes around it.
 fn bare(said: &[u8]) -> Vec<u8> {
     let comment = said.windows(2).position(|pair| matches!(pair, [blank, b'#'] if is_blank(*blank)));
     said.get(..comment.unwrap_or(said.len())).unwrap_or(said).trim_ascii().to_owned()
 }
 
-/// Whether a line that goes on behind a closing quote says nothing more.
+/// Whether only a comment follows a closing quote.
 fn is_comment(rest: &[u8]) -> bool {
     bare(rest).is_empty()
 }

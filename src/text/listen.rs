@@ -4,6 +4,8 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
+use crate::text::hints;
+
 /// The first descriptor that is passed (`sd_listen_fds(3)`).
 pub const FIRST_FD: i32 = 3;
 /// What is called so has no name (`sd_listen_fds(3)`).
@@ -62,7 +64,8 @@ impl FromStr for Listen {
         if let Some(name) = name.filter(|name| name.is_empty() || !is_name(name)) {
             return Err(format!("'{name}' is no name; want 1 to {LONGEST_NAME} ASCII characters and no colon"));
         }
-        let (kind, said) = rest.split_once(':').ok_or(WANT)?;
+        let unknown = || format!("{WANT}{}", kind_hint(name, rest));
+        let (kind, said) = rest.split_once(':').ok_or_else(unknown)?;
         let (address, said) = match kind {
             "tcp" => (Address::Tcp(said.parse()?), said),
             "udp" => (Address::Udp(said.parse()?), said),
@@ -74,9 +77,31 @@ impl FromStr for Listen {
                 check_path(path)?;
                 (Address::Unix { path: path.to_owned(), mode }, path)
             }
-            _ => return Err(format!("'{kind}' is no kind of socket; {WANT}")),
+            _ => return Err(format!("'{kind}' is no kind of socket; {}", unknown())),
         };
         Ok(Self { option: option.to_owned(), name: name.map(str::to_owned), address, said: said.to_owned() })
+    }
+}
+
+/// What somebody may have meant by an address without a kind, or with a wrong one.
+fn kind_hint(name: Option<&str>, address: &str) -> String {
+    let name = name.map_or_else(String::new, |name| format!("{name}="));
+    let is_port = |word: &str| word.parse::<u16>().is_ok();
+    match address.rsplit_once(':').unwrap_or(("", address)) {
+        ("", port) if is_port(port) => {
+            format!("; did you mean '{name}tcp:localhost:{port}', or '{name}tcp:*:{port}' for every IPv4 address?")
+        }
+        _ if address.starts_with(['/', '.']) || address.ends_with(".sock") => {
+            format!("; did you mean '{name}unix:{address}'?")
+        }
+        (host, port) if is_port(port) && !host.contains(':') => format!("; did you mean '{name}tcp:{address}'?"),
+        _ => {
+            let (kind, rest) = address.split_once(':').unwrap_or((address, ""));
+            match hints::near(kind, &["tcp", "udp", "unix"]) {
+                Some(near) if near != kind => format!("; did you mean '{name}{near}:{rest}'?"),
+                _ => String::new(),
+            }
+        }
     }
 }
 
@@ -95,10 +120,18 @@ fn check_path(path: &str) -> Result<(), String> {
     if path.starts_with('@') {
         return Err(format!("an abstract socket has no file; want a path, or './{path}' for a file of that name"));
     }
-    if path.contains([';', '=']) {
-        return Err(format!(
-            "SERVER_STARTER_PORT cannot carry ';' or '='; want a path without, and no option but ',mode=0660': '{path}'"
-        ));
+    let option = path.rsplit_once(',').and_then(|(_, option)| option.split_once('='));
+    match option {
+        Some(("mode", _)) => return Err("',mode=' is given twice; want it once".to_owned()),
+        Some((option, _)) => {
+            let hint = hints::did_you_mean(option, &["mode"]);
+            let want = if hint.is_empty() { "; want ',mode=0660' or nothing" } else { &hint };
+            return Err(format!("unknown option '{option}'{want}"));
+        }
+        None if path.contains([';', '=']) => {
+            return Err(format!("SERVER_STARTER_PORT cannot carry ';' or '='; want a path without: '{path}'"));
+        }
+        None => {}
     }
     if path.len() > LONGEST_PATH {
         return Err(format!("the path has {} bytes; the kernel takes {LONGEST_PATH} at most", path.len()));
@@ -409,9 +442,12 @@ mod tests {
             ("", WANT),
             ("8080", WANT),
             ("web=8080", WANT),
-            (":8080", "'' is no kind of socket; want [NAME=]tcp:HOST:PORT"),
-            ("127.0.0.1:80", "'127.0.0.1' is no kind of socket; want [NAME=]tcp:HOST:PORT"),
-            ("TCP:a:1", "'TCP' is no kind of socket"),
+            (":8080", "; did you mean 'tcp:localhost:8080', or 'tcp:*:8080' for every IPv4 address?"),
+            ("127.0.0.1:80", "; did you mean 'tcp:127.0.0.1:80'?"),
+            ("a=localhost:80", "; did you mean 'a=tcp:localhost:80'?"),
+            ("./x.sock", "; did you mean 'unix:./x.sock'?"),
+            ("TCP:a:1", "; did you mean 'tcp:a:1'?"),
+            ("unx:/a", "; did you mean 'unix:/a'?"),
             ("=tcp:*:80", "'' is no name; want 1 to 255 ASCII characters"),
             ("ä=tcp:*:80", "'ä' is no name"),
             (&long_name, "nnn' is no name"),
@@ -444,8 +480,9 @@ mod tests {
             ("unix:@a", "want a path, or './@a' for a file"),
             ("unix:/a;b", "SERVER_STARTER_PORT cannot carry ';' or '='; want a path without"),
             ("unix:/a=b", "SERVER_STARTER_PORT cannot carry"),
-            ("unix:/a,user=www", "no option but ',mode=0660': '/a,user=www'"),
-            ("unix:/a,mode=0600,mode=0600", "SERVER_STARTER_PORT cannot carry"),
+            ("unix:/a,user=www", "unknown option 'user'; want ',mode=0660' or nothing"),
+            ("unix:/a,mod=0666", "unknown option 'mod'; did you mean 'mode'?"),
+            ("unix:/a,mode=0600,mode=0600", "',mode=' is given twice"),
             ("unix:/a,mode=", "'' is no mode; want an octal number up to 0777"),
             ("unix:/a,mode=+660", "'+660' is no mode"),
             ("unix:/a,mode=0668", "'0668' is no mode"),

@@ -1,5 +1,5 @@
-//! What hupwrap says: each event, with its level and its facts, and in words. The one table of events; docs/events.md has
-//! it too. Pure.
+//! The messages of hupwrap: each event with its level, its facts and its words. This is the only table of events;
+//! docs/events.md is compared with it. Pure.
 
 use crate::facts::GenerationId;
 use nix::errno::Errno;
@@ -16,7 +16,7 @@ use crate::text::status_file::exit;
 pub struct MessageKind {
     /// Its name.
     pub name: &'static str,
-    /// At which level it is said.
+    /// Its level.
     pub level: Level,
     /// The names of its facts.
     pub facts: &'static [&'static str],
@@ -48,7 +48,9 @@ events! {
     REPLACED Info "replaced" ["generation" "pid" "old_generation" "old_pid"]
     REEXECUTED Info "reexecuted" ["before" "version"]
     ENDED_EARLY Info "ended-early" ["exit"]
-    NOT_READY Error "not-ready" ["generation" "pid" "timeout"]
+    BACKGROUNDED Info "backgrounded" ["generation" "pid"]
+    TRIED Debug "tried" ["generation" "pid" "reason"]
+    NOT_READY Error "not-ready" ["generation" "pid" "timeout" "reason"]
     RESTARTING_LATER Info "restarting-later" ["generation" "pid" "exit" "ran" "delay" "attempt"]
     STARTING_LATER Error "starting-later" ["reason" "delay"]
     CANNOT_START Error "cannot-start" ["reason"]
@@ -66,13 +68,13 @@ events! {
     ERROR Error "error" []
 }
 
-/// Something that is said.
+/// A message.
 pub struct LogLine {
     /// What kind of event it is.
     pub kind: &'static MessageKind,
     /// Its facts, in the order of [`MessageKind::facts`]. Times are in seconds.
     pub facts: Vec<Value>,
-    /// All of it in words.
+    /// The whole event in words.
     pub text: String,
 }
 
@@ -87,12 +89,12 @@ pub fn error(text: &str) -> LogLine {
     LogLine::new(&ERROR, [], text.to_owned())
 }
 
-/// The port that was chosen for a socket.
+/// The kernel has chosen the port of a socket.
 pub fn listening(name: &str, address: &str, text: String) -> LogLine {
     LogLine::new(&LISTENING, [json!(name), json!(address)], text)
 }
 
-/// A signal came.
+/// A signal has arrived.
 pub fn signal(signal: Signal) -> LogLine {
     LogLine::new(&SIGNAL, [json!(signal.to_string())], format!("got {signal}"))
 }
@@ -101,6 +103,12 @@ pub fn signal(signal: Signal) -> LogLine {
 pub fn not_sent(signal: Signal, pid: i32, error: Errno) -> LogLine {
     let text = format!("cannot send {signal} to pid {pid}: {}", error.desc());
     LogLine::new(&NOT_SENT, [json!(signal.to_string()), json!(pid), json!(error.desc())], text)
+}
+
+/// A try of `--ready cmd:` has failed, for another reason than the one before.
+pub fn tried(generation: GenerationId, pid: i32, reason: &str) -> LogLine {
+    let facts = [json!(generation), json!(pid), json!(reason)];
+    LogLine::new(&TRIED, facts, format!("generation {generation} is not ready yet: {reason}"))
 }
 
 /// The status file cannot be written.
@@ -121,22 +129,28 @@ pub fn not_restored(path: &str, reason: &str) -> LogLine {
     LogLine::new(&NOT_RESTORED, [json!(path), json!(reason)], text)
 }
 
-/// Words the lines of one supervisor.
+/// Puts the messages of one supervisor into words.
 pub struct Words {
     command: String,
-    /// Whether the child is given sockets.
+    /// Whether the child receives sockets.
     listens: bool,
 }
 
 impl Words {
-    /// Of a supervisor of this command, which is named without its directories.
+    /// For a supervisor of this command. Messages name the command without its directories.
     pub fn new(command: &str, listens: bool) -> Self {
         Self { command: command.rsplit('/').next().unwrap_or(command).to_owned(), listens }
     }
 
-    /// What the machine has to say. `serves`: whether there is a child that runs and is ready. `pid` knows the pid that a
-    /// generation's child has or had.
-    pub fn log_line(&self, line: &Message, serves: bool, pid: impl Fn(GenerationId) -> i32) -> LogLine {
+    /// The line for a message of the machine. `serves`: whether a child is running and ready. `last_try`: why the newest
+    /// child was not ready at the last try. `pid` knows the pid that a generation's child has or had.
+    pub fn log_line(
+        &self,
+        line: &Message,
+        serves: bool,
+        last_try: Option<&str>,
+        pid: impl Fn(GenerationId) -> i32,
+    ) -> LogLine {
         let command = &self.command;
         let child = |generation: &GenerationId| format!("{command}[{}]", pid(*generation));
         let of = |generation: &GenerationId| [json!(generation), json!(pid(*generation))];
@@ -153,7 +167,7 @@ impl Words {
             }
             Message::Settled { kind, outcome, .. } => {
                 let name = kind.name();
-                match (outcome, self.reason(outcome, serves)) {
+                match (outcome, self.reason(outcome, serves, last_try)) {
                     (Outcome::Failed(_), Some(reason)) => {
                         let old = if serves { ", the old one serves on" } else { "" };
                         let text = format!("{name} failed{old}: {reason}");
@@ -193,8 +207,8 @@ impl Words {
             ),
             Message::NotReady(g, after) => LogLine::new(
                 &NOT_READY,
-                of(g).into_iter().chain([seconds(after)]),
-                format!("{} was not ready within {}; stopping it", child(g), Shown(*after)),
+                of(g).into_iter().chain([seconds(after), json!(last_try)]),
+                format!("{} was not ready within {}{}; stopping it", child(g), Shown(*after), because(last_try)),
             ),
             Message::Reexecuted { before } => LogLine::new(
                 &REEXECUTED,
@@ -240,7 +254,7 @@ impl Words {
                 let why = match last {
                     None => String::new(),
                     Some(Failure::Ended(status)) => format!("{} {}; ", child(generation), ended(*status)),
-                    Some(failure) => format!("{}; ", self.failure(failure, serves)),
+                    Some(failure) => format!("{}; ", self.failure(failure, serves, last_try)),
                 };
                 let times = if *restarts == 1 { "restart" } else { "restarts" };
                 let how = within.map_or("in a row".to_owned(), |within| format!("within {}", Shown(within)));
@@ -259,24 +273,32 @@ impl Words {
         }
     }
 
-    /// Why a request was not granted; `serves` as above.
-    pub fn reason(&self, outcome: &Outcome, serves: bool) -> Option<String> {
+    /// Why a request was not granted; `serves` and `last_try` as above.
+    pub fn reason(&self, outcome: &Outcome, serves: bool, last_try: Option<&str>) -> Option<String> {
         match outcome {
             Outcome::Ok => None,
             Outcome::Refused(reason) => Some(reason.clone()),
-            Outcome::Failed(failure) => Some(self.failure(failure, serves)),
+            Outcome::Failed(failure) => Some(self.failure(failure, serves, last_try)),
         }
     }
 
-    fn failure(&self, failure: &Failure, serves: bool) -> String {
+    /// The child ended with 0 soon after its start, and processes that it has started are still running.
+    pub fn backgrounded(&self, generation: GenerationId, pid: i32) -> LogLine {
+        let text = format!("{}[{pid}] ended with 0, and left processes running{IN_BACKGROUND}", self.command);
+        LogLine::new(&BACKGROUNDED, [json!(generation), json!(pid)], text)
+    }
+
+    fn failure(&self, failure: &Failure, serves: bool, last_try: Option<&str>) -> String {
         let command = &self.command;
         match failure {
             Failure::CannotStart(reason) => reason.clone(),
-            Failure::NotReady(after) => format!("the new {command} was not ready within {}", Shown(*after)),
+            Failure::NotReady(after) => {
+                format!("the new {command} was not ready within {}{}", Shown(*after), because(last_try))
+            }
             Failure::EndedInOverlap(status) => format!("the new {command} ended ({status}) soon after it was ready"),
             Failure::Ended(status) => {
                 let hint = match status {
-                    ExitStatus::Exited(0) => "; does it go into the background? it must stay in the foreground",
+                    ExitStatus::Exited(0) => IN_BACKGROUND,
                     _ if serves && !self.listens => "; did it want the port that the old one has? see --listen",
                     _ => "",
                 };
@@ -284,6 +306,13 @@ impl Words {
             }
         }
     }
+}
+
+/// The hint for a command that ends with 0 too early.
+const IN_BACKGROUND: &str = "; does it go into the background? it must stay in the foreground";
+
+fn because(reason: Option<&str>) -> String {
+    reason.map_or_else(String::new, |reason| format!(" ({reason})"))
 }
 
 fn ended(status: ExitStatus) -> String {
@@ -334,7 +363,8 @@ mod tests {
             Message::HangUpIgnored,
         ];
         let words = Words::new("/usr/bin/web", true);
-        let mut log_lines: Vec<LogLine> = lines.iter().map(|line| words.log_line(line, true, |_| 4711)).collect();
+        let mut log_lines: Vec<LogLine> =
+            lines.iter().map(|line| words.log_line(line, true, Some("why"), |_| 4711)).collect();
         log_lines.extend([
             super::error("x"),
             listening("web", "tcp:1", "x".to_owned()),
@@ -343,6 +373,8 @@ mod tests {
             status_file_failed("x", "y"),
             restored("x", true),
             not_restored("x", "y"),
+            tried(1, 4711, "x"),
+            words.backgrounded(1, 4711),
         ]);
         for log_line in &log_lines {
             assert_eq!(log_line.facts.len(), log_line.kind.facts.len(), "{}", log_line.kind.name);
@@ -362,11 +394,11 @@ mod tests {
             delay: Duration::from_millis(400),
             attempt: 3,
         };
-        let log_line = Words::new("web", true).log_line(&line, true, |_| 4711);
+        let log_line = Words::new("web", true).log_line(&line, true, None, |_| 4711);
         assert_eq!(log_line.text, "web[4711] ended with 3 after 2.1s; starting it again in 400ms (attempt 3)");
         let gave_up = |restarts, within, last| {
             Words::new("web", true)
-                .log_line(&Message::GaveUp { restarts, within, generation: 3, last }, true, |_| 4711)
+                .log_line(&Message::GaveUp { restarts, within, generation: 3, last }, true, None, |_| 4711)
                 .text
         };
         let ended = Some(Failure::Ended(ExitStatus::Killed(Signal::KILL)));

@@ -2,8 +2,9 @@
 
 pub mod env_file;
 pub mod handover;
+pub(crate) mod hints;
 pub mod listen;
 pub mod messages;
 pub mod notify;
 pub mod status_file;
-pub mod words;
+pub(crate) mod words;

@@ -1,0 +1,221 @@
+//! Errors of the command line as one line each, with a hint that fits the mistake.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Arg, Command};
+
+use crate::signal::Signal;
+
+/// Options of other programs, and what does the same here.
+const HABITS: [(&[&str], &str); 9] = [
+    (&["-s", "--signal"], "for the stop signal: '--stop-signal SIG'"),
+    (&["-k", "--kill-after"], "for KILL after a time: '--stop-timeout T'"),
+    (&["-e", "--env", "--environment"], "for a variable: 'env NAME=VALUE COMMAND', or '--env-file FILE'"),
+    (&["-u", "--user", "--uid"], "for another user: 'setpriv --reuid USER --regid GROUP --init-groups COMMAND'"),
+    (&["-w", "-C", "--chdir", "--cwd", "--directory"], "for the directory: '--workdir DIR'"),
+    (&["-g"], "for the whole process group: '--kill-mode group'"),
+    (&["-c", "--command"], "for a shell command: 'sh -c CMD'"),
+    (
+        &["-d", "--daemon", "--daemonize", "--background", "--detach"],
+        "hupwrap runs in the foreground: for the background, append '&'",
+    ),
+    (&["-n", "--name"], "hupwrap has no names; '--status-file FILE' identifies one"),
+];
+
+/// clap explains over several lines. A log wants one.
+pub(super) fn explain(options: &Command, argv: &[&OsStr], error: &clap::Error) -> String {
+    let context = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.clone()),
+        Some(ContextValue::Strings(texts)) => texts.first().cloned(),
+        _ => None,
+    };
+    let option = context(ContextKind::InvalidArg).unwrap_or_default();
+    match error.kind() {
+        ErrorKind::UnknownArgument => {
+            let near = context(ContextKind::SuggestedArg).filter(|near| is_near(near, &option));
+            as_value(options, argv, &option).unwrap_or_else(|| unknown(argv, &option, near.as_deref()))
+        }
+        ErrorKind::InvalidUtf8 => not_utf8(options, argv),
+        ErrorKind::InvalidValue if context(ContextKind::InvalidValue).is_none_or(|value| value.is_empty()) => {
+            format!("'{option}' needs a value")
+        }
+        ErrorKind::TooManyValues => {
+            let value = context(ContextKind::InvalidValue).unwrap_or_default();
+            format!("'{option}' takes no value, but has '{value}'; remove it")
+        }
+        _ => {
+            let text = error.to_string();
+            let first = text.lines().next().unwrap_or_default();
+            format!("{}; see 'hupwrap --help'", first.trim_start_matches("error: "))
+        }
+    }
+}
+
+/// An option that hupwrap does not have.
+fn unknown(argv: &[&OsStr], option: &str, near: Option<&str>) -> String {
+    let signal = option.strip_prefix("--on-").filter(|name| name.parse::<Signal>().is_ok());
+    let habit = HABITS.iter().find(|(names, _)| names.contains(&option)).map(|(_, hint)| hint);
+    match (signal, habit, near) {
+        (Some(signal), _, _) => {
+            let action = after(argv, option).unwrap_or_else(|| "ACTION".to_owned());
+            format!("unknown option '{option}'; did you mean '--on {}={action}'?", signal.to_uppercase())
+        }
+        (None, Some(hint), _) => format!("unknown option '{option}'; options of COMMAND go after it; {hint}"),
+        (None, None, Some(near)) => format!("unknown option '{option}'; did you mean '{near}'?"),
+        (None, None, None) => {
+            format!("unknown option '{option}'; options of COMMAND go after it; see 'hupwrap --help'")
+        }
+    }
+}
+
+/// What clap takes for an unknown option may be meant as the value of the option before it.
+fn as_value(options: &Command, argv: &[&OsStr], option: &str) -> Option<String> {
+    let at = argv.iter().position(|word| word.as_bytes().starts_with(option.as_bytes()))?;
+    let word = argv.get(at)?.to_string_lossy();
+    let before = argv.get(at.checked_sub(1)?)?.to_string_lossy();
+    let arg = options.get_arguments().find(|arg| takes_next(arg, &before))?;
+    let is_number = word.trim_start_matches('-').starts_with(|c: char| c.is_ascii_digit() || c == '.');
+    let is_duration = arg.get_value_names().is_some_and(|names| names.iter().any(|name| name == "T"));
+    Some(match (is_number, is_duration) {
+        (true, true) => format!("{before} '{word}': a duration is not negative; want one such as 10s"),
+        (true, false) => format!("{before} '{word}': the value is not negative"),
+        (false, _) => format!("'{before}' needs a value; if '{word}' is the value, write '{before}={word}'"),
+    })
+}
+
+/// Names the option whose value is not UTF-8, which clap does not.
+fn not_utf8(options: &Command, argv: &[&OsStr]) -> String {
+    const WHAT: &str = "is not UTF-8; only paths, COMMAND and its arguments may be arbitrary bytes";
+    let is_path =
+        |arg: &Arg| arg.get_value_names().is_some_and(|names| names.iter().any(|n| n == "FILE" || n == "DIR"));
+    let found = argv.windows(2).find_map(|pair| {
+        let [before, word] = pair else { return None };
+        let not_utf8 = word.to_str().is_none();
+        let (before, word) = (before.to_string_lossy(), word.to_string_lossy());
+        let (option, value) = word.split_once('=').unwrap_or((&before, &word));
+        let arg = options.get_arguments().find(|arg| takes_next(arg, option))?;
+        (not_utf8 && !is_path(arg)).then(|| format!("{option} '{value}': it {WHAT}"))
+    });
+    found.unwrap_or_else(|| format!("the value of an option {WHAT}"))
+}
+
+/// Whether this is the option without a `=`, and the next word is its value.
+fn takes_next(arg: &Arg, word: &str) -> bool {
+    arg.get_action().takes_values() && arg.get_long().is_some_and(|long| word.strip_prefix("--") == Some(long))
+}
+
+/// The value of an option that clap does not know.
+fn after(argv: &[&OsStr], option: &str) -> Option<String> {
+    let mut words = argv.iter().map(|word| word.to_string_lossy());
+    let word = words.find(|word| word.starts_with(option))?;
+    match word.strip_prefix(option)?.strip_prefix('=') {
+        Some(value) => Some(value.to_owned()),
+        None => words.next().filter(|word| !word.starts_with('-')).map(std::borrow::Cow::into_owned),
+    }
+}
+
+/// Whether a suggestion of clap's helps: to clap, `--on` is near to everything.
+fn is_near(suggested: &str, said: &str) -> bool {
+    suggested.starts_with(said) || suggested.len().abs_diff(said.len()) <= 3
+}
+
+/// Whether the last `--log-format` before the command says `json`.
+pub(super) fn wants_json(options: &Command, argv: &[&OsStr]) -> bool {
+    let mut words = argv.iter().skip(1).map(|word| word.to_string_lossy()).peekable();
+    let mut json = false;
+    while let Some(word) = words.next().filter(|word| word.starts_with('-') && word != "--") {
+        let known = options.get_arguments().find(|arg| {
+            arg.get_long()
+                .is_some_and(|long| word.strip_prefix("--").is_some_and(|word| word.split('=').next() == Some(long)))
+        });
+        let value = match (word.split_once('='), known) {
+            (Some((_, value)), _) => Some(value.to_owned()),
+            (None, Some(arg)) if takes_next(arg, &word) => words.next().map(std::borrow::Cow::into_owned),
+            (None, Some(_)) => None,
+            // The word after an unknown option may be its value or the command. Assume the value.
+            (None, None) if word.starts_with("--") => {
+                words.next_if(|word| !word.starts_with('-')).map(std::borrow::Cow::into_owned)
+            }
+            (None, None) => None,
+        };
+        if word.starts_with("--log-format") {
+            json = value.as_deref() == Some("json");
+        }
+    }
+    json
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use crate::cli::{Args, read};
+
+    use super::*;
+
+    fn words(line: &str) -> Vec<&OsStr> {
+        line.split(' ').map(OsStr::new).collect()
+    }
+
+    #[test]
+    fn an_error_is_one_line_that_helps() {
+        let go_after = "options of COMMAND go after it";
+        for (line, error) in [
+            ("--on-hop restart x", "unknown option '--on-hop'; did you mean '--on-hup'?".to_owned()),
+            ("--stop-sig x", "unknown option '--stop-sig'; did you mean '--stop-signal'?".to_owned()),
+            ("--stop", "'--stop <FILE>' needs a value".to_owned()),
+            ("--frobnicate x", format!("unknown option '--frobnicate'; {go_after}; see 'hupwrap --help'")),
+            ("-x", format!("unknown option '-x'; {go_after}; see 'hupwrap --help'")),
+            ("--group", "'--group <WHICH>' needs a value".to_owned()),
+            ("--no-tether=yes x", "'--no-tether' takes no value, but has 'yes'; remove it".to_owned()),
+            ("--on-term stop x", "unknown option '--on-term'; did you mean '--on TERM=stop'?".to_owned()),
+            ("--on-usr1=restart x", "unknown option '--on-usr1'; did you mean '--on USR1=restart'?".to_owned()),
+            ("--on-term -- x", "unknown option '--on-term'; did you mean '--on TERM=ACTION'?".to_owned()),
+            ("-s TERM x", format!("unknown option '-s'; {go_after}; for the stop signal: '--stop-signal SIG'")),
+            (
+                "-e A=b x",
+                format!(
+                    "unknown option '-e'; {go_after}; for a variable: 'env NAME=VALUE COMMAND', or '--env-file FILE'"
+                ),
+            ),
+            (
+                "--user www x",
+                format!(
+                    "unknown option '--user'; {go_after}; for another user: 'setpriv --reuid USER --regid GROUP --init-groups COMMAND'"
+                ),
+            ),
+            ("--stop-timeout -5 x", "--stop-timeout '-5': a duration is not negative; want one such as 10s".to_owned()),
+            (
+                "--stop-timeout -5s x",
+                "--stop-timeout '-5s': a duration is not negative; want one such as 10s".to_owned(),
+            ),
+            ("--restart-limit -1 x", "--restart-limit '-1': the value is not negative".to_owned()),
+            ("--check -x y", "'--check' needs a value; if '-x' is the value, write '--check=-x'".to_owned()),
+        ] {
+            assert_eq!(read(&words(&format!("hupwrap {line}"))), Err(error), "{line}");
+        }
+    }
+
+    #[test]
+    fn the_log_format_is_found_in_a_line_that_cannot_be_parsed() {
+        for (line, want) in [
+            ("", false),
+            ("--log-format json --zzz x", true),
+            ("--zzz --log-format=json x", true),
+            ("--zzz yes --log-format=json x", true),
+            ("-x --log-format=json x", true),
+            ("--log-format=json --log-format text --zzz", false),
+            ("--check json --zzz", false),
+            ("--check --log-format=json --zzz", false),
+            ("-- --log-format json", false),
+            ("ls --log-format json", false),
+            ("--no-tether ls --log-format json", false),
+            ("--log-format", false),
+            ("--log-formats json", true),
+        ] {
+            assert_eq!(wants_json(&Args::command(), &words(&format!("hupwrap {line}"))), want, "{line}");
+        }
+    }
+}

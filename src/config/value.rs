@@ -1,0 +1,64 @@
+//! One option and its value. Every error names both. Pure.
+
+use std::fmt::Display;
+
+use crate::signal::Signal;
+use crate::text::hints;
+
+/// Parses the value of an option.
+///
+/// # Errors
+/// One line that names the option and its value, and says what would be right.
+pub(super) fn value<T, E: Display>(
+    option: &str,
+    said: &str,
+    parse: impl FnOnce(&str) -> Result<T, E>,
+) -> Result<T, String> {
+    parse(said).map_err(|error| format!("{option} '{said}': {error}"))
+}
+
+/// The same for an option that may be absent.
+///
+/// # Errors
+/// As [`value`].
+pub(super) fn optional<T, E: Display>(
+    option: &str,
+    said: &Option<String>,
+    parse: impl FnOnce(&str) -> Result<T, E>,
+) -> Result<Option<T>, String> {
+    said.as_deref().map(|said| value(option, said, parse)).transpose()
+}
+
+/// The same for an option that may be repeated.
+///
+/// # Errors
+/// As [`value`].
+pub(super) fn repeated<T, E: Display>(
+    option: &str,
+    said: &[String],
+    parse: impl Fn(&str) -> Result<T, E>,
+) -> Result<Vec<T>, String> {
+    said.iter().map(|said| value(option, said, &parse)).collect()
+}
+
+/// Parses a signal.
+///
+/// # Errors
+/// Says what a signal is, and which one may have been meant.
+pub(super) fn signal(said: &str) -> Result<Signal, String> {
+    said.parse::<Signal>().map_err(|error| {
+        let names: Vec<String> = Signal::all().map(|signal| signal.to_string()).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let upper = said.to_uppercase();
+        format!("{error}{}", hints::did_you_mean(upper.strip_prefix("SIG").unwrap_or(&upper), &names))
+    })
+}
+
+/// Parses one of a few words.
+pub(super) fn choice<T: Copy, const N: usize>(words: [(&'static str, T); N]) -> impl Fn(&str) -> Result<T, String> {
+    move |said| {
+        let found = words.iter().find(|(word, _)| *word == said).map(|(_, meaning)| *meaning);
+        let names = words.map(|(word, _)| word);
+        found.ok_or_else(|| format!("want {}{}", hints::any_of(&names), hints::did_you_mean(said, &names)))
+    }
+}

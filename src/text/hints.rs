@@ -1,0 +1,178 @@
+//! What somebody may have meant: hints for near misses and for habits from other programs. Pure.
+
+/// The words as a list for people: `own or shared`, `no, on-failure or always`.
+pub fn any_of(words: &[&str]) -> String {
+    match words {
+        [first @ .., last] if !first.is_empty() => format!("{} or {last}", first.join(", ")),
+        _ => words.concat(),
+    }
+}
+
+/// `; did you mean 'WORD'?` where one of the words is near to what was said, otherwise nothing.
+pub fn did_you_mean(said: &str, words: &[&str]) -> String {
+    near(said, words).map_or_else(String::new, |word| format!("; did you mean '{word}'?"))
+}
+
+/// The word that is nearest to what was said, if one is near enough: it differs in case, in hyphens, or in few letters.
+pub fn near<'a>(said: &str, words: &[&'a str]) -> Option<&'a str> {
+    let plain = |word: &str| word.to_lowercase().replace(['-', '_'], "");
+    let said = plain(said);
+    let allowed = if said.chars().count() < 3 { 0 } else { 2 };
+    let rated = words.iter().map(|word| (distance(&said, &plain(word)), *word));
+    let is_near = |(distance, word): &(usize, &str)| *distance <= allowed && *distance < word.len().div_ceil(2);
+    rated.filter(is_near).min_by_key(|(distance, _)| *distance).map(|(_, word)| word)
+}
+
+/// How many letters must be inserted, removed or replaced to turn one word into the other (Levenshtein). Letters in
+/// another order count as one mistake.
+fn distance(one: &str, other: &str) -> usize {
+    let sorted = |word: &str| {
+        let mut letters: Vec<char> = word.chars().collect();
+        letters.sort_unstable();
+        letters
+    };
+    if one != other && sorted(one) == sorted(other) {
+        return 1;
+    }
+    let mut row: Vec<usize> = (0..=other.chars().count()).collect();
+    for (before, a) in one.chars().enumerate() {
+        let line = before.saturating_add(1);
+        let (mut diagonal, mut left) = (before, line);
+        for (above, b) in row.iter_mut().skip(1).zip(other.chars()) {
+            let replaced = diagonal.saturating_add(usize::from(a != b));
+            diagonal = *above;
+            left = replaced.min(left.saturating_add(1)).min(above.saturating_add(1));
+            *above = left;
+        }
+        if let Some(first) = row.first_mut() {
+            *first = line;
+        }
+    }
+    row.last().copied().unwrap_or_default()
+}
+
+/// What is known of a command that could not be found or executed.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct CommandFacts {
+    /// A regular file of that name is in the child's working directory.
+    pub is_here: bool,
+    /// What was found is a regular file, and nobody has permission to execute it.
+    pub not_executable: bool,
+}
+
+/// What somebody who typed a command that cannot be run may have meant; nothing, or text to follow the reason.
+pub fn for_command(command: &str, facts: CommandFacts) -> String {
+    let quoted = shell_words::quote(command);
+    let assignment = command.split_once('=').filter(|(name, _)| is_variable(name));
+    // A file that was found in PATH belongs to somebody else.
+    if facts.not_executable && command.contains('/') {
+        return format!("; did you mean to 'chmod +x {quoted}' first{}?", or_interpreter(command));
+    }
+    if let Some((name, value)) = assignment {
+        let value = shell_words::quote(value);
+        return format!(
+            "; {name}=VALUE in front of a command is shell syntax: want 'env {name}={value} COMMAND', or --env-file"
+        );
+    }
+    if facts.is_here && !command.contains('/') {
+        return format!("; did you mean './{command}'{}?", or_interpreter(command));
+    }
+    if let Some(first) = command.split_whitespace().next().filter(|first| *first != command) {
+        return format!(
+            "; the name contains a space: want the words without quotes around them ({first} …), or sh -c {quoted}"
+        );
+    }
+    String::new()
+}
+
+/// Whether this is the name of a shell variable.
+pub fn is_variable(name: &str) -> bool {
+    name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+}
+
+/// The program that runs files with such a name, as `, or 'php app.php'`.
+fn or_interpreter(command: &str) -> String {
+    let interpreter = match command.rsplit_once('.').map(|(_, extension)| extension) {
+        Some("php") => "php",
+        Some("py") => "python3",
+        Some("rb") => "ruby",
+        Some("js" | "mjs" | "cjs") => "node",
+        Some("pl") => "perl",
+        Some("sh") => "sh",
+        Some("bash") => "bash",
+        Some("jar") => "java -jar",
+        Some("lua") => "lua",
+        _ => return String::new(),
+    };
+    format!(", or '{interpreter} {}'", shell_words::quote(command))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn near_words() {
+        let words = ["no", "on-failure", "always", "mode", "restart", "reexec"];
+        for (said, want) in [
+            ("onfailure", Some("on-failure")),
+            ("ON_FAILURE", Some("on-failure")),
+            ("No", Some("no")),
+            ("alwasy", Some("always")),
+            ("mdoe", Some("mode")),
+            ("mod", Some("mode")),
+            ("re-exec", Some("reexec")),
+            ("restrat", Some("restart")),
+            ("on", None),
+            ("x", None),
+            ("", None),
+            ("perhaps", None),
+        ] {
+            assert_eq!(near(said, &words), want, "{said}");
+        }
+        assert_eq!(any_of(&["own", "shared"]), "own or shared");
+        assert_eq!(any_of(&["no", "on-failure", "always"]), "no, on-failure or always");
+        assert_eq!(any_of(&[]), "");
+    }
+
+    #[test]
+    fn distances() {
+        for (one, other, want) in
+            [("", "", 0), ("a", "", 1), ("", "ab", 2), ("kitten", "sitting", 3), ("term", "trem", 1), ("ä", "a", 1)]
+        {
+            assert_eq!((distance(one, other), distance(other, one)), (want, want), "{one} {other}");
+        }
+    }
+
+    #[test]
+    fn commands() {
+        let none = CommandFacts::default();
+        let here = CommandFacts { is_here: true, ..none };
+        let no_x = CommandFacts { not_executable: true, ..none };
+        for (command, facts, want) in [
+            ("nothing", none, ""),
+            ("app.php", none, ""),
+            ("app.php", here, "; did you mean './app.php', or 'php app.php'?"),
+            ("run", here, "; did you mean './run'?"),
+            ("./run", no_x, "; did you mean to 'chmod +x ./run' first?"),
+            ("run", no_x, ""),
+            ("./run.py", no_x, "; did you mean to 'chmod +x ./run.py' first, or 'python3 ./run.py'?"),
+            (
+                "FOO=b r",
+                none,
+                "; FOO=VALUE in front of a command is shell syntax: want 'env FOO='b r' COMMAND', or --env-file",
+            ),
+            ("1=b", none, ""),
+            (
+                "sleep 1",
+                none,
+                "; the name contains a space: want the words without quotes around them (sleep …), or sh -c 'sleep 1'",
+            ),
+            ("", none, ""),
+            (" ", none, ""),
+        ] {
+            assert_eq!(for_command(command, facts), want, "{command}");
+        }
+    }
+}
