@@ -10,6 +10,8 @@ pub mod finish;
 pub mod inotify;
 pub mod notify;
 pub mod output;
+#[cfg_attr(not(test), expect(dead_code, reason = "the supervisor does not use it yet"))]
+pub(crate) mod path_watch;
 pub mod process;
 pub mod reexec;
 pub mod signals;
