@@ -15,6 +15,7 @@ mod watches;
 
 use std::ffi::OsString;
 use std::os::fd::BorrowedFd;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -28,6 +29,9 @@ use watches::Watches;
 const SETTLING: Duration = Duration::from_millis(200);
 /// How often hupwrap looks where no event tells when to look, and after a look that failed.
 const POLLING: Duration = Duration::from_secs(2);
+/// So long the descriptor is left alone after an event. A busy neighbour, or a file that is written all the time, does not
+/// wake hupwrap at each event.
+const REST: Duration = Duration::from_millis(50);
 /// About so many names are looked at in one turn.
 const STEP: usize = 256;
 
@@ -53,12 +57,16 @@ enum Phase {
 /// Watches files and directories.
 pub(crate) struct PathWatch {
     paths: Vec<OsString>,
+    /// What hupwrap itself writes.
+    own_files: Vec<PathBuf>,
     /// What was there when the last change was told, or at the beginning; of each PATH.
     known: Vec<Option<u64>>,
     /// What the last walk has seen.
     seen: Option<Vec<u64>>,
     watches: Watches,
     phase: Phase,
+    /// Until when the descriptor is left alone.
+    rest: Option<Time>,
     /// Whether a part of it cannot be watched.
     is_partial: bool,
     /// Whether people know that changes are noticed late.
@@ -67,20 +75,32 @@ pub(crate) struct PathWatch {
 
 impl PathWatch {
     /// Watches these paths. What is there when they are looked at first is no change.
-    pub(crate) fn new(paths: &[OsString]) -> Self {
-        Self::with_digests(paths, &[])
+    ///
+    /// `own_files`: the status file and the like. What is reported must not cause anything, so they do not count as entries
+    /// of a watched directory.
+    pub(crate) fn new(paths: &[OsString], own_files: &[PathBuf]) -> Self {
+        Self::with_digests(paths, own_files, &[])
     }
 
     /// The same over a re-exec, with the digests of the same paths from before. What has changed since then is told.
-    pub(crate) fn with_digests(paths: &[OsString], digests: &[Option<u64>]) -> Self {
-        Self::over(Watches::open(), paths, digests)
+    pub(crate) fn with_digests(paths: &[OsString], own_files: &[PathBuf], digests: &[Option<u64>]) -> Self {
+        Self::over(Watches::open(), paths, own_files, digests)
     }
 
-    fn over(watches: Watches, paths: &[OsString], digests: &[Option<u64>]) -> Self {
+    fn over(watches: Watches, paths: &[OsString], own_files: &[PathBuf], digests: &[Option<u64>]) -> Self {
         let mut known = digests.to_vec();
         known.resize(paths.len(), None);
-        let phase = Phase::Waiting { until: Time::ZERO, quiet: false };
-        Self { paths: paths.to_vec(), known, seen: None, watches, phase, is_partial: false, told: false }
+        Self {
+            paths: paths.to_vec(),
+            own_files: own_files.to_vec(),
+            known,
+            seen: None,
+            watches,
+            phase: Phase::Waiting { until: Time::ZERO, quiet: false },
+            rest: None,
+            is_partial: false,
+            told: false,
+        }
     }
 
     /// What is known of each PATH, for a re-exec. None if it was not looked at yet.
@@ -89,25 +109,27 @@ impl PathWatch {
     }
 
     /// A descriptor to be polled for POLLIN. When it is readable, it is time for a turn. None where the system refuses
-    /// inotify.
+    /// inotify, and for a moment after each event. Ask again after each turn.
     pub(crate) fn fd(&self) -> Option<BorrowedFd<'_>> {
-        self.watches.fd()
+        self.watches.fd().filter(|_| self.rest.is_none())
     }
 
     /// When it is time for a turn, even if the descriptor is not readable. Zero, which is always over, if there is
     /// something to do now.
     pub(crate) fn deadline(&self) -> Option<Time> {
-        match self.phase {
+        let next = match self.phase {
             Phase::Idle => None,
             Phase::Waiting { until, .. } => Some(until),
             Phase::Walking { .. } => Some(Time::ZERO),
-        }
+        };
+        next.into_iter().chain(self.rest).min()
     }
 
     /// Does what is to be done now, up to a limit. A turn that comes too early or too late does no harm.
     pub(crate) fn turn(&mut self, now: Time) -> Vec<WatchEvent> {
         let mut events = Vec::new();
         let read = self.watches.read();
+        self.rest = read.any.then(|| now.saturating_add(REST));
         if read.counts {
             self.wait_for_quiet(now);
         }
@@ -118,7 +140,7 @@ impl PathWatch {
             }
             // Events that are not read yet may belong to what was seen.
             Phase::Walking { walk, .. } if walk.is_done() && read.all => self.conclude(now, &mut events),
-            Phase::Walking { walk, .. } => walk.step(STEP, &self.paths, &mut self.watches),
+            Phase::Walking { walk, .. } => walk.step(STEP, &self.paths, &self.own_files, &mut self.watches),
             _ => {}
         }
         if let Some(error) = self.watches.take_refusal() {
@@ -150,7 +172,7 @@ impl PathWatch {
             let why = || format!("'{}' cannot be watched: {}", path.display(), describe(Errno::EACCES));
             self.tell_polling(events, why);
         }
-        let polls = self.is_partial || self.watches.fd().is_none();
+        let polls = self.is_partial || self.watches.is_refused();
         // Where not every change is an event, only a second look shows that nothing changes any more.
         let settled = quiet && !polls || self.seen.as_ref() == Some(&digests);
         let mut differs = false;

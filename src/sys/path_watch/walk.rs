@@ -11,6 +11,7 @@ use nix::errno::Errno;
 
 use super::digest::{Digest, Entry};
 use super::watches::{Wanted, Watches, is_excluded};
+use crate::sys::files::directory_of;
 use crate::sys::spawn::is_transient;
 
 /// So many links are followed on the way to a file, as by the kernel.
@@ -55,14 +56,17 @@ impl Walk {
     }
 
     /// Looks at about so many names.
-    pub(super) fn step(&mut self, budget: usize, paths: &[OsString], watches: &mut Watches) {
+    pub(super) fn step(&mut self, budget: usize, paths: &[OsString], own_files: &[PathBuf], watches: &mut Watches) {
         self.budget = budget;
         while self.budget > 0 && !self.done {
             self.budget = self.budget.saturating_sub(1);
             if let Some((directory, mut names)) = self.listing.take() {
                 match names.next() {
                     Some(Ok(name)) => {
-                        self.entry(&directory, &name.file_name(), watches);
+                        let name = name.file_name();
+                        if !is_excluded(&name) && !own_files.iter().any(|own| is_at(own, &directory, &name)) {
+                            self.entry(&directory, &name, watches);
+                        }
                         self.listing = Some((directory, names));
                     }
                     // The rest of the names is unknown.
@@ -95,9 +99,6 @@ impl Walk {
     }
 
     fn entry(&mut self, directory: &Path, name: &OsStr, watches: &mut Watches) {
-        if is_excluded(name) {
-            return;
-        }
         let path = directory.join(name);
         match fs::symlink_metadata(&path) {
             Ok(found) if found.is_symlink() => {
@@ -229,6 +230,15 @@ fn go_up(directory: &mut PathBuf) {
     } else if directory != Path::new("/") {
         directory.push("..");
     }
+}
+
+/// Whether this file is the one with this name in this directory.
+fn is_at(file: &Path, directory: &Path, name: &OsStr) -> bool {
+    let same_directory = || {
+        let real = |directory: &Path| fs::metadata(directory).map(|found| (found.dev(), found.ino())).ok();
+        real(directory_of(file)) == real(directory)
+    };
+    file.file_name() == Some(name) && same_directory()
 }
 
 fn kind(found: &Metadata) -> Entry<'static> {

@@ -48,8 +48,10 @@ pub(super) enum Wanted<'a> {
 }
 
 /// What was read from the kernel.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub(super) struct Read {
+    /// Whether there was an event.
+    pub(super) any: bool,
     /// Whether it may be a change.
     pub(super) counts: bool,
     /// Whether there was nothing more to read.
@@ -100,6 +102,11 @@ impl Watches {
     /// Is readable when there are events.
     pub(super) fn fd(&self) -> Option<BorrowedFd<'_>> {
         self.inotify.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Whether no event will ever come.
+    pub(super) fn is_refused(&self) -> bool {
+        self.inotify.is_none()
     }
 
     /// Does without inotify from now on. A part of the watches would miss a part of the changes, and would be taken away
@@ -167,17 +174,20 @@ impl Watches {
 
     /// Reads the events.
     pub(super) fn read(&mut self) -> Read {
-        let mut counts = false;
+        let mut read = Read::default();
         for _ in 0..MAX_READS {
-            let Some(inotify) = &self.inotify else { return Read { counts, all: true } };
+            let Some(inotify) = &self.inotify else { break };
             match inotify.read_events() {
-                Ok(events) => counts |= events.iter().any(|event| self.counts(event)),
-                Err(Errno::EAGAIN) => return Read { counts, all: true },
+                Ok(events) => {
+                    read.any = true;
+                    read.counts |= events.iter().any(|event| self.counts(event));
+                }
+                Err(Errno::EAGAIN) => return Read { all: true, ..read },
                 Err(Errno::EINTR) => {}
                 Err(error) => self.refuse(error),
             }
         }
-        Read { counts, all: false }
+        Read { all: self.is_refused(), ..read }
     }
 
     fn counts(&self, event: &InotifyEvent) -> bool {
@@ -196,5 +206,12 @@ impl Watches {
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.interests.len()
+    }
+
+    /// The events that have come, as names; empty for an event without a name.
+    #[cfg(test)]
+    pub(super) fn take_names(&self) -> Vec<OsString> {
+        let read = || self.inotify.as_ref()?.read_events().ok();
+        std::iter::from_fn(read).flatten().map(|event| event.name.unwrap_or_default()).collect()
     }
 }
