@@ -227,6 +227,27 @@ fn every_change_of_a_file_is_one() {
     watching.changed();
 }
 
+/// The kernel tells of it only when the file is closed.
+#[test]
+#[allow(unsafe_code)]
+fn a_file_may_be_written_through_a_mapping() {
+    use nix::libc::{MAP_FAILED, MAP_SHARED, PROT_READ, PROT_WRITE, mmap, munmap};
+    let dir = Dir::new();
+    dir.write("conf", "1");
+    let mut watching = dir.watch(&["conf"]);
+    let file = OpenOptions::new().read(true).write(true).open(dir.at("conf")).unwrap();
+    // SAFETY: it is a new mapping of one byte of an open file, at an address of the kernel's choice. It is written once, and
+    // nobody else uses it.
+    unsafe {
+        let byte = mmap(std::ptr::null_mut(), 1, PROT_READ | PROT_WRITE, MAP_SHARED, file.as_raw_fd(), 0);
+        assert_ne!(byte, MAP_FAILED);
+        byte.cast::<u8>().write_volatile(b'2');
+        munmap(byte, 1);
+    }
+    drop(file);
+    watching.changed();
+}
+
 #[test]
 fn what_is_no_change_is_none() {
     let dir = Dir::new();
@@ -790,6 +811,8 @@ fn a_change_during_a_later_walk_is_one_change() {
         dir.write(format!("d/{file}"), "22");
     }
     watching.changed();
+    // Nothing of it was missed.
+    assert_eq!(watching.watch.digests(), dir.watch(&["d"]).watch.digests());
 }
 
 #[test]
