@@ -680,3 +680,38 @@ fn a_descriptor_that_is_lost_on_its_way_stops_nothing() {
         }
     }
 }
+
+#[test]
+fn no_descriptor_of_signals_has_to_be_made_after_an_exec() {
+    let test = "reexec::no_descriptor_of_signals_has_to_be_made_after_an_exec";
+    if installed("strace").is_none() {
+        return skipped(test, "strace(1)");
+    }
+    for error in ["EMFILE", "ENFILE", "ENOMEM"] {
+        for mode in MODES {
+            // The first is that of the first start.
+            let inject = format!("inject=signalfd4:error={error}:when=2+");
+            let list = args([
+                &"-D",
+                &"-qq",
+                &"-o/dev/null",
+                &"-e",
+                &inject,
+                &hupwrap(),
+                &"--on-hup",
+                &mode,
+                &"--ready",
+                &"exec",
+                &"--",
+                &puppet(),
+                &"exit=TERM:7",
+            ]);
+            let mut run = Setup::of("strace", list).start();
+            let (_, child) = run.ready();
+            run.kill("HUP");
+            run.said("took over");
+            child_after(&mut run, mode, child);
+            assert_eq!(run.stop().shell(), 7, "{error}, {mode}");
+        }
+    }
+}

@@ -551,3 +551,31 @@ fn whoever_never_listens_is_not_told_but_everything_works() {
     assert!(fds < 16, "{fds}");
     assert_eq!(run.stop().shell(), 0);
 }
+
+#[test]
+fn what_there_was_no_room_for_crosses_a_reexec() {
+    let mut above = Above::new();
+    let dir = Dir::new();
+    let options = args([&"--on", &"USR2=reexec", &"--", &puppet()]);
+    let mut run = Setup::of(dir.hupwrap("hupwrap"), options).env("NOTIFY_SOCKET", above.name()).start();
+    let (_, mut child) = run.ready();
+    above.expect(&["READY=1"]);
+    let filled = above.fill();
+    for times in 1..3 {
+        tell(child, format!("STATUS=\u{1}ü\\ {times}"));
+        settled(&mut run);
+        run.kill("USR2");
+        run.said_times("took over", times);
+        (_, child) = run.ready();
+        settled(&mut run);
+    }
+    for _ in 0..filled {
+        above.expect(&["X_FILL=1"]);
+    }
+    for times in 1..3 {
+        above.expect(&[&format!("STATUS=\u{1}ü\\ {times}"), "RELOADING"]);
+        let ready = above.next();
+        assert!(ready == "READY=1" || ready == "READY=1\nSTATUS=", "{ready}");
+    }
+    the_end(run, &mut above);
+}

@@ -92,13 +92,13 @@ impl SignalFd {
     }
 
     /// Goes on with a descriptor that crossed a re-exec, and listens to these signals with it. None where it is no
-    /// signalfd. Nothing else can go wrong: no descriptor and no memory is needed.
+    /// signalfd. Nothing else matters: where the signals cannot be changed, they are those of the hupwrap before.
     pub(crate) fn adopt(fd: RawFd, signals: SignalSet, own_pid: Pid) -> Option<Self> {
         let mask = signals.bits();
         let fd = take(fd).ok()?;
         // SAFETY: the pointer is to a set of ours, of the size that is said.
         let changed = unsafe { libc::syscall(libc::SYS_signalfd4, fd.as_raw_fd(), &raw const mask, SET_SIZE, 0) };
-        (changed >= 0).then_some(Self { fd, own_pid })
+        (Errno::result(changed) != Err(Errno::EINVAL)).then_some(Self { fd, own_pid })
     }
 
     /// Whether a signal waits.
