@@ -309,13 +309,13 @@ fn a_check_that_is_nowhere_is_noticed_at_the_start() {
         (format!("{}", alien.display()), format!("{}: not found (its interpreter ", alien.display())),
     ] {
         for (options, option) in [
-            (["--check".to_owned(), check.clone()], "--check"),
-            (["--ready".to_owned(), format!("cmd:{check}")], "--ready cmd"),
+            (["--check".to_owned(), check.clone()], format!("--check '{check}': ")),
+            (["--ready".to_owned(), format!("cmd:{check}")], format!("--ready 'cmd:{check}': ")),
         ] {
             let words = options.iter().map(String::as_str).chain(["--", "sh", "-c", "echo started"]);
             let ended = Setup::new(words).end();
             assert_eq!((ended.shell(), ended.stdout.as_str()), (125, ""), "{check}");
-            assert!(ended.stderr.starts_with(&format!("hupwrap: {option} {why}")), "{}", ended.stderr);
+            assert!(ended.stderr.starts_with(&format!("hupwrap: {option}{why}")), "{}", ended.stderr);
             assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
         }
     }

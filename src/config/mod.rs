@@ -216,13 +216,16 @@ impl Config {
         self.on.any(|action| matches!(action, Action::Replace | Action::UpgradeReplace))
     }
 
-    /// The commands that options run, with the name of the option: they are looked up at the start.
-    pub(crate) fn helpers(&self) -> impl Iterator<Item = (&'static str, &[OsString])> {
+    /// The commands that options run, which are looked up at the start. Each with what stands before it: the option, and
+    /// the beginning of its value.
+    pub(crate) fn helpers(&self) -> impl Iterator<Item = (&'static str, &'static str, &[OsString])> {
         let ready = match &self.ready {
             Ready::Cmd(words) => words.as_slice(),
             _ => &[],
         };
-        [("--check", self.check.as_slice()), ("--ready cmd", ready)].into_iter().filter(|(_, words)| !words.is_empty())
+        [("--check", "", self.check.as_slice()), ("--ready", "cmd:", ready)]
+            .into_iter()
+            .filter(|(_, _, words)| !words.is_empty())
     }
 }
 

@@ -106,13 +106,13 @@ pub fn setup(config: Config, startup: Startup) -> Result<Supervisor, String> {
 
 /// Looks for the commands of `--check` and `--ready cmd:`, as they are looked for when they run.
 fn look_up_helpers(config: &Config, startup: &Startup) -> Result<(), String> {
-    for (option, words) in config.helpers() {
+    for (option, prefix, words) in config.helpers() {
+        let named = |error: StartError| {
+            let words: Vec<_> = words.iter().map(|word| word.to_string_lossy()).collect();
+            format!("{option} '{prefix}{}': {}", words.join(" "), error.reason)
+        };
         let child_env = ChildEnv::read(&startup.env, &config.env_files, config.workdir.as_deref());
-        let found = child_env.and_then(|child_env| {
-            lookup::check(words, &child_env)
-                .map_err(|error| StartError { reason: format!("{option} {}", error.reason), ..error })
-        });
-        found.map_err(|error| error.reason)?;
+        lookup::check(words, &child_env.map_err(|error| error.reason)?).map_err(named)?;
     }
     Ok(())
 }
