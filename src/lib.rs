@@ -64,15 +64,15 @@ fn life(mut startup: Startup) -> Result<Ending, String> {
     let probed = startup.take_probe_flag();
     match cli::read(&startup.words())? {
         Said::Print(text) => {
-            report::print(&text);
+            report::print(&text)?;
             Ok(Ending::Own(0))
         }
-        Said::Wait(args) => wait::run(&Wait::new(&args)?, &startup),
+        Said::Wait(args) => Ok(wait::run(&Wait::new(&args)?, &startup)),
         Said::Supervise(args) => {
             let config = Config::new(args)?;
             report::set_look(config.log_format, config.log_level, startup.var("NO_COLOR"), startup.var("TERM"));
             if probed {
-                report::print(&text::handover::introduction());
+                report::print(&text::handover::introduction())?;
                 return Ok(Ending::Own(0));
             }
             Ok(Supervisor::new(config, startup, adopted)?.run())

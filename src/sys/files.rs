@@ -2,7 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, OpenOptions};
-use std::io::{Read, Write};
+use std::io::Write;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -112,7 +112,7 @@ fn is_at(file: &impl AsFd, path: &Path) -> bool {
 }
 
 /// Where everybody may remove and make files, nothing there can be trusted by root's tools.
-fn check_directory(path: &Path) -> Result<(), String> {
+pub(super) fn check_directory(path: &Path) -> Result<(), String> {
     let directory = directory_of(path);
     let found =
         fs::metadata(directory).map_err(|error| format!("the directory '{}': {}", directory.display(), why(&error)))?;
@@ -125,53 +125,6 @@ fn check_directory(path: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// More than any status file has.
-const LONGEST: u64 = 1 << 20;
-
-/// Reads a file that names a process to be signalled: one that nobody but root or the caller can have written.
-///
-/// # Errors
-/// One line that says why it cannot be read, or believed.
-pub fn read_trusted(path: &Path) -> Result<Vec<u8>, String> {
-    let error = |error: std::io::Error| match error.kind() {
-        std::io::ErrorKind::NotFound => "there is no such file: nothing runs there".to_owned(),
-        _ => why(&error),
-    };
-    // Somebody else's link could lead to the file of another hupwrap.
-    trust(&fs::symlink_metadata(path).map_err(error)?)?;
-    check_directory(path)?;
-    if let Ok(target) = path.canonicalize() {
-        check_directory(&target)?;
-    }
-    let flags = libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_CLOEXEC;
-    let file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(error)?;
-    let found = file.metadata().map_err(error)?;
-    if !found.is_file() {
-        return Err("it is no regular file; want what --status-file names".to_owned());
-    }
-    trust(&found)?;
-    if found.permissions().mode() & 0o022 != 0 {
-        return Err("others than its owner may write to it; want one that nobody else could have changed".to_owned());
-    }
-    let mut text = Vec::new();
-    let length = file.take(LONGEST.saturating_add(1)).read_to_end(&mut text).map_err(error)?;
-    match u64::try_from(length) {
-        Ok(length) if length <= LONGEST => Ok(text),
-        _ => Err("it is too long for a status file".to_owned()),
-    }
-}
-
-fn trust(found: &fs::Metadata) -> Result<(), String> {
-    // SAFETY: has no preconditions.
-    let caller = unsafe { libc::geteuid() };
-    match found.uid() {
-        owner if owner == 0 || owner == caller => Ok(()),
-        owner => Err(format!(
-            "it belongs to uid {owner}, and names a process; want one of root or of uid {caller}, or be uid {owner}"
-        )),
-    }
-}
-
 pub(super) fn directory_of(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -179,7 +132,7 @@ pub(super) fn directory_of(path: &Path) -> &Path {
     }
 }
 
-fn why(error: &std::io::Error) -> String {
+pub(super) fn why(error: &std::io::Error) -> String {
     error.raw_os_error().map_or_else(|| error.to_string(), |errno| Errno::from_raw(errno).desc().to_owned())
 }
 

@@ -8,6 +8,7 @@ pub mod environment;
 pub mod files;
 pub mod finish;
 pub mod inotify;
+pub(crate) mod interrupt;
 pub mod notify;
 pub mod output;
 pub mod process;
@@ -16,6 +17,8 @@ pub mod signals;
 pub mod sockets;
 pub mod spawn;
 pub mod startup;
+pub(crate) mod status_input;
+pub(crate) mod target;
 pub mod terminal;
 
 use std::fs::File;

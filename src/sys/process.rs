@@ -106,6 +106,11 @@ impl ProcStat {
         self.began
     }
 
+    /// Its parent when it was read.
+    pub(crate) fn parent(&self) -> Pid {
+        self.parent
+    }
+
     /// Whether it began before another. Time is told in hundredths of a second: within one, the pid tells, which goes up
     /// until it begins anew.
     pub fn is_older_than(&self, other: &Self) -> bool {
@@ -218,11 +223,15 @@ pub fn descendants(except: &[Pid]) -> Option<Vec<(ProcStat, ProcStat)>> {
     Some(found)
 }
 
-fn everyone() -> Option<Vec<ProcStat>> {
-    // The /proc of another pid namespace has other numbers for us all, and is as good as none.
+/// Whether /proc shows the processes of this pid namespace. In the /proc of another one, every pid means another process.
+pub(crate) fn proc_is_own() -> bool {
     // SAFETY: has no preconditions.
     let own_pid = unsafe { libc::getpid() };
-    if fs::read_link("/proc/self").ok()?.to_str() != Some(own_pid.to_string().as_str()) {
+    fs::read_link("/proc/self").is_ok_and(|target| target.to_str() == Some(own_pid.to_string().as_str()))
+}
+
+fn everyone() -> Option<Vec<ProcStat>> {
+    if !proc_is_own() {
         return None;
     }
     let entries = fs::read_dir("/proc").ok()?;

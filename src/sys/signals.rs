@@ -2,7 +2,6 @@
 //! inherits every disposition untouched, and what is pending crosses an exec.
 
 use crate::facts::Sender;
-use std::io::PipeReader;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr;
 
@@ -129,42 +128,6 @@ fn received(info: &libc::signalfd_siginfo, own_pid: Pid) -> Option<Received> {
         // The kernel's word for a write of ours to a broken stderr, or to one at the limit of its size: nobody sent it.
         Signal::PIPE | Signal::XFSZ if by_self => None,
         _ => Some(Received { signal, sender: if by_process { Sender::Process } else { Sender::Kernel } }),
-    }
-}
-
-/// Ctrl-C, as a descriptor.
-pub struct Interrupt(PipeReader);
-
-impl Interrupt {
-    /// Catches INT from now on, in a thread beside this one. None where INT is ignored, as in the background of a script.
-    ///
-    /// # Errors
-    /// There is no descriptor or no thread to be had; INT is as it was.
-    pub fn new() -> std::io::Result<Option<Self>> {
-        const INT: Signal = Signal::INT;
-        if is_ignored(INT, false) {
-            return Ok(None);
-        }
-        let (reader, writer) = std::io::pipe()?;
-        let mut writer = Some(writer);
-        // The end of the pipe says it.
-        ctrlc::set_handler(move || drop(writer.take())).map_err(|error| {
-            is_ignored(INT, true);
-            std::io::Error::other(error)
-        })?;
-        Ok(Some(Self(reader)))
-    }
-
-    /// Whether it came. The descriptor says so too.
-    pub fn came(&self) -> bool {
-        let mut fds = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
-        poll(&mut fds, PollTimeout::ZERO) == Ok(1)
-    }
-}
-
-impl AsFd for Interrupt {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
     }
 }
 

@@ -261,6 +261,7 @@ mod tests {
             pidfile: Some(11),
             requests: vec![Reload {
                 action: "upgrade".to_owned(),
+                asked: Duration::from_nanos(11),
                 began: Duration::from_nanos(12),
                 ended: Some((Duration::from_nanos(13), Answer::Failed("of itself".to_owned()))),
             }],
