@@ -957,7 +957,8 @@ fn the_child_does_not_wait_for_its_own_reload() {
 #[test]
 fn the_child_does_not_wait_for_its_own_stop() {
     let (dir, file) = place();
-    let script = "echo ready 1 $$; trap 'exit 7' TERM; read go < fifo; $0 --stop app.json; echo code $?; wait";
+    let script =
+        "echo ready 1 $$; trap 'exit 7' TERM; read go < fifo; $0 --stop app.json; echo code $?; sleep 1000 & wait";
     let mut run = service(&dir, &file, &[], &["sh", "-c", script, hupwrap().to_str().unwrap()]);
     run.ready();
     tell(&dir, "go");
