@@ -11,7 +11,7 @@
 //! | [`machine`] | the decisions | nothing; time is an argument |
 //! | [`text`] | text formats, read and written | nothing |
 //! | [`sys`] | system calls, the only `unsafe` | the kernel |
-//! | [`wait`] | the commands that wait for a supervisor | sys; its decisions are pure |
+//! | `wait` | the commands that wait for a supervisor | sys; its decisions are pure |
 //! | [`supervisor`] | carries out what the machine orders | machine and sys |
 //! | [`report`] | the lines for people | stderr |
 
@@ -25,7 +25,7 @@ pub mod signal;
 pub mod supervisor;
 pub mod sys;
 pub mod text;
-pub mod wait;
+mod wait;
 
 use std::ffi::{c_char, c_int};
 

@@ -356,7 +356,7 @@ fn files_that_cannot_be_believed() {
     fs::create_dir(dir.path().join("directory")).unwrap();
     for (name, part) in [
         ("half", "it is not a hupwrap status file"),
-        ("text", "it is not a hupwrap status file, but looks like a pidfile; pass the file of --status-file"),
+        ("text", "it is not a hupwrap status file, but looks like a pidfile; pass the --status-file"),
         ("list", "it is not a hupwrap status file"),
         ("bytes", "it is not a hupwrap status file"),
         ("deep", "it is not a hupwrap status file"),
@@ -429,6 +429,14 @@ fn files_of_others_are_not_believed() {
     let link = dir.path().join("link");
     symlink(&file, &link).unwrap();
     std::os::unix::fs::lchown(&link, Some(nobody), None).unwrap();
+    let strange = dir.file("strange", fs::read(&file).unwrap(), 0o644);
+    nix::unistd::chown(&strange, Some(65533.into()), None).unwrap();
+    for form in ["--reload", "--stop"] {
+        let ended = as_nobody(form, &strange);
+        assert_eq!(ended.shell(), 125);
+        says(&ended, "it belongs to uid 65533, and names a process");
+    }
+    assert_eq!(as_nobody("--wait-ready", &strange).shell(), 0);
     let secret = dir.file("secret", fs::read(&file).unwrap(), 0o600);
     let ended = as_nobody("--status", &secret);
     assert_eq!(ended.shell(), 125);
@@ -679,6 +687,12 @@ fn a_signal_leaves_the_terminals_line_whole() {
         let line = terminal.line("hupwrap: --wait-ready");
         assert!(line.ends_with("no longer waiting; hupwrap continues without you, see --status"), "{line}");
     }
+    // The window is closed.
+    let mut terminal = Terminal::new();
+    let client = terminal.lead(Setup::new(args([&"--wait-ready", &file]))).start();
+    terminal.shows("hupwrap: waiting until pid");
+    drop(terminal);
+    assert_eq!(client.end().status.signal(), Some(libc::SIGHUP));
 }
 
 #[test]
@@ -838,6 +852,12 @@ fn without_inotify_or_pidfds_it_polls() {
         assert_eq!(run.ready().0, 2);
         tell(&dir, "go");
         ends(reload, 0, "");
+        // A pid that means another process by now gets nothing.
+        let text = fs::read_to_string(&file).unwrap().replace("\"pid_start\":", "\"pid_start\":1");
+        let other = dir.file("other.json", text, 0o644);
+        for form in ["--reload", "--stop"] {
+            ends(refused(crate::waiting::ask(form, &other), calls, error).start(), 125, "nothing runs there");
+        }
         ends(ask("--stop").start(), 0, "");
         run.status();
         ends(ask("--reload").start(), 125, "nothing runs there: its hupwrap, pid ");
@@ -1037,4 +1057,47 @@ fn the_time_of_a_reload_runs_from_the_request() {
     let took = std::time::Duration::from_nanos(time("ended") - asked).as_millis();
     let status = ask("--status", &file).end().stdout;
     assert!(took > 999 || status.contains(&format!("ago, after {took}ms\n")), "{took} {status}");
+}
+
+/// The /proc of another pid namespace shows other processes under the same pids.
+#[test]
+fn in_the_proc_of_another_pid_namespace_it_sends_nothing() {
+    let test = "in_the_proc_of_another_pid_namespace_it_sends_nothing";
+    let (dir, file) = place();
+    let mut run = service(&dir, &file, &[], &[puppet().to_str().unwrap()]);
+    run.ready();
+    let inside = |form: &str| Setup::of("unshare", args([&"--pid", &"--fork", &"--", &hupwrap(), &form, &file]));
+    let possible = || Setup::of("unshare", ["--pid", "--fork", "--", "true"]).end().shell() == 0;
+    if installed("unshare").is_none() || !possible() {
+        return skipped(test, "unshare(1), or the right to make a pid namespace");
+    }
+    for form in ["--reload", "--stop", "--status", "--wait-ready"] {
+        let ended = inside(form).end();
+        assert_eq!(ended.shell(), 125, "{form}");
+        says(&ended, "/proc does not show the processes of this pid namespace");
+    }
+    assert_eq!(run.stop().stdout.matches("got ").count(), 1);
+}
+
+/// The kernel protects pid 1 from signals that it sends to itself.
+#[test]
+fn as_the_first_process_it_exits_with_the_number_of_the_signal() {
+    let test = "as_the_first_process_it_exits_with_the_number_of_the_signal";
+    let dir = Dir::new();
+    let file = dir.path().join("app.json");
+    let words = ["--pid", "--fork", "--mount-proc", "--kill-child", "--"];
+    if installed("unshare").is_none() || Setup::of("unshare", [&words[..], &["true"]].concat()).end().shell() != 0 {
+        return skipped(test, "unshare(1), or the right to make a pid namespace");
+    }
+    let words = args(["--pid", "--fork", "--mount-proc", "--kill-child", "--"].each_ref().map(|word| word as _));
+    let run = Setup::of("unshare", words.into_iter().chain(args([&hupwrap(), &"--wait-ready", &file]))).start();
+    let client = || children(run.pid).first().copied();
+    wait_until("it waits", || {
+        let ppoll = format!("{} ", libc::SYS_ppoll);
+        client().is_some_and(|pid| {
+            fs::read_to_string(format!("/proc/{pid}/syscall")).is_ok_and(|call| call.starts_with(&ppoll))
+        })
+    });
+    kill(client().unwrap(), "TERM");
+    ends(run, 143, "no longer waiting; there is no such file");
 }

@@ -7,7 +7,7 @@ pub mod clock;
 pub mod environment;
 pub mod files;
 pub mod finish;
-pub mod inotify;
+pub(crate) mod inotify;
 pub(crate) mod interrupt;
 pub mod notify;
 pub mod output;

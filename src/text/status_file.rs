@@ -213,7 +213,7 @@ pub struct Read {
 pub fn read(text: &[u8]) -> Result<Read, String> {
     let Ok(Value::Object(all)) = serde_json::from_slice(text) else {
         let is_pid = std::str::from_utf8(text).is_ok_and(|text| text.trim().parse::<u32>().is_ok());
-        let hint = if is_pid { ", but looks like a pidfile; pass the file of --status-file" } else { "" };
+        let hint = if is_pid { ", but looks like a pidfile; pass the --status-file" } else { "" };
         return Err(format!("it is not a hupwrap status file{hint}"));
     };
     let lacks = |key: &str| format!("it is not a hupwrap status file: it has no '{key}'");

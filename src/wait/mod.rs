@@ -2,9 +2,9 @@
 //! the file reports each change, and a pidfd reports the end of hupwrap; without them the command polls. What a file
 //! answers is decided in [`answer`], what people see of it in [`summary`]; both are pure.
 
-pub mod answer;
+mod answer;
 mod found;
-pub mod summary;
+mod summary;
 
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -36,7 +36,7 @@ const TICK: Duration = Duration::from_secs(1);
 const POLL: Duration = Duration::from_millis(100);
 
 /// Asks, and waits.
-pub fn run(wait: &Wait, startup: &Startup) -> Ending {
+pub(crate) fn run(wait: &Wait, startup: &Startup) -> Ending {
     hold_stdio();
     let interrupt = match wait.form {
         Form::Status => None,
@@ -186,11 +186,11 @@ impl Waiting<'_> {
                 ticker.show(&self.line(waited), columns);
             }
             if let Some(signal) = self.sleep(now, columns.map(|_| next_tick(self.asked, now))) {
-                let continues = answer::what_continues(form);
-                return Ok((
-                    End::By(signal),
-                    Some(format!("no longer waiting; {continues} without you, see --status")),
-                ));
+                let more = match &self.found {
+                    Ok(_) => format!("{} without you, see --status", answer::what_continues(form)),
+                    Err(why) => why.clone(),
+                };
+                return Ok((End::By(signal), Some(format!("no longer waiting; {more}"))));
             }
         }
     }
