@@ -78,7 +78,9 @@ impl Reload {
     pub fn decode(line: &str) -> Option<Self> {
         let mut words = line.splitn(5, ' ');
         let action = words.next()?.to_owned();
-        let (began, asked) = words.next()?.split_once(':')?;
+        let times = words.next()?;
+        // hupwrap 0.1.0 wrote one of them.
+        let (began, asked) = times.split_once(':').unwrap_or((times, times));
         let (began, asked) = (nanoseconds(began)?, nanoseconds(asked)?);
         let ended = match (words.next(), words.next(), words.next()) {
             (Some(ended), Some(name), reason) => {

@@ -161,7 +161,7 @@ impl Waiting<'_> {
             match self.found.as_ref().ok().and_then(|found| answer::to(form, &found.seen, self.asked, ended)) {
                 Some(Answer::Yes(verdict)) => {
                     if let Some(columns) = columns {
-                        ticker.finish(&format!("hupwrap: {verdict}, {}", tenths(waited)), columns);
+                        ticker.finish(&format!("hupwrap: {verdict}, {}", Shown(waited)), columns);
                     }
                     return Ok((End::Code(0), None));
                 }
@@ -221,14 +221,6 @@ impl Waiting<'_> {
             Err(_) => format!("waiting for a hupwrap behind '{}'", self.wait.file.to_string_lossy()),
         };
         format!("hupwrap: {what}; {}{of}", humantime::format_duration(waited))
-    }
-}
-
-/// A time for a verdict: `3.1s`.
-fn tenths(time: Duration) -> String {
-    match time.as_secs() {
-        0..60 => format!("{:.1}s", time.as_secs_f64()),
-        seconds => humantime::format_duration(Duration::from_secs(seconds)).to_string(),
     }
 }
 
