@@ -79,7 +79,7 @@ impl Reload {
         let mut words = line.splitn(5, ' ');
         let action = words.next()?.to_owned();
         let times = words.next()?;
-        // hupwrap 0.1.0 wrote one of them.
+        // An older hupwrap wrote only when it began.
         let (began, asked) = times.split_once(':').unwrap_or((times, times));
         let (began, asked) = (nanoseconds(began)?, nanoseconds(asked)?);
         let ended = match (words.next(), words.next(), words.next()) {
