@@ -2,7 +2,9 @@
 
 use std::fs;
 use std::io::{PipeReader, PipeWriter, Read, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::symlink;
+use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -193,6 +195,32 @@ fn objects(text: &str) -> Vec<Value> {
 
 fn names(objects: &[Value]) -> Vec<&str> {
     objects.iter().map(|object| object["event"].as_str().unwrap()).collect()
+}
+
+/// Every line reaches a stderr that is a socket, the journal's for example, also before Linux 6.5: there RWF_NOWAIT does
+/// not work with sockets.
+#[test]
+fn a_socket_gets_every_line() {
+    let without = puppet().with_file_name("without");
+    if !without.exists() {
+        return skipped("log::a_socket_gets_every_line", "the program `without` of the tests");
+    }
+    let lines = |ours: &mut dyn FnMut(&mut [u8]) -> std::io::Result<usize>, theirs: OwnedFd| {
+        let words = ["pwritev2:EOPNOTSUPP", "--", hupwrap().to_str().unwrap(), "-v", "--", "true"];
+        let ended = Setup::of(&without, words).with(|command| _ = command.stderr(theirs)).end();
+        assert_eq!(ended.shell(), 0);
+        let (mut text, mut piece) = (Vec::new(), [0; 4096]);
+        while let Ok(length @ 1..) = ours(&mut piece) {
+            text.extend_from_slice(&piece[..length]);
+        }
+        String::from_utf8(text).unwrap().lines().count()
+    };
+    let (mut ours, theirs) = UnixStream::pair().unwrap();
+    ours.set_nonblocking(true).unwrap();
+    assert_eq!(lines(&mut |piece| ours.read(piece), theirs.into()), 3);
+    let (ours, theirs) = UnixDatagram::pair().unwrap();
+    ours.set_nonblocking(true).unwrap();
+    assert_eq!(lines(&mut |piece| ours.recv(piece), theirs.into()), 3);
 }
 
 /// What `jq` makes of it.

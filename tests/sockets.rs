@@ -598,7 +598,7 @@ fn one_that_cannot_be_had_is_said_before_anything_is_started() {
         (at("dir"), "a directory is there already, which is left alone; name another path"),
         (at("file"), "a file that is no socket is there already, which is left alone"),
         (at("link"), "a symbolic link is there already, which is left alone"),
-        (at("no/such/s"), "no/such'; make it first"),
+        (at("no/such/s"), "no/such' does not exist; create it first"),
         (at("a;b"), "SERVER_STARTER_PORT cannot carry ';' or '='; want a path without"),
         (at("a=b"), "SERVER_STARTER_PORT cannot carry ';' or '='; want a path without"),
         (at(&"x".repeat(108)), "bytes; the kernel takes 107 at most"),
@@ -744,6 +744,64 @@ fn a_file_that_is_another_by_now_stays() {
             let _ = fs::remove_file(&path);
         }
     }
+}
+
+#[test]
+fn a_file_that_was_removed_is_created_again() {
+    let dir = Dir::new();
+    let path = dir.path().join("s");
+    let listen = format!("unix:{},mode=0600", path.display());
+    let server = socketeer();
+    let options = ["--listen", &listen, "--restart", "always", "--restart-delay", "1ms", "--on-hup", "restart"];
+    let upgrade = ["--on", "USR2=upgrade", "--", server.to_str().unwrap()];
+    let run = Setup::new([&options[..], &upgrade].concat()).start();
+    wait_until("it is there", || path.exists());
+    let (generation, mut child) = answer(UnixStream::connect(&path).unwrap());
+    assert_eq!(generation, 1);
+    for round in 1..=4 {
+        fs::remove_file(&path).unwrap();
+        match round {
+            1 | 4 => run.kill("HUP"),
+            2 => kill(child, "KILL"),
+            // The child serves on; the next start gets the new socket, over the re-exec.
+            _ => {
+                run.kill("USR2");
+                run.said("took over");
+                kill(child, "KILL");
+            }
+        }
+        gone(child);
+        wait_until("it is there again", || path.exists());
+        let (generation, pid) = answer(UnixStream::connect(&path).unwrap());
+        assert_eq!(generation, round + 1);
+        child = pid;
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o600);
+        run.said_times("with a new socket for the next start", usize::try_from(round).unwrap());
+    }
+    // The file of another is left alone.
+    fs::remove_file(&path).unwrap();
+    fs::write(&path, "x").unwrap();
+    run.kill("HUP");
+    run.said("another file is there, which is left alone");
+    run.stop();
+    assert_eq!(fs::read(&path).unwrap(), b"x");
+}
+
+#[test]
+fn a_flood_of_datagrams_leaves_no_memory_behind() {
+    let script = "my $at = $ENV{NOTIFY_SOCKET}; socket(my $s, 1, 2, 0) or die; setsockopt($s, 1, 7, 1 << 20);
+        connect($s, pack('S a*', 1, $at =~ s/^@/\\0/r)) or die $!;
+        for my $i (0 .. 20000) { send($s, ('X' x ($i * 37 % 60000)) . \"\\nSTATUS=\" . ('x' x ($i % 3000)), 0); }
+        send($s, 'READY=1', 0); sleep 1000";
+    if installed("perl").is_none() {
+        return skipped("sockets::a_flood_of_datagrams_leaves_no_memory_behind", "perl");
+    }
+    let run = Setup::new(["-v", "--ready", "notify", "--", "perl", "-e", script]).start();
+    run.said(" is ready");
+    let memory = status(run.pid, "RssAnon");
+    let kilobytes: u64 = memory.split_whitespace().next().unwrap().parse().unwrap();
+    assert!(kilobytes < 1024, "{memory}");
+    run.stop();
 }
 
 #[test]

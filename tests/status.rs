@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::support::watched::{monotonic, status_where};
 use crate::support::*;
 
-const KEYS: [&str; 13] = [
+const KEYS: [&str; 15] = [
     "version",
     "pid",
     "pid_start",
@@ -26,6 +26,8 @@ const KEYS: [&str; 13] = [
     "on_hup",
     "restarts",
     "last_exit",
+    "late",
+    "requested",
     "reload",
     "settled",
     "listen",
@@ -351,14 +353,14 @@ fn a_directory_that_is_gone_stops_nothing() {
         run.kill("HUP");
         assert_eq!(run.ready().0, generation);
     }
-    run.said("the status file cannot be written");
+    run.said(" cannot be written: the directory ");
     fs::create_dir(&inner).unwrap();
     // Though nothing changes.
     wait_until("it is there again", || file.exists());
     assert_eq!(in_state(&run, &file, "running")["generation"], 4);
     assert_eq!(names(&inner), ["status"]);
     let ended = run.stop();
-    assert_eq!(ended.stderr.matches("status file").count(), 1, "{}", ended.stderr);
+    assert_eq!(ended.stderr.matches("--status-file").count(), 1, "{}", ended.stderr);
 }
 
 #[test]
@@ -394,7 +396,7 @@ fn a_full_disk_and_one_that_is_read_only_stop_nothing() {
     let before = fs::read(&seen).unwrap();
     assert_eq!(renew(&mut run), 2);
     assert_eq!(renew(&mut run), 3);
-    run.said("the status file cannot be written: No space left on device");
+    run.said(" cannot be written: No space left on device");
     // What was there is there still, and nothing beside it.
     assert_eq!(fs::read(&seen).unwrap(), before);
     assert_eq!(names(seen.parent().unwrap()), ["filler", "status"]);
@@ -409,11 +411,11 @@ fn a_full_disk_and_one_that_is_read_only_stop_nothing() {
     };
     remount("ro");
     let now = renew(&mut run);
-    run.said("the status file cannot be written: Read-only file system");
+    run.said(" cannot be written: Read-only file system");
     remount("rw");
     status_where(&seen, "it is kept again", |status| status["generation"] == now && status["state"] == "running");
     let ended = run.stop();
-    assert_eq!(ended.stderr.matches("status file").count(), 2, "{}", ended.stderr);
+    assert_eq!(ended.stderr.matches("--status-file").count(), 2, "{}", ended.stderr);
 }
 
 #[test]
@@ -452,7 +454,177 @@ fn a_file_that_cannot_be_is_said_at_the_start() {
     }
 }
 
+#[test]
+fn what_is_no_status_file_is_left_alone() {
+    let dir = Dir::new();
+    let text = dir.file("text", "my notes\n", 0o644);
+    let pid = dir.file("pid", "4711\n", 0o644);
+    let fifo = dir.path().join("fifo");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    for target in ["fifo", "text", "loop"] {
+        symlink(target, dir.path().join(if target == "loop" { "loop".to_owned() } else { format!("to-{target}") }))
+            .unwrap();
+    }
+    let before = names(dir.path());
+    for (name, why) in [
+        ("text", "something other than a status file"),
+        ("pid", "something other than a status file"),
+        ("to-text", "something other than a status file"),
+        ("fifo", "not a regular file"),
+        ("to-fifo", "not a regular file"),
+        ("loop", "too many symbolic links"),
+        ("text/status", "is not a directory"),
+        ("missing/status", "does not exist; create it first"),
+    ] {
+        refused(watched(&dir.path().join(name), &[], &["echo", "started"]), why);
+    }
+    let both = dir.path().join("both");
+    refused(with_pidfile(&both, &["--status-file", name(&both)], &["echo", "started"]), "--status-file");
+    assert_eq!(names(dir.path()), before);
+    assert_eq!(
+        (fs::read_to_string(text).unwrap(), fs::read_to_string(pid).unwrap()),
+        ("my notes\n".into(), "4711\n".into())
+    );
+}
+
+#[test]
+fn a_link_is_followed_and_stays() {
+    let dir = Dir::new();
+    let (link, target) = (dir.path().join("link"), dir.path().join("target"));
+    symlink("target", &link).unwrap();
+    for _ in 0..2 {
+        let mut run = watched(&link, &[], &[&puppet_name()]).start();
+        run.ready();
+        in_state(&run, &link, "running");
+        assert_eq!(Setup::new(["--reload", name(&link)]).end().shell(), 0);
+        assert_eq!(in_state(&run, &target, "running")["generation"], 2);
+        run.stop();
+        assert_eq!(names(dir.path()), ["link", "target"]);
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+    }
+}
+
+#[test]
+fn a_second_one_cuts_nobody_off() {
+    let (_dir, file) = place();
+    let mut first = watched(&file, &["--on-hup", "upgrade"], &[&puppet_name()]).start();
+    first.ready();
+    in_state(&first, &file, "running");
+    let other = format!("another hupwrap, pid {}, keeps its status there", first.pid);
+    refused(watched(&file, &[], &["echo", "started"]), &other);
+    // Adoption is not a second one.
+    first.kill("HUP");
+    first.said("took over");
+    refused(watched(&file, &[], &["echo", "started"]), &other);
+    assert_eq!(Setup::new(["--status", name(&file)]).end().shell(), 0);
+    first.kill("KILL");
+    first.status();
+    let mut second = watched(&file, &[], &[&puppet_name()]).start();
+    second.ready();
+    in_state(&second, &file, "running");
+    second.stop();
+}
+
+#[test]
+fn its_name_may_be_as_long_as_names_are() {
+    let dir = Dir::new();
+    let file = dir.path().join("n".repeat(255));
+    let mut run = watched(&file, &[], &[&puppet_name()]).start();
+    run.ready();
+    in_state(&run, &file, "running");
+    assert_eq!(Setup::new(["--reload", name(&file)]).end().shell(), 0);
+    assert!(!run.stop().stderr.contains("--status-file"));
+}
+
+#[test]
+fn the_proc_of_another_pid_namespace_shows_no_start() {
+    let test = "status::the_proc_of_another_pid_namespace_shows_no_start";
+    let (_dir, file) = place();
+    let setup = |words: &[&str]| Setup::of("unshare", ["--pid", "--fork", "--kill-child"].iter().chain(words));
+    if installed("unshare").is_none() || setup(&["true"]).end().shell() != 0 {
+        return skipped(test, "unshare(1), or the right to a pid namespace");
+    }
+    let mut run = setup(&[name(hupwrap()), "--status-file", name(&file), "--", &puppet_name()]).start();
+    run.ready();
+    let status = status_where(&file, "it runs", |status| status["state"] == "running");
+    assert!(status["pid_start"].is_null() && status["pid"] == 1, "{status}");
+    for form in ["--status", "--reload", "--stop", "--wait-ready"] {
+        let ended = Setup::new([form, name(&file), "--timeout", "10s"]).end();
+        assert_eq!(ended.shell(), 125, "{form}: {}", ended.stderr);
+    }
+    run.kill("KILL");
+    run.status();
+}
+
+#[test]
+fn files_that_somebody_removed_are_created_again() {
+    let dir = Dir::new();
+    let (status, pid) = (dir.path().join("status"), dir.path().join("pid"));
+    let options = ["--status-file", name(&status), "--restart", "always", "--restart-delay", "1ms"];
+    let mut run = with_pidfile(&pid, &options, &[&puppet_name(), "exit=USR1:3"]).start();
+    let content = format!("{}\n", run.pid);
+    let mut child = run.ready().1;
+    in_state(&run, &status, "running");
+    for (round, request) in [true, false, true].into_iter().enumerate() {
+        fs::remove_file(&status).unwrap();
+        fs::remove_file(&pid).unwrap();
+        if request {
+            run.kill("HUP");
+        } else {
+            kill(child, "USR1");
+        }
+        child = run.ready().1;
+        status_where(&status, "it is there", |status| status["child"]["pid"] == child && status["state"] == "running");
+        assert_eq!(fs::read_to_string(&pid).unwrap(), content);
+        run.said_times(&format!("somebody has removed '{}'", name(&pid)), round + 1);
+        refused(with_pidfile(&pid, &[], &["echo", "started"]), "another hupwrap has it");
+    }
+    // The file of another is left alone, also at the end.
+    fs::remove_file(&status).unwrap();
+    fs::write(&status, "my notes").unwrap();
+    run.kill("HUP");
+    run.ready();
+    run.said("cannot be written: it holds something other than a status file");
+    run.stop();
+    assert_eq!(fs::read_to_string(&status).unwrap(), "my notes");
+    assert_eq!(names(dir.path()), ["status"]);
+}
+
 // The pidfile.
+
+#[test]
+fn a_pidfile_needs_no_descriptor_to_be_removed() {
+    let dir = Dir::new();
+    let file = dir.path().join("pid");
+    // Until a limit is enough to start.
+    for limit in 4..64_u64 {
+        let limits = libc::rlimit { rlim_cur: limit, rlim_max: limit };
+        let setup = with_pidfile(&file, &[], &["true"]).with(|command| {
+            before_exec(command, move || {
+                // SAFETY: the pointer is to a struct of ours.
+                unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limits) };
+            });
+        });
+        let mut run = setup.start();
+        wait_until("it has ended, or tries again", || !run.lives() || run.stderr().contains("trying again"));
+        if run.lives() {
+            run.kill("TERM");
+        }
+        let code = run.status().code();
+        assert!(!file.exists(), "{limit}: {}", run.stderr());
+        if code == Some(0) {
+            break;
+        }
+    }
+    let mut run = with_pidfile(&file, &[], &[&puppet_name()]).start();
+    run.ready();
+    let limits = libc::rlimit { rlim_cur: 3, rlim_max: 3 };
+    // SAFETY: the pointer is to a struct of ours.
+    let limited = unsafe { libc::prlimit(run.pid, libc::RLIMIT_NOFILE, &raw const limits, std::ptr::null_mut()) };
+    assert_eq!(limited, 0);
+    run.stop();
+    assert!(!file.exists());
+}
 
 fn with_pidfile(file: &Path, options: &[&str], command: &[&str]) -> Setup {
     let words = [options, &["--"], command].concat();
@@ -543,7 +715,7 @@ fn the_lock_is_held_over_every_re_exec() {
 fn a_stale_pidfile_is_taken_over() {
     let dir = Dir::new();
     let mut stranger = Command::new("sleep").arg("1000").stdin(Stdio::null()).spawn().unwrap();
-    for content in [format!("{}\n", stranger.id()), String::new(), "no number, and longer than any\n".repeat(9)] {
+    for content in [format!("{}\n", stranger.id()), String::new()] {
         let file = dir.file("pid", &content, 0o644);
         let mut run = with_pidfile(&file, &[], &[&puppet_name()]).start();
         run.ready();
@@ -591,11 +763,18 @@ fn what_is_no_pidfile_is_left_alone() {
     let fifo = dir.path().join("fifo");
     nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
     let reader = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(&fifo).unwrap();
-    refused(with_pidfile(&fifo, &[], &["echo", "started"]), "no regular file");
+    refused(with_pidfile(&fifo, &[], &["echo", "started"]), "not a regular file");
     drop(reader);
     refused(with_pidfile(dir.path(), &[], &["echo", "started"]), "--pidfile");
+    refused(with_pidfile(&precious, &[], &["echo", "started"]), "neither empty nor holds a pid");
     assert_eq!(fs::read_to_string(&precious).unwrap(), "precious");
-    assert_eq!(names(dir.path()), ["dangling", "fifo", "link", "precious"]);
+    let named = dir.file("named", "12\n", 0o644);
+    fs::hard_link(&named, dir.path().join("second")).unwrap();
+    refused(with_pidfile(&named, &[], &["echo", "started"]), "a hard link");
+    assert_eq!(fs::read_to_string(&named).unwrap(), "12\n");
+    let missing = dir.path().join("missing/pid");
+    refused(with_pidfile(&missing, &[], &["echo", "started"]), "does not exist; create it first");
+    assert_eq!(names(dir.path()), ["dangling", "fifo", "link", "named", "precious", "second"]);
 }
 
 #[test]
@@ -608,7 +787,7 @@ fn root_trusts_no_directory_of_everybody() {
     mode(0o777);
     let file = dir.path().join("file");
     refused(with_pidfile(&file, &[], &["echo", "started"]), "everybody may replace files in");
-    refused(watched(&file, &[], &["echo", "started"]), "everybody may replace files in");
+    refused(watched(&file, &[], &["echo", "started"]), "want one that only its owner can write to");
     assert_eq!(names(dir.path()), [] as [&str; 0]);
     mode(0o1777);
     assert_eq!(with_pidfile(&file, &[], &["true"]).end().shell(), 0);

@@ -7,10 +7,10 @@ use nix::poll::PollFlags;
 
 use crate::machine::event::Event;
 use crate::sys::Pid;
+use crate::sys::connect::Attempt;
 use crate::sys::notify_socket::NotifySocket;
 use crate::sys::proc::ProcStat;
 use crate::sys::ready_pipe::ReadyPipe;
-use crate::sys::sockets::Attempt;
 use crate::sys::spawn::Spawned;
 use crate::text::notify::{self, Notice};
 

@@ -13,15 +13,17 @@ use super::helper::{Helper, Purpose};
 use super::service_manager::{self, ServiceManager};
 use crate::config::Ready;
 use crate::facts::{GenerationId, StartError};
-use crate::machine::effect::Effect;
+use crate::machine::RequestKind;
+use crate::machine::effect::{Effect, Message};
 use crate::machine::event::Event;
 use crate::signal::Signal;
+use crate::sys::connect::Attempt;
 use crate::sys::environment::ChildEnv;
 use crate::sys::notify_socket::NotifySocket;
 use crate::sys::proc::ProcStat;
 use crate::sys::ready_pipe::ReadyPipe;
 use crate::sys::reexec::Probe;
-use crate::sys::sockets::{Attempt, Socket};
+use crate::sys::sockets::Socket;
 use crate::sys::spawn::{self, Spawn};
 use crate::sys::{clock, lookup, signals, start_error};
 use crate::text::listen;
@@ -70,7 +72,12 @@ impl Supervisor {
                 self.resumed |= signals::suspend(signal, insist);
                 return Some(Event::Resumed(clock::now().saturating_sub(began)));
             }
-            Effect::Say(line) => self.say(&line),
+            Effect::Say(line) => {
+                if matches!(line, Message::Began(_) | Message::Settled { kind: RequestKind::Forward, .. }) {
+                    self.restore_files();
+                }
+                self.say(&line);
+            }
             // The loop ends with it.
             Effect::Finish(_) => {}
         }

@@ -6,6 +6,7 @@ mod crossing;
 mod effects;
 mod family;
 mod helper;
+mod restore;
 mod service_manager;
 pub mod setup;
 mod status_writer;
@@ -25,9 +26,10 @@ use crate::facts::Sender;
 use crate::machine::Machine;
 use crate::machine::effect::{Effect, Failure, Message};
 use crate::machine::event::Event;
+use crate::machine::status::State;
 use crate::report;
 use crate::signal::Signal;
-use crate::sys::files::Pidfile;
+use crate::sys::pidfile::Pidfile;
 use crate::sys::poll::is_ready;
 use crate::sys::reexec::Origin;
 use crate::sys::signals::{self, SignalFd};
@@ -72,6 +74,8 @@ pub struct Supervisor {
     before: Option<String>,
     /// Whether hupwrap was stopped, and continued, since it last looked at what has happened.
     resumed: bool,
+    /// What is wrong with hupwrap's files, by path.
+    troubles: Vec<(String, String)>,
 }
 
 impl Supervisor {
@@ -257,7 +261,12 @@ impl Supervisor {
                 Event::ChildEnded(generation, status) => Some(Message::Ended(*generation, *status)),
                 _ => None,
             };
+            let is_gone = matches!(event, Event::ChildEnded(..) | Event::RestGone(_));
             self.machine.handle(clock::now(), event, &mut effects);
+            // At the end the files are removed.
+            if is_gone && self.machine.status().state != State::Stopping {
+                self.restore_files();
+            }
             // People need not be told twice.
             let is_told_anyhow = |effect: &Effect| {
                 matches!(

@@ -13,11 +13,12 @@ use crate::machine::{self, Machine, Rules, Snapshot};
 use crate::report;
 use crate::signal::{Signal, SignalSet};
 use crate::sys::environment::ChildEnv;
-use crate::sys::files::{Pidfile, StatusFile};
+use crate::sys::pidfile::Pidfile;
 use crate::sys::reexec::Origin;
 use crate::sys::signals::{self, SignalFd};
 use crate::sys::sockets::{self, Socket};
 use crate::sys::startup::Startup;
+use crate::sys::status_file::StatusFile;
 use crate::sys::terminal::{self, Place};
 use crate::sys::{clock, fd, lookup, proc, start_error, wait};
 use crate::text::messages::Words;
@@ -72,6 +73,7 @@ pub fn setup(config: Config, startup: Startup) -> Result<Supervisor, String> {
         .map_err(|error| format!("cannot listen to signals: {}", start_error::describe(error)))?;
     if let Some(path) = &config.status_file {
         StatusFile::new(path, startup.pid)
+            .check()
             .map_err(|error| format!("--status-file '{}': {error}", path.to_string_lossy()))?;
     }
     let place = terminal::place();
@@ -169,6 +171,7 @@ pub(super) fn assemble(config: Config, startup: Startup, parts: Parts) -> Superv
         leader: if nohup { terminal::watch_session_leader() } else { None },
         before: None,
         resumed: false,
+        troubles: Vec::new(),
         config,
         startup,
     }

@@ -4,16 +4,18 @@
 #![allow(unsafe_code)]
 
 pub mod clock;
+pub mod connect;
 pub mod environment;
 pub(crate) mod fd;
-pub mod files;
 pub mod finish;
-pub mod inotify;
+pub(crate) mod inotify;
+pub(crate) mod interrupt;
 pub mod lookup;
 pub mod manager_socket;
 pub mod notify_socket;
 pub mod output;
 pub(crate) mod pidfd;
+pub mod pidfile;
 pub(crate) mod poll;
 pub(crate) mod proc;
 mod program;
@@ -24,7 +26,12 @@ pub mod sockets;
 pub mod spawn;
 pub(crate) mod start_error;
 pub mod startup;
+pub mod status_file;
+pub(crate) mod status_input;
+pub(crate) mod target;
 pub mod terminal;
+pub mod trust;
+mod unix_path;
 pub mod wait;
 
 use std::io;

@@ -5,33 +5,82 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::libc;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::PollFlags;
+use nix::sys::socket::{MsgFlags, send};
 use nix::sys::stat::{Mode, SFlag, fstat};
+use nix::unistd::write;
 
-/// Writes to a stream that others have too, if it takes it at once; otherwise nothing is written. Up to `PIPE_BUF` bytes
-/// a pipe takes as a whole, or not at all (`pipe(7)`). The stream's own O_NONBLOCK is left alone: it would be everybody's.
+use crate::sys::poll::is_ready;
+
+/// Writes to a stream that others use too, if the stream takes it at once; otherwise nothing is written. A pipe takes up to
+/// `PIPE_BUF` bytes as a whole, or not at all (`pipe(7)`). The stream's own O_NONBLOCK is left alone: it would be
+/// everybody's.
 pub fn write_at_once(stream: BorrowedFd, bytes: &[u8]) {
-    let mut ready = [PollFd::new(stream, PollFlags::POLLOUT)];
-    if poll(&mut ready, PollTimeout::ZERO) != Ok(1) {
+    if !is_ready(stream, PollFlags::POLLOUT) {
         return;
     }
     // Others may fill it between the poll and the write.
     let kind = fstat(stream).map(|stat| SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT);
-    if kind == Ok(SFlag::S_IFREG) {
-        let _ = nix::unistd::write(stream, bytes);
-        return;
-    }
+    let _ = match kind {
+        Ok(SFlag::S_IFREG) => write(stream, bytes),
+        // Before Linux 6.5 a socket has no RWF_NOWAIT.
+        Ok(SFlag::S_IFSOCK) => send(stream.as_raw_fd(), bytes, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL),
+        _ => match write_nowait(stream, bytes) {
+            Err(Errno::EOPNOTSUPP | Errno::ENOSYS | Errno::EINVAL) => write_own(stream, bytes),
+            written => written,
+        },
+    };
+}
+
+fn write_nowait(stream: BorrowedFd, bytes: &[u8]) -> nix::Result<usize> {
     let part = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
     // SAFETY: one part, which is only read; -1 means at the stream's own position.
     let written = unsafe { libc::pwritev2(stream.as_raw_fd(), &raw const part, 1, -1, libc::RWF_NOWAIT) };
-    if !matches!(Errno::result(written), Err(Errno::EOPNOTSUPP | Errno::ENOSYS | Errno::EINVAL)) {
-        return;
-    }
-    // A terminal knows no RWF_NOWAIT, nor does an old kernel: then a description of our own, if it may be had.
+    Errno::result(written).and_then(|written| usize::try_from(written).map_err(|_| Errno::EIO))
+}
+
+/// Writes to a stream without RWF_NOWAIT, a terminal for example: through a description of our own, if we may have one.
+fn write_own(stream: BorrowedFd, bytes: &[u8]) -> nix::Result<usize> {
     let flags = OFlag::O_WRONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
-    let _ = match open(format!("/proc/self/fd/{}", stream.as_raw_fd()).as_str(), flags, Mode::empty()) {
-        Ok(own) => nix::unistd::write(&own, bytes),
+    match open(format!("/proc/self/fd/{}", stream.as_raw_fd()).as_str(), flags, Mode::empty()) {
+        Ok(own) => write(&own, bytes),
         Err(Errno::ENXIO | Errno::EIO) => Ok(0),
-        Err(_) => nix::unistd::write(stream, bytes),
-    };
+        Err(_) => write(stream, bytes),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::os::fd::AsFd;
+    use std::os::unix::net::{UnixDatagram, UnixStream};
+
+    use super::*;
+
+    #[test]
+    fn a_socket_gets_every_line_and_makes_nobody_wait() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        write_at_once(ours.as_fd(), b"one\n");
+        write_at_once(ours.as_fd(), b"two\n");
+        let mut read = [0; 8];
+        theirs.read_exact(&mut read).unwrap();
+        assert_eq!(&read, b"one\ntwo\n");
+        // Nobody reads: it comes back.
+        for _ in 0..10_000 {
+            write_at_once(ours.as_fd(), &[b'x'; 1000]);
+        }
+        drop(theirs);
+        // No SIGPIPE.
+        write_at_once(ours.as_fd(), b"lost\n");
+
+        let (ours, theirs) = UnixDatagram::pair().unwrap();
+        write_at_once(ours.as_fd(), b"one\n");
+        assert_eq!(theirs.recv(&mut read).unwrap(), 4);
+        for _ in 0..10_000 {
+            write_at_once(ours.as_fd(), b"x\n");
+        }
+        // The socket's own flags are untouched.
+        let flags = nix::fcntl::fcntl(&ours, nix::fcntl::FcntlArg::F_GETFL).unwrap();
+        assert!(!OFlag::from_bits_truncate(flags).contains(OFlag::O_NONBLOCK));
+    }
 }

@@ -60,6 +60,11 @@ impl ProcStat {
         self.began
     }
 
+    /// Its parent when it was read.
+    pub(crate) fn parent(&self) -> Pid {
+        self.parent
+    }
+
     /// Whether it began before another. Time is told in hundredths of a second: within one, the pid tells, which goes up
     /// until it begins anew.
     pub fn is_older_than(&self, other: &Self) -> bool {
@@ -115,10 +120,19 @@ pub fn descendants(except: &[Pid]) -> Result<Vec<(ProcStat, ProcStat)>, Unseen> 
     Ok(found)
 }
 
+/// Whether /proc shows the processes of this pid namespace. In the /proc of another one, every pid means another process.
+pub(crate) fn proc_is_own() -> bool {
+    names_us() == Ok(true)
+}
+
+fn names_us() -> Result<bool, Unseen> {
+    let named = fs::read_link("/proc/self").map_err(unseen)?;
+    Ok(named.to_str() == Some(own_pid().to_string().as_str()))
+}
+
 fn everyone() -> Result<Vec<ProcStat>, Unseen> {
     // The /proc of another pid namespace has other numbers for all of us, and is as good as none.
-    let named = fs::read_link("/proc/self").map_err(unseen)?;
-    if named.to_str() != Some(own_pid().to_string().as_str()) {
+    if !names_us()? {
         return Err(Unseen::NoProc);
     }
     let mut all = Vec::new();

@@ -233,13 +233,22 @@ impl SocketKind {
     }
 }
 
-/// Which file a unix socket made: device and inode.
+/// The file of a unix socket.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Identity {
-    /// The device.
+pub struct SocketFile {
+    /// Its device.
     pub device: u64,
-    /// The inode.
+    /// Its inode.
     pub inode: u64,
+    /// Its permissions.
+    pub mode: u32,
+}
+
+impl SocketFile {
+    /// Whether this is the file that was found at a path.
+    pub fn is_at<E>(self, found: Result<Option<Self>, E>) -> bool {
+        matches!(found, Ok(Some(Self { device, inode, .. })) if (device, inode) == (self.device, self.inode))
+    }
 }
 
 /// What is known of a socket besides what the kernel tells; crosses a re-exec as one line of text.
@@ -255,14 +264,14 @@ pub struct SocketFacts {
     /// one.
     pub said: Option<String>,
     /// The file that it made.
-    pub made: Option<Identity>,
+    pub made: Option<SocketFile>,
 }
 
 impl fmt::Display for SocketFacts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {} ", self.fd, self.kind.name())?;
         match self.made {
-            Some(Identity { device, inode }) => write!(f, "{device}.{inode} ")?,
+            Some(SocketFile { device, inode, mode }) => write!(f, "{device}.{inode}.{mode:o} ")?,
             None => write!(f, "- ")?,
         }
         write!(f, "{}", self.name)?;
@@ -281,8 +290,11 @@ impl FromStr for SocketFacts {
             let made = match words.next()? {
                 "-" => None,
                 made => {
-                    let (device, inode) = made.split_once('.')?;
-                    Some(Identity { device: device.parse().ok()?, inode: inode.parse().ok()? })
+                    let mut parts = made.split('.');
+                    let (device, inode) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+                    // Version 0.1.0 does not write it.
+                    let mode = parts.next().map_or(Some(USUAL_MODE), |mode| u32::from_str_radix(mode, 8).ok())?;
+                    Some(SocketFile { device, inode, mode })
                 }
             };
             let rest = words.next()?;
@@ -549,10 +561,10 @@ mod tests {
         }
 
         #[test]
-        fn facts_are_read_back(fd: i32, kind in 0..4_usize, name in "[ -9;-~]{0,9}", said in "(\\P{Cc}{1,9})?", made: (u64, u64)) {
+        fn facts_are_read_back(fd: i32, kind in 0..4_usize, name in "[ -9;-~]{0,9}", said in "(\\P{Cc}{1,9})?", made: (u64, u64, u32)) {
             let said = (!said.is_empty()).then_some(said);
-            let (device, inode) = made;
-            for made in [None, Some(Identity { device, inode })] {
+            let (device, inode, mode) = made;
+            for made in [None, Some(SocketFile { device, inode, mode })] {
                 let facts = SocketFacts { fd, kind: SocketKind::ALL[kind], name: name.clone(), said: said.clone(), made };
                 let line = facts.to_string();
                 prop_assert_eq!(line.lines().count(), 1);

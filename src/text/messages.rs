@@ -63,6 +63,8 @@ events! {
     NOT_FORWARDED Info "not-forwarded" ["signal"]
     HANG_UP_IGNORED Info "hang-up-ignored" []
     STATUS_FILE_FAILED Error "status-file-failed" ["reason"]
+    RESTORED Info "restored" ["path"]
+    NOT_RESTORED Error "not-restored" ["path" "reason"]
     ERROR Error "error" []
 }
 
@@ -110,9 +112,21 @@ pub fn tried(generation: GenerationId, pid: i32, reason: &str) -> LogLine {
 }
 
 /// The status file cannot be written.
-pub fn status_file_failed(reason: &str) -> LogLine {
-    let text = format!("the status file cannot be written: {reason}; supervision goes on");
+pub fn status_file_failed(path: &str, reason: &str) -> LogLine {
+    let text = format!("--status-file '{path}' cannot be written: {reason}; supervision goes on");
     LogLine::new(&STATUS_FILE_FAILED, [json!(reason)], text)
+}
+
+/// A file that somebody had removed is there again. A socket's file belongs to a new socket.
+pub fn restored(path: &str, is_socket: bool) -> LogLine {
+    let more = if is_socket { ", with a new socket for the next start" } else { "" };
+    LogLine::new(&RESTORED, [json!(path)], format!("somebody has removed '{path}'; created it again{more}"))
+}
+
+/// A file of hupwrap's is missing or another, and is not created again.
+pub fn not_restored(path: &str, reason: &str) -> LogLine {
+    let text = format!("'{path}' is no longer the file that hupwrap made: {reason}");
+    LogLine::new(&NOT_RESTORED, [json!(path), json!(reason)], text)
 }
 
 /// Puts the messages of one supervisor into words.
@@ -356,7 +370,9 @@ mod tests {
             listening("web", "tcp:1", "x".to_owned()),
             signal(Signal::HUP),
             not_sent(Signal::HUP, 1, Errno::EPERM),
-            status_file_failed("x"),
+            status_file_failed("x", "y"),
+            restored("x", true),
+            not_restored("x", "y"),
             tried(1, 4711, "x"),
             words.backgrounded(1, 4711),
         ]);

@@ -1,0 +1,35 @@
+//! The files of hupwrap that somebody has removed: a child that closes its socket, a cleaner of /tmp.
+
+use super::Supervisor;
+use super::status_writer::StatusWriter;
+use crate::report;
+use crate::sys::sockets;
+use crate::text::messages;
+
+impl Supervisor {
+    /// Creates the files of the sockets, the pidfile and the status file again where they are missing. To be called at each
+    /// request and when a child is gone, before the next one is started.
+    pub(super) fn restore_files(&mut self) {
+        let mut troubles = Vec::new();
+        for (path, restored) in sockets::restore(&mut self.sockets) {
+            match restored {
+                Ok(()) => report::say(&messages::restored(&path, true)),
+                Err(reason) => troubles.push((path, reason)),
+            }
+        }
+        if let Some(pidfile) = &mut self.pidfile {
+            let path = pidfile.path().to_string_lossy().into_owned();
+            match pidfile.restore(self.startup.pid) {
+                Ok(true) => report::say(&messages::restored(&path, false)),
+                Ok(false) => {}
+                Err(reason) => troubles.push((path, reason)),
+            }
+        }
+        // What was said before and has not changed is not said again.
+        for (path, reason) in troubles.iter().filter(|trouble| !self.troubles.contains(trouble)) {
+            report::say(&messages::not_restored(path, reason));
+        }
+        self.troubles = troubles;
+        self.status_writer.iter_mut().for_each(StatusWriter::restore);
+    }
+}

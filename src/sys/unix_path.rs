@@ -1,0 +1,190 @@
+//! The file of a unix socket: whether one that exists is in use, its mode, and making it again.
+//!
+//! Whether a socket that is found at a path is in use is asked by connecting with a datagram socket. If a stream socket is
+//! bound there, the answer is EPROTOTYPE, even if it does not listen yet, and no server sees a connection. A stale file is
+//! replaced under a lock on its directory, so of two hupwraps one wins and the other one hears that the path is in use.
+//! There is no lock if the directory may not be read. Then, and against programs that do not know the lock, a few
+//! microseconds between question and replacement remain.
+
+use std::fs;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg, OFlag, open};
+use nix::poll::{PollTimeout, poll};
+use nix::sys::socket::{
+    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind as bind_to, connect, listen, socket,
+};
+use nix::sys::stat::{Mode, umask};
+use nix::unistd::unlink;
+
+use crate::sys::errno;
+use crate::sys::fd::above;
+use crate::sys::start_error;
+use crate::sys::trust::directory_of;
+use crate::text::listen::SocketFile;
+
+/// How often the lock on a directory is tried, and the milliseconds between: a second in all. A hupwrap holds it for
+/// microseconds. A program that holds it longer uses it for something else, and is not waited for.
+const LOCK_TRIES: u8 = 100;
+const LOCK_PAUSE: u8 = 10;
+
+/// Why a path cannot be had.
+enum Refusal {
+    /// The kernel's reason.
+    Failed(Errno),
+    /// A process listens there.
+    Live,
+    /// What a dead process left there cannot be removed.
+    Stale(Errno),
+    /// Nobody may ask whether it is in use.
+    Secret,
+    /// It is something else.
+    NoSocket(&'static str),
+}
+
+impl From<Errno> for Refusal {
+    fn from(error: Errno) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl Refusal {
+    fn explain(&self, path: &str) -> String {
+        let directory = directory_of(Path::new(path));
+        let shown = directory.display();
+        match self {
+            Self::Live | Self::Failed(Errno::EADDRINUSE) => {
+                "another process uses this socket; stop that first (ss -lxp shows it), or name another path".to_owned()
+            }
+            Self::Secret => "a socket is there already, and without the permission to write to it nobody can tell \
+                             whether it is in use; remove it, or name another path"
+                .to_owned(),
+            Self::Stale(error) => {
+                let why = start_error::describe(*error);
+                format!("the socket of an earlier process is there and cannot be removed: {why}")
+            }
+            Self::NoSocket(what) => format!("a {what} is there already, which is left alone; name another path"),
+            Self::Failed(Errno::ENOENT | Errno::ENOTDIR) if directory.is_dir() => {
+                format!("no file can be made in '{shown}'; name another path")
+            }
+            Self::Failed(Errno::ENOENT) => format!("the directory '{shown}' does not exist; create it first"),
+            Self::Failed(Errno::ENOTDIR) => format!("'{shown}' is not a directory"),
+            Self::Failed(Errno::EACCES) => format!("no permission to make a file in '{shown}'"),
+            Self::Failed(other) => start_error::describe(*other).to_owned(),
+        }
+    }
+}
+
+/// Binds a socket, with a descriptor from `lowest` on, to a path. A stale file there is replaced.
+///
+/// # Errors
+/// One line that says why not.
+pub(super) fn bind(path: &str, mode: u32, lowest: RawFd) -> Result<OwnedFd, String> {
+    try_bind(path, mode, lowest).map_err(|refusal| refusal.explain(path))
+}
+
+/// Binds a new socket for a path from which the file was removed. The file appears there when the socket takes
+/// connections.
+///
+/// # Errors
+/// One line that says why not.
+pub(super) fn bind_again(path: &str, mode: u32, lowest: RawFd) -> Result<OwnedFd, String> {
+    let directory = directory_of(Path::new(path));
+    let beside = directory.join(format!(".hupwrap-{}", std::process::id()));
+    let beside = beside.to_str().filter(|beside| UnixAddr::new(*beside).is_ok());
+    let bind = || {
+        // If the path has no room for the other name, clients may find a socket that does not take connections yet.
+        let fd = try_bind(beside.unwrap_or(path), mode, lowest)?;
+        listen(&fd, Backlog::MAXALLOWABLE)?;
+        if let Some(beside) = beside {
+            let _lock = lock(directory);
+            let moved = match fs::symlink_metadata(path) {
+                Ok(_) => Err(Errno::EEXIST),
+                Err(_) => fs::rename(beside, path).map_err(errno),
+            };
+            if let Err(error) = moved {
+                let _ = fs::remove_file(beside);
+                return Err(error.into());
+            }
+        }
+        Ok(fd)
+    };
+    bind().map_err(|refusal: Refusal| refusal.explain(path))
+}
+
+/// The file at a path, if there is one.
+pub(super) fn file_at(path: &str) -> nix::Result<Option<SocketFile>> {
+    match fs::symlink_metadata(path) {
+        Ok(found) => Ok(Some(SocketFile { device: found.dev(), inode: found.ino(), mode: found.mode() & 0o777 })),
+        Err(error) => match errno(error) {
+            Errno::ENOENT => Ok(None),
+            error => Err(error),
+        },
+    }
+}
+
+fn try_bind(path: &str, mode: u32, lowest: RawFd) -> Result<OwnedFd, Refusal> {
+    let address = UnixAddr::new(path)?;
+    let fd = above(socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?, lowest)?;
+    match bind_with_mode(&fd, &address, mode) {
+        Err(Errno::EADDRINUSE) => {
+            let _lock = lock(directory_of(Path::new(path)));
+            if is_stale(path, &address)? {
+                unlink(path).map_err(Refusal::Stale)?;
+            }
+            bind_with_mode(&fd, &address, mode)?;
+        }
+        bound => bound?,
+    }
+    Ok(fd)
+}
+
+/// The kernel makes the file with 0777 less the umask (`unix(7)`). So it has its mode from the first moment on, and no
+/// second look at the path is needed that could find another file.
+fn bind_with_mode(fd: &OwnedFd, address: &UnixAddr, mode: u32) -> nix::Result<()> {
+    let before = umask(Mode::from_bits_truncate(0o777 & !mode));
+    let bound = bind_to(fd.as_raw_fd(), address);
+    umask(before);
+    bound
+}
+
+/// Whether a socket is there that no process has bound any longer. False if nothing is there.
+fn is_stale(path: &str, address: &UnixAddr) -> Result<bool, Refusal> {
+    let Ok(found) = fs::symlink_metadata(path) else { return Ok(false) };
+    let kind = found.file_type();
+    if !kind.is_socket() {
+        return Err(Refusal::NoSocket(match kind {
+            _ if kind.is_dir() => "directory",
+            _ if kind.is_symlink() => "symbolic link",
+            _ => "file that is no socket",
+        }));
+    }
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let question = socket(AddressFamily::Unix, SockType::Datagram, flags, None)?;
+    match connect(question.as_raw_fd(), address) {
+        Err(Errno::ECONNREFUSED) => Ok(true),
+        Err(Errno::ENOENT) => Ok(false),
+        // Of another type; a datagram socket; one that talks to its peer only.
+        Err(Errno::EPROTOTYPE | Errno::EAGAIN | Errno::EPERM) | Ok(()) => Err(Refusal::Live),
+        Err(Errno::EACCES) => Err(Refusal::Secret),
+        Err(other) => Err(other.into()),
+    }
+}
+
+/// Locks a directory against other hupwraps. None if that is impossible.
+pub(super) fn lock(directory: &Path) -> Option<Flock<OwnedFd>> {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let mut fd = open(directory, flags, Mode::empty()).ok()?;
+    for _ in 0..LOCK_TRIES {
+        match Flock::lock(fd, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => return Some(lock),
+            Err((unlocked, Errno::EWOULDBLOCK)) => fd = unlocked,
+            Err(_) => return None,
+        }
+        let _ = poll(&mut [], PollTimeout::from(LOCK_PAUSE));
+    }
+    None
+}
