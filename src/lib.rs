@@ -11,7 +11,7 @@
 //! | [`machine`] | the decisions | nothing; time is an argument |
 //! | [`text`] | text formats, read and written | nothing |
 //! | [`sys`] | system calls, the only `unsafe` | the kernel |
-//! | [`wait`] | the commands that wait for a supervisor | sys; its decisions are pure |
+//! | `wait` | the commands that wait for a supervisor | sys; its decisions are pure |
 //! | [`supervisor`] | carries out what the machine orders | machine and sys |
 //! | [`report`] | the lines for people | stderr |
 
@@ -25,7 +25,7 @@ pub mod signal;
 pub mod supervisor;
 pub mod sys;
 pub mod text;
-pub mod wait;
+mod wait;
 
 use crate::cli::Said;
 use crate::config::{Config, Level, LogFormat, Wait};
@@ -59,18 +59,18 @@ fn life(mut startup: Startup) -> Result<Ending, String> {
     };
     match cli::read(&words).inspect_err(look_as_said)? {
         Said::Print(text) => {
-            report::print(&text);
+            report::print(&text)?;
             Ok(Ending::Own(0))
         }
         Said::Wait(args) => {
             report::set_look(LogFormat::default(), Level::default(), no_color, term);
-            wait::run(&Wait::new(&args)?, &startup)
+            Ok(wait::run(&Wait::new(&args)?, &startup))
         }
         Said::Supervise(args) => {
             let config = Config::new(args).inspect_err(look_as_said)?;
             report::set_look(config.log_format, config.log_level, no_color, term);
             if probed {
-                report::print(&sys::reexec::prove()?);
+                report::print(&sys::reexec::prove()?)?;
                 return Ok(Ending::Own(0));
             }
             let supervisor = match taken_over {

@@ -9,6 +9,7 @@ use std::sync::OnceLock;
 use std::time::SystemTime;
 
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde_json::{Value, json};
 
 use crate::config::{Level, LogFormat};
@@ -145,6 +146,13 @@ impl Ticker {
         self.width = width;
     }
 
+    /// Shows this in place of what it showed, for good.
+    pub fn finish(&mut self, text: &str, columns: usize) {
+        self.show(text, columns);
+        write_at_once("\n");
+        self.width = 0;
+    }
+
     /// Leaves the line empty.
     pub fn clear(&mut self) {
         if self.width > 0 {
@@ -154,17 +162,25 @@ impl Ticker {
     }
 }
 
-/// Writes a text to stdout.
-pub fn print(text: &str) {
+/// Writes a text to stdout. A reader that has gone has read enough.
+///
+/// # Errors
+/// One line that says why not all of it was written.
+pub fn print(text: &str) -> Result<(), String> {
     let mut rest = text.as_bytes();
     let stdout = std::io::stdout();
     while !rest.is_empty() {
         match nix::unistd::write(stdout.as_fd(), rest) {
             Ok(written) => rest = rest.get(written..).unwrap_or_default(),
             Err(Errno::EINTR) => {}
-            Err(_) => return,
+            Err(Errno::EAGAIN) => {
+                let _ = poll(&mut [PollFd::new(stdout.as_fd(), PollFlags::POLLOUT)], PollTimeout::NONE);
+            }
+            Err(Errno::EPIPE) => return Ok(()),
+            Err(error) => return Err(format!("cannot write to stdout: {}", error.desc())),
         }
     }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -1,9 +1,11 @@
-//! Signals by name and number. Pure: the names come from nix's table, the real-time range from glibc.
+//! Signals by name and number. Pure: the numbers come from signal-hook, the names from nix, the real-time range from
+//! glibc.
 
 use std::fmt;
 use std::str::FromStr;
 
 use nix::sys::signal::Signal as Named;
+use signal_hook::consts;
 
 /// The first real-time signal a program may use; glibc keeps 32 and 33 for itself (`signal(7)`).
 const RTMIN: u8 = 34;
@@ -16,36 +18,49 @@ pub struct Signal(u8);
 
 impl Signal {
     /// Hang-up, and by custom "read your configuration again".
-    pub const HUP: Self = Self(1);
+    pub const HUP: Self = Self::of(consts::SIGHUP);
     /// Ctrl-C.
-    pub const INT: Self = Self(2);
+    pub const INT: Self = Self::of(consts::SIGINT);
     /// Ctrl-\.
-    pub const QUIT: Self = Self(3);
+    pub const QUIT: Self = Self::of(consts::SIGQUIT);
     /// Cannot be caught.
-    pub const KILL: Self = Self(9);
-    /// A write with nobody left to read it.
-    pub const PIPE: Self = Self(13);
+    pub const KILL: Self = Self::of(consts::SIGKILL);
+    /// A write to a pipe without a reader.
+    pub const PIPE: Self = Self::of(consts::SIGPIPE);
     /// The polite request to end.
-    pub const TERM: Self = Self(15);
+    pub const TERM: Self = Self::of(consts::SIGTERM);
     /// A child changed state.
-    pub const CHLD: Self = Self(17);
+    pub const CHLD: Self = Self::of(consts::SIGCHLD);
     /// Continue after a stop.
-    pub const CONT: Self = Self(18);
+    pub const CONT: Self = Self::of(consts::SIGCONT);
     /// Cannot be caught.
-    pub const STOP: Self = Self(19);
+    pub const STOP: Self = Self::of(consts::SIGSTOP);
     /// Ctrl-Z.
-    pub const TSTP: Self = Self(20);
+    pub const TSTP: Self = Self::of(consts::SIGTSTP);
     /// A background process read from its terminal.
-    pub const TTIN: Self = Self(21);
+    pub const TTIN: Self = Self::of(consts::SIGTTIN);
     /// A background process wrote to its terminal.
-    pub const TTOU: Self = Self(22);
+    pub const TTOU: Self = Self::of(consts::SIGTTOU);
     /// A write beyond the limit of a file's size.
-    pub const XFSZ: Self = Self(25);
+    pub const XFSZ: Self = Self::of(consts::SIGXFSZ);
     /// The terminal's size changed.
-    pub const WINCH: Self = Self(28);
+    pub const WINCH: Self = Self::of(consts::SIGWINCH);
 
     /// The signals the kernel raises for a fault of the program itself: ILL, TRAP, ABRT, BUS, FPE, SEGV, SYS.
-    const FAULTS: SignalSet = SignalSet::of(&[4, 5, 6, 7, 8, 11, 31]);
+    const FAULTS: SignalSet = SignalSet::of(&[
+        Self::of(consts::SIGILL),
+        Self::of(consts::SIGTRAP),
+        Self::of(consts::SIGABRT),
+        Self::of(consts::SIGBUS),
+        Self::of(consts::SIGFPE),
+        Self::of(consts::SIGSEGV),
+        Self::of(consts::SIGSYS),
+    ]);
+
+    /// A signal of signal-hook's table; all of them are below 32.
+    const fn of(number: i32) -> Self {
+        Self(number.to_le_bytes()[0])
+    }
 
     /// The signal with this number, if there is one.
     pub fn from_number(number: i32) -> Option<Self> {
@@ -165,11 +180,11 @@ impl SignalSet {
     /// What is blocked while nothing is known yet: every signal but the faults.
     pub const ALL_BUT_FAULTS: Self = Self(!Signal::FAULTS.0);
 
-    const fn of(numbers: &[u8]) -> Self {
+    const fn of(signals: &[Signal]) -> Self {
         let mut bits = 0;
-        let mut rest = numbers;
+        let mut rest = signals;
         while let [first, tail @ ..] = rest {
-            bits |= 1 << first.saturating_sub(1);
+            bits |= 1 << first.0.saturating_sub(1);
             rest = tail;
         }
         Self(bits)
@@ -187,17 +202,17 @@ impl SignalSet {
 
     /// Whether the signal is in it.
     pub fn contains(self, signal: Signal) -> bool {
-        self.0 & Self::of(&[signal.0]).0 != 0
+        self.0 & Self::of(&[signal]).0 != 0
     }
 
     /// Puts a signal in.
     pub fn insert(&mut self, signal: Signal) {
-        self.0 |= Self::of(&[signal.0]).0;
+        self.0 |= Self::of(&[signal]).0;
     }
 
     /// Takes a signal out.
     pub fn remove(&mut self, signal: Signal) {
-        self.0 &= !Self::of(&[signal.0]).0;
+        self.0 &= !Self::of(&[signal]).0;
     }
 
     /// The signals in it, in numeric order.

@@ -406,7 +406,15 @@ fn the_status_file_is_that_of_the_code() {
         counts: Counts::default(),
         last_exit: None,
     };
-    let facts = StatusFacts { pid: 1, pid_start: None, on_hup: String::new(), reload: None, settled: &[], listen: &[] };
+    let facts = StatusFacts {
+        pid: 1,
+        pid_start: None,
+        on_hup: String::new(),
+        late: false,
+        reload: None,
+        settled: &[],
+        listen: &[],
+    };
     let text = status_file::write(&status, &facts, |_| 1);
     let object: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&text).expect("an object");
     let page = file("docs/events.md");

@@ -484,7 +484,7 @@ fn a_status_file_that_cannot_be_written_any_more_stops_nothing() {
             run.kill("HUP");
             run.said("took over");
             let child = child_after(&mut run, mode, child);
-            run.said("the status file cannot be written: ");
+            run.said(" cannot be written: ");
             assert!(run.stderr().contains(reason), "{mode}, {name}: {}", run.stderr());
             // Mended, it is written again at the next change.
             let _ = fs::rename(&place, dir.path().join("aside"));

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::support::watched::{monotonic, status_where};
 use crate::support::*;
 
-const KEYS: [&str; 13] = [
+const KEYS: [&str; 15] = [
     "version",
     "pid",
     "pid_start",
@@ -26,6 +26,8 @@ const KEYS: [&str; 13] = [
     "on_hup",
     "restarts",
     "last_exit",
+    "late",
+    "requested",
     "reload",
     "settled",
     "listen",

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 
 use nix::libc;
@@ -288,7 +288,7 @@ fn who_waits_for_a_hupwrap_that_is_killed_hears_of_it() {
         run.kill("KILL");
         match form {
             "--stop" => ends(client, 0, ""),
-            _ => ends(client, 125, "has ended meanwhile"),
+            _ => ends(client, 125, "has ended"),
         }
         run.status();
     }
@@ -303,9 +303,11 @@ fn a_pid_that_means_another_process_by_now_is_left_alone() {
     let (own, rest) = text.split_once("\"pid_start\":").unwrap();
     let text = format!("{own}\"pid_start\":1{rest}");
     let other = dir.file("other.json", text, 0o644);
-    for form in ["--reload", "--stop", "--status", "--wait-ready"] {
+    for form in ["--reload", "--stop", "--status"] {
         ends(ask(form, &other).start(), 125, &format!("nothing runs there: its hupwrap, pid {}, has ended", run.pid));
     }
+    let wait = Setup::new(args([&"--wait-ready", &other, &"--timeout", &"0"]));
+    ends(wait.start(), 124, &format!("nothing runs there: its hupwrap, pid {}, has ended", run.pid));
     // It has heard nothing of that.
     run.kill("USR1");
     assert!(run.line("got ").starts_with("got USR1"));
@@ -315,10 +317,21 @@ fn a_pid_that_means_another_process_by_now_is_left_alone() {
     ends(ask("--reload", &file).start(), 125, &format!("nothing runs there: its hupwrap, pid {pid}, has ended"));
 }
 
+/// Asks by a file that has no answer. `--wait-ready` looks once.
+#[track_caller]
+fn ends_with_file(form: &str, path: &Path, code: i32, part: &str) {
+    let time = if code == 124 { "0" } else { "55s" };
+    let ended = Setup::new(args([&form, &path, &"--timeout", &time])).end();
+    assert_eq!(ended.shell(), code, "{form} {}: {}", path.display(), ended.stderr);
+    says(&ended, part);
+    assert!(ended.stderr.contains(&format!("{form} '{}'", path.display())), "{}", ended.stderr);
+}
+
 #[test]
 fn files_that_cannot_be_believed() {
     let (dir, file) = place();
     let run = service(&dir, &file, &[], &[puppet().to_str().unwrap()]);
+    ends(waiting_ready(&file), 0, "");
     let good = fs::read_to_string(&file).unwrap();
     let half = &good[..good.len() / 2];
     let old = good.replace("\"on_hup\":", "\"hup\":");
@@ -333,6 +346,8 @@ fn files_that_cannot_be_believed() {
     dir.file("old", old, 0o644);
     dir.file("zero", good.replace(&format!("\"pid\":{}", run.pid), "\"pid\":0"), 0o644);
     dir.file("minus", good.replace(&format!("\"pid\":{}", run.pid), "\"pid\":-1"), 0o644);
+    let pid_start = good.split("\"pid_start\":").nth(1).unwrap().split(',').next().unwrap();
+    dir.file("unknown", good.replace(&format!("\"pid_start\":{pid_start}"), "\"pid_start\":null"), 0o644);
     dir.file("big", format!("{}{good}", " ".repeat(1 << 20)), 0o644);
     dir.file("group", &good, 0o664);
     dir.file("all", &good, 0o646);
@@ -340,33 +355,44 @@ fn files_that_cannot_be_believed() {
     symlink("loop", dir.path().join("loop")).unwrap();
     fs::create_dir(dir.path().join("directory")).unwrap();
     for (name, part) in [
-        ("half", "no JSON, or half of it"),
-        ("empty", "no JSON, or half of it"),
-        ("text", "no JSON object"),
-        ("list", "no JSON object"),
-        ("bytes", "no JSON, or half of it"),
-        ("deep", "no JSON, or half of it"),
+        ("half", "it is not a hupwrap status file"),
+        ("text", "it is not a hupwrap status file, but looks like a pidfile; pass the --status-file"),
+        ("list", "it is not a hupwrap status file"),
+        ("bytes", "it is not a hupwrap status file"),
+        ("deep", "it is not a hupwrap status file"),
         ("old", "it has no 'on_hup'"),
         ("zero", "it has no 'pid'"),
         ("minus", "it has no 'pid'"),
+        ("unknown", "cannot be told from another process"),
         ("big", "too long"),
-        ("group", "others than its owner may write to it"),
-        ("all", "others than its owner may write to it"),
-        ("dangling", "there is no such file: nothing runs there"),
         ("loop", "ymbolic link"),
-        ("directory", "no regular file"),
-        ("fifo", "no regular file"),
-        ("missing", "there is no such file: nothing runs there"),
-        ("missing/app.json", "there is no such file: nothing runs there"),
+        ("directory", "not a regular file"),
+        ("fifo", "not a regular file"),
         ("new/app.json", "Not a directory"),
     ] {
-        let path = dir.path().join(name);
         for form in ["--reload", "--stop", "--status", "--wait-ready"] {
-            let ended = ask(form, &path).end();
-            assert_eq!(ended.shell(), 125, "{form} {name}: {}", ended.stderr);
-            says(&ended, part);
-            assert!(ended.stderr.contains(&format!("{form} '{}'", path.display())), "{}", ended.stderr);
+            ends_with_file(form, &dir.path().join(name), 125, part);
         }
+    }
+    for (name, part) in [
+        ("empty", "it is empty"),
+        ("dangling", "there is no such file; hupwrap may still be running"),
+        ("missing", "there is no such file; hupwrap may still be running"),
+        ("missing/app.json", "there is no such file; hupwrap may still be running"),
+    ] {
+        for form in ["--reload", "--stop", "--status"] {
+            ends_with_file(form, &dir.path().join(name), 125, part);
+        }
+        // It waits for the file.
+        ends_with_file("--wait-ready", &dir.path().join(name), 124, part);
+    }
+    for name in ["group", "all"] {
+        for form in ["--reload", "--stop"] {
+            let part = "it is writable by others; `chmod go-w` it";
+            ends_with_file(form, &dir.path().join(name), 125, part);
+        }
+        assert!(ask("--status", &dir.path().join(name)).end().shell() <= 1);
+        ends(ask("--wait-ready", &dir.path().join(name)).start(), 0, "");
     }
     let run_puts_up_with_it = ask("--status", &dir.path().join("new")).end();
     assert!(run_puts_up_with_it.shell() <= 1, "{run_puts_up_with_it:?}");
@@ -402,8 +428,15 @@ fn files_of_others_are_not_believed() {
     assert_eq!(as_nobody("--status", &theirs).shell(), 0);
     let link = dir.path().join("link");
     symlink(&file, &link).unwrap();
-    ends(ask("--status", &link).start(), 0, "");
     std::os::unix::fs::lchown(&link, Some(nobody), None).unwrap();
+    let strange = dir.file("strange", fs::read(&file).unwrap(), 0o644);
+    nix::unistd::chown(&strange, Some(65533.into()), None).unwrap();
+    for form in ["--reload", "--stop"] {
+        let ended = as_nobody(form, &strange);
+        assert_eq!(ended.shell(), 125);
+        says(&ended, "it belongs to uid 65533, and names a process");
+    }
+    assert_eq!(as_nobody("--wait-ready", &strange).shell(), 0);
     let secret = dir.file("secret", fs::read(&file).unwrap(), 0o600);
     let ended = as_nobody("--status", &secret);
     assert_eq!(ended.shell(), 125);
@@ -414,15 +447,65 @@ fn files_of_others_are_not_believed() {
     assert_eq!(as_nobody("--status", &open).shell(), 0);
     let far = dir.path().join("far");
     symlink(&open, &far).unwrap();
-    for form in ["--reload", "--stop", "--status", "--wait-ready"] {
-        ends(ask(form, &theirs).start(), 125, "it belongs to uid 65534");
+    for form in ["--reload", "--stop"] {
+        // Theirs names a process of root.
+        ends(ask(form, &theirs).start(), 125, &format!("it belongs to uid 65534, but pid {} does not", run.pid));
         ends(ask(form, &link).start(), 125, "it belongs to uid 65534");
         ends(ask(form, &open).start(), 125, "everybody may replace files in");
         ends(ask(form, &far).start(), 125, "everybody may replace files in");
+        let ended = as_nobody(form, &link);
+        assert_eq!(ended.shell(), 125);
+        says(&ended, "you may not send");
+    }
+    // Nothing is sent, so any file will do.
+    for form in ["--status", "--wait-ready"] {
+        for file in [&theirs, &link, &open, &far] {
+            ends(ask(form, file).start(), 0, "");
+            assert_eq!(as_nobody(form, file).shell(), 0);
+        }
     }
     fs::set_permissions(dir.path().join("open"), fs::Permissions::from_mode(0o1777)).unwrap();
-    ends(ask("--status", &open).start(), 0, "");
     assert_eq!(run.stop().stdout.matches("got ").count(), 1);
+}
+
+#[test]
+fn root_may_use_the_file_of_a_user_who_runs_hupwrap() {
+    if !nix::unistd::geteuid().is_root() {
+        return skipped("root_may_use_the_file_of_a_user_who_runs_hupwrap", "root");
+    }
+    let (user, other) = (65534, 65533);
+    let (dir, _) = place();
+    let program = dir.hupwrap("hupwrap");
+    let home = dir.path().join("home");
+    fs::create_dir(&home).unwrap();
+    nix::unistd::chown(&home, Some(user.into()), None).unwrap();
+    let file = home.join("app.json");
+    let options = args([&"--status-file", &file, &"--", &"sh", &"-c", &"echo ready 1 $$; exec sleep 1000"]);
+    let mut run = Setup::of(&program, options)
+        .with(|command| {
+            command.uid(user);
+        })
+        .start();
+    run.ready();
+    ends(ask("--wait-ready", &file).start(), 0, "");
+    ends(ask("--status", &file).start(), 0, "");
+    let link = home.join("link");
+    symlink(&file, &link).unwrap();
+    std::os::unix::fs::lchown(&link, Some(user), None).unwrap();
+    for file in [&file, &link] {
+        ends(ask("--reload", file).start(), 0, "");
+        run.ready();
+    }
+    // Another user's link may lead anywhere.
+    std::os::unix::fs::lchown(&link, Some(other), None).unwrap();
+    ends(ask("--reload", &link).start(), 125, "it belongs to uid 65533");
+    // What this user says of a process of another one is worth nothing.
+    let forged = home.join("forged.json");
+    fs::copy(&file, &forged).unwrap();
+    nix::unistd::chown(&forged, Some(other.into()), None).unwrap();
+    ends(ask("--reload", &forged).start(), 125, &format!("but pid {} does not", run.pid));
+    ends(ask("--stop", &file).start(), 0, "");
+    run.status();
 }
 
 #[test]
@@ -474,15 +557,19 @@ fn half_a_file_while_it_waits_is_no_news() {
 }
 
 #[test]
-fn a_directory_that_goes_is_the_end_of_news() {
+fn a_directory_may_go_and_come_back() {
     let (dir, _) = place();
     let inner = dir.path().join("run");
     fs::create_dir(&inner).unwrap();
     let file = inner.join("app.json");
     let mut run = app(&dir, &file, &[]);
-    let wait = waiting("--wait-ready", &file);
-    fs::remove_dir_all(&inner).unwrap();
-    ends(wait, 125, "cannot be told");
+    let mut wait = waiting("--wait-ready", &file);
+    fs::rename(&inner, dir.path().join("away")).unwrap();
+    has_asked(&wait);
+    assert!(wait.lives());
+    fs::create_dir(&inner).unwrap();
+    tell(&dir, "go");
+    ends(wait, 0, "");
     assert!(run.lives());
 }
 
@@ -523,9 +610,9 @@ fn on_a_terminal_it_shows_what_it_waits_for() {
     terminal.shows("; 2s of 1m");
     tell(&dir, "go");
     assert_eq!(client.end().shell(), 0);
-    // It leaves an empty line behind.
-    terminal.shows("  \r");
-    assert!(!terminal.text().contains('\n'), "{:?}", terminal.text());
+    let verdict = terminal.line("hupwrap: ready, ");
+    assert!(verdict.ends_with('s') && !verdict.contains("of 1m"), "{verdict}");
+    assert_eq!(terminal.text().matches('\n').count(), 1, "{:?}", terminal.text());
 
     let client = terminal.lead(Setup::new(args([&"--reload", &file]))).start();
     assert_eq!(run.ready().0, 2);
@@ -533,11 +620,20 @@ fn on_a_terminal_it_shows_what_it_waits_for() {
     terminal.keys("\x03");
     assert_eq!(client.end().shell(), 130);
     let line = terminal.line("hupwrap: --reload");
-    assert!(line.ends_with("no longer waiting; the reload goes on without you, see --status"), "{line}");
+    assert!(line.ends_with("no longer waiting; the reload continues without you, see --status"), "{line}");
     // And so it does.
     let wait = waiting("--wait-ready", &file);
     tell(&dir, "go");
     ends(wait, 0, "");
+
+    let client = terminal.lead(Setup::new(args([&"--reload", &file]))).start();
+    assert_eq!(run.ready().0, 3);
+    tell(&dir, "go");
+    assert_eq!(client.end().shell(), 0);
+    terminal.line("hupwrap: restarted, ");
+    let client = terminal.lead(Setup::new(args([&"--stop", &file]))).start();
+    assert_eq!(client.end().shell(), 0);
+    terminal.line("hupwrap: stopped, ");
 }
 
 #[test]
@@ -553,40 +649,92 @@ fn a_narrow_window_gets_a_short_line() {
 }
 
 #[test]
-fn int_by_kill_ends_the_waiting_and_term_ends_it_as_ever() {
+fn a_signal_ends_the_waiting_and_nothing_else() {
+    let (dir, file) = place();
+    let options = ["--ready", "fd:3", "--stop-timeout", "never"];
+    let mut run = service(&dir, &file, &options, &[puppet().to_str().unwrap(), "ignore=TERM"]);
+    run.ready();
+    for (form, continues) in
+        [("--wait-ready", "hupwrap continues"), ("--reload", "the reload continues"), ("--stop", "the stop continues")]
+    {
+        for (name, signal) in
+            [("INT", None), ("TERM", Some(libc::SIGTERM)), ("HUP", Some(libc::SIGHUP)), ("QUIT", Some(libc::SIGQUIT))]
+        {
+            let client = waiting(form, &file);
+            client.kill(name);
+            let ended = client.end();
+            // A parent sees the signal itself. An end by INT would end the script of the caller as well.
+            assert_eq!((ended.status.code(), ended.status.signal()), (signal.is_none().then_some(130), signal));
+            says(&ended, &format!("no longer waiting; {continues} without you, see --status"));
+        }
+    }
+    assert!(run.lives());
+    run.kill("KILL");
+    run.status();
+}
+
+#[test]
+fn a_signal_leaves_the_terminals_line_whole() {
+    let (dir, file) = place();
+    let _run = app(&dir, &file, &[]);
+    for signal in ["TERM", "HUP", "QUIT"] {
+        let mut terminal = Terminal::new();
+        let client = terminal.lead(Setup::new(args([&"--wait-ready", &file]))).start();
+        terminal.shows("hupwrap: waiting until pid");
+        client.kill(signal);
+        assert_eq!(client.end().status.code(), None, "{signal}");
+        // Nothing of the line that was there is left in front of it.
+        let line = terminal.line("hupwrap: --wait-ready");
+        assert!(line.ends_with("no longer waiting; hupwrap continues without you, see --status"), "{line}");
+    }
+    // The window is closed.
+    let mut terminal = Terminal::new();
+    let client = terminal.lead(Setup::new(args([&"--wait-ready", &file]))).start();
+    terminal.shows("hupwrap: waiting until pid");
+    drop(terminal);
+    assert_eq!(client.end().status.signal(), Some(libc::SIGHUP));
+}
+
+#[test]
+fn a_signal_that_was_ignored_stays_ignored() {
     let (dir, file) = place();
     let mut run = app(&dir, &file, &[]);
-    for (form, goes_on) in [("--wait-ready", "hupwrap goes on"), ("--reload", "the reload goes on")] {
-        let client = waiting(form, &file);
-        client.kill("INT");
-        let ended = client.end();
-        assert_eq!(ended.status.code(), Some(130));
-        says(&ended, goes_on);
-    }
-    let client = waiting("--wait-ready", &file);
-    ends(ended_by(client, "TERM"), 143, "");
-    assert!(run.lives());
-    // In the background of a script INT is ignored, and stays so.
     let setup = ask("--wait-ready", &file).with(|command| {
-        // SAFETY: async-signal-safe.
-        before_exec(command, || unsafe {
-            libc::signal(libc::SIGINT, libc::SIG_IGN);
+        before_exec(command, || {
+            for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT] {
+                // SAFETY: async-signal-safe.
+                unsafe { libc::signal(signal, libc::SIG_IGN) };
+            }
         });
     });
     let mut client = setup.start();
     has_asked(&client);
-    client.kill("INT");
+    for signal in ["INT", "TERM", "HUP", "QUIT"] {
+        client.kill(signal);
+    }
     assert!(client.lives());
     tell(&dir, "go");
-    // The reload that nobody waits for any more.
-    assert_eq!(run.ready().0, 2);
-    tell(&dir, "go");
     ends(client, 0, "");
+    assert!(run.lives());
 }
 
-fn ended_by(run: Run, signal: &str) -> Run {
-    run.kill(signal);
-    run
+#[test]
+fn one_that_was_blocked_stays_blocked() {
+    let (dir, file) = place();
+    let _run = app(&dir, &file, &[]);
+    let setup = ask("--wait-ready", &file).with(|command| {
+        before_exec(command, || {
+            let mut set = nix::sys::signal::SigSet::empty();
+            set.add(nix::sys::signal::Signal::SIGTERM);
+            let _ = set.thread_block();
+        });
+    });
+    let mut client = setup.start();
+    has_asked(&client);
+    client.kill("TERM");
+    assert!(client.lives());
+    tell(&dir, "go");
+    ends(client, 0, "");
 }
 
 #[test]
@@ -630,7 +778,7 @@ fn a_status_for_people() {
         &format!("hupwrap    {}, pid {pid}, up ", env!("CARGO_PKG_VERSION")),
         "; HUP means restart\n",
         &format!("child      generation 1, pid {child}, up "),
-        "restarts   0 asked for, 0 after a failure\n",
+        "restarts   0 on request, 0 after failures\n",
         "socket     web at tcp:127.0.0.1:",
         ", fd 3\n",
     ] {
@@ -640,10 +788,316 @@ fn a_status_for_people() {
     let status = ask("--status", &file).end().stdout;
     for line in [
         "child      generation 2, ",
-        "restarts   1 asked for",
-        "last exit  by TERM\n",
+        "restarts   1 on request",
+        "last exit  killed by TERM\n",
         "reload     restart ok 0s ago, after ",
     ] {
         assert!(status.contains(line), "'{line}' is not in {status}");
     }
+}
+
+/// Refuses system calls to a program, as an old kernel (ENOSYS) or a sandbox (EPERM) does: by a filter of seccomp(2).
+fn refused(setup: Setup, calls: &[libc::c_long], error: i32) -> Setup {
+    let step = |code: u32, jt, jf, k: u32| libc::sock_filter { code: u16::try_from(code).unwrap(), jt, jf, k };
+    let number = |call: &libc::c_long| u32::try_from(*call).unwrap();
+    // The number of the call is the first word.
+    let mut filter = vec![step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0)];
+    for call in calls {
+        filter.push(step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, number(call)));
+        let refusal = libc::SECCOMP_RET_ERRNO | u32::try_from(error).unwrap();
+        filter.push(step(libc::BPF_RET | libc::BPF_K, 0, 0, refusal));
+    }
+    filter.push(step(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW));
+    setup.with(|command| {
+        let act = move || {
+            let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_ptr().cast_mut() };
+            // SAFETY: async-signal-safe; the program is read during the call.
+            unsafe {
+                assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+                assert_eq!(libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program), 0);
+            }
+        };
+        before_exec(command, act);
+    })
+}
+
+#[test]
+fn without_inotify_or_pidfds_it_polls() {
+    let inotify = [libc::SYS_inotify_init1].as_slice();
+    let pidfd = [libc::SYS_pidfd_open].as_slice();
+    let sending = [libc::SYS_pidfd_send_signal].as_slice();
+    let all = [libc::SYS_inotify_init1, libc::SYS_pidfd_open, libc::SYS_pidfd_send_signal];
+    for (calls, error) in [
+        (inotify, libc::EMFILE),
+        (inotify, libc::ENOSYS),
+        (pidfd, libc::ENOSYS),
+        (pidfd, libc::EPERM),
+        (pidfd, libc::EACCES),
+        (pidfd, libc::EINVAL),
+        (sending, libc::ENOSYS),
+        (sending, libc::EPERM),
+        (all.as_slice(), libc::EPERM),
+    ] {
+        let (dir, file) = place();
+        let ask = |form: &str| refused(ask(form, &file), calls, error);
+        let early = ask("--wait-ready").start();
+        let mut run = app(&dir, &file, &[]);
+        let wait = ask("--wait-ready").start();
+        has_asked(&wait);
+        tell(&dir, "go");
+        ends(wait, 0, "");
+        ends(early, 0, "");
+        ends(ask("--status").start(), 0, "");
+        let reload = ask("--reload").start();
+        assert_eq!(run.ready().0, 2);
+        tell(&dir, "go");
+        ends(reload, 0, "");
+        // A pid that means another process by now gets nothing.
+        let text = fs::read_to_string(&file).unwrap().replace("\"pid_start\":", "\"pid_start\":1");
+        let other = dir.file("other.json", text, 0o644);
+        for form in ["--reload", "--stop"] {
+            ends(refused(crate::waiting::ask(form, &other), calls, error).start(), 125, "nothing runs there");
+        }
+        ends(ask("--stop").start(), 0, "");
+        run.status();
+        ends(ask("--reload").start(), 125, "nothing runs there: its hupwrap, pid ");
+        ends(ask("--status").start(), 125, "nothing runs there: its hupwrap, pid ");
+    }
+}
+
+#[test]
+fn while_it_polls_it_hears_of_the_end() {
+    let (dir, file) = place();
+    let mut run = app(&dir, &file, &[]);
+    let wait = refused(ask("--wait-ready", &file), &[libc::SYS_pidfd_open], libc::ENOSYS).start();
+    has_asked(&wait);
+    run.kill("KILL");
+    run.status();
+    ends(wait, 125, "has ended");
+}
+
+#[test]
+fn it_waits_for_a_file_that_does_not_exist_yet() {
+    let (dir, _) = place();
+    // Nor does its directory, or what a link leads to.
+    for name in ["app.json", "later/app.json", "link"] {
+        let file = dir.path().join(name);
+        let real = if name == "link" { dir.path().join("deep/app.json") } else { file.clone() };
+        if name == "link" {
+            symlink(&real, &file).unwrap();
+        }
+        let mut wait = waiting("--wait-ready", &file);
+        fs::create_dir_all(real.parent().unwrap()).unwrap();
+        has_asked(&wait);
+        assert!(wait.lives());
+        let run = app(&dir, &real, &[]);
+        assert!(wait.lives(), "{name}");
+        tell(&dir, "go");
+        ends(wait, 0, "");
+        run.stop();
+    }
+}
+
+#[test]
+fn it_waits_for_the_hupwrap_that_follows_a_stale_file() {
+    for how in ["TERM", "KILL"] {
+        let (dir, file) = place();
+        let mut first = service(&dir, &file, &[], &["sleep", "1000"]);
+        ends(waiting_ready(&file), 0, "");
+        first.kill(how);
+        first.status();
+        let mut wait = waiting("--wait-ready", &file);
+        let mut second = app(&dir, &file, &[]);
+        assert!(wait.lives());
+        tell(&dir, "go");
+        ends(wait, 0, "");
+        assert!(second.lives());
+    }
+}
+
+#[test]
+fn a_file_that_says_ended_is_waited_on_though_the_pid_is_still_there() {
+    let (dir, file) = place();
+    let _run = service(&dir, &file, &[], &["sleep", "1000"]);
+    ends(waiting_ready(&file), 0, "");
+    let other = dir.path().join("other.json");
+    let good = fs::read_to_string(&file).unwrap();
+    dir.file("other.json", good.replace("\"state\":\"running\"", "\"state\":\"ended\""), 0o644);
+    for form in ["--reload", "--status"] {
+        ends(ask(form, &other).start(), 125, "nothing runs there");
+    }
+    let wait = waiting("--wait-ready", &other);
+    fs::rename(&file, &other).unwrap();
+    ends(wait, 0, "");
+}
+
+#[test]
+fn a_child_that_was_not_ready_in_time_is_called_so() {
+    let (dir, file) = place();
+    let command = format!("echo ready 1 $$; exec {} ignore=TERM", puppet().display());
+    let options = ["--ready", "notify", "--ready-timeout", "1s"];
+    let mut run = service(&dir, &file, &options, &["sh", "-c", &command]);
+    run.ready();
+    let wait = waiting("--wait-ready", &file);
+    run.said("was not ready within");
+    for child in children(run.pid) {
+        kill(child, "KILL");
+    }
+    assert_eq!(run.end().shell(), 124);
+    ends(wait, 125, "has ended; its child was not ready in time");
+}
+
+#[test]
+fn the_child_does_not_wait_for_its_own_reload() {
+    for (how, on_hup) in [("", "restart"), ("", "replace"), ("setsid ", "restart"), ("", "upgrade")] {
+        let (dir, file) = place();
+        let copy = dir.hupwrap("supervisor");
+        // The shell acts on TERM when the command in its foreground has ended.
+        let script = format!(
+            "echo ready $HUPWRAP_GENERATION $$; trap 'exit 0' TERM; [ $HUPWRAP_GENERATION = 1 ] || exec sleep 1000; \
+             read go < fifo; {how}sh -c '$0 --reload app.json; echo code $?' $0; sleep 1000 & wait"
+        );
+        let options = args([&"--status-file", &"app.json", &"--on-hup", &on_hup, &"--stop-timeout", &"never", &"--"]);
+        let command = args([&"sh", &"-c", &script, &copy]);
+        let mut run = Setup::of(&copy, options.into_iter().chain(command)).dir(dir.path()).start();
+        assert_eq!(run.ready().0, 1);
+        wait_until("there is a status file", || file.exists());
+        tell(&dir, "go");
+        run.said("sent HUP, but does not wait: this command runs below that hupwrap");
+        run.wrote_times("code 0\n", 1);
+        match on_hup {
+            "upgrade" => wait_until("it is upgraded", || {
+                fs::read_to_string(&file).is_ok_and(|text| text.contains("\"outcome\":\"ok\""))
+            }),
+            _ => assert_eq!(run.ready().0, 2, "{on_hup}"),
+        }
+    }
+}
+
+#[test]
+fn the_child_does_not_wait_for_its_own_stop() {
+    let (dir, file) = place();
+    let script =
+        "echo ready 1 $$; trap 'exit 7' TERM; read go < fifo; $0 --stop app.json; echo code $?; sleep 1000 & wait";
+    let mut run = service(&dir, &file, &[], &["sh", "-c", script, hupwrap().to_str().unwrap()]);
+    run.ready();
+    tell(&dir, "go");
+    let ended = run.end();
+    assert_eq!(ended.shell(), 7);
+    assert!(ended.stderr.contains("sent TERM, but does not wait"), "{}", ended.stderr);
+}
+
+#[test]
+fn a_relative_of_hupwrap_that_is_not_below_it_waits() {
+    let (dir, file) = place();
+    // The same parent, and the same variable in the environment.
+    let script = "$0 --status-file app.json -- sh -c 'echo ready 1 $$; exec sleep 1000' & export HUPWRAP_PID=$!; \
+                  $0 --wait-ready app.json && $0 --reload app.json; echo code $?; kill $HUPWRAP_PID; wait";
+    let run = Setup::of("sh", args([&"-c", &script, &hupwrap()])).dir(dir.path()).end();
+    assert!(run.stdout.contains("code 0"), "{run:?}");
+    assert!(!run.stderr.contains("does not wait"), "{run:?}");
+    assert!(fs::read_to_string(file).unwrap().contains("\"asked\":1"));
+}
+
+#[test]
+fn who_slept_through_too_many_requests_is_told_so() {
+    for (count, code) in [(3, 0), (12, 124)] {
+        let (dir, file) = place();
+        let mut run = app(&dir, &file, &[]);
+        tell(&dir, "go");
+        ends(waiting_ready(&file), 0, "");
+        let client = waiting("--reload", &file);
+        assert_eq!(run.ready().0, 2);
+        client.kill("STOP");
+        wait_until("it is stopped", || state(client.pid) == Some('T'));
+        tell(&dir, "go");
+        for number in 0..count {
+            let reload = ask("--reload", &file).start();
+            assert_eq!(run.ready().0, 3 + number);
+            tell(&dir, "go");
+            ends(reload, 0, "");
+        }
+        client.kill("CONT");
+        let part = if code == 0 { "" } else { "the outcome of this one is no longer known" };
+        ends(client, code, part);
+    }
+}
+
+#[test]
+fn output_that_is_lost_is_no_success() {
+    let (dir, file) = place();
+    let _run = service(&dir, &file, &[], &["sleep", "1000"]);
+    ends(waiting_ready(&file), 0, "");
+    for words in ["--status app.json", "--help", "--version"] {
+        let script = format!("$0 {words} > /dev/full");
+        let ended = Setup::of("sh", args([&"-c", &script, &hupwrap()])).dir(dir.path()).end();
+        assert_eq!(ended.shell(), 125, "{words}");
+        says(&ended, "cannot write to stdout: No space left on device");
+        // A reader that has read enough is no fault.
+        let script = format!("trap '' PIPE; {{ $0 {words}; echo $? >&2; }} | true");
+        let ended = Setup::of("sh", args([&"-c", &script, &hupwrap()])).dir(dir.path()).end();
+        assert_eq!(ended.stderr, "0\n", "{words}");
+    }
+}
+
+#[test]
+fn the_time_of_a_reload_runs_from_the_request() {
+    let (dir, file) = place();
+    let options = ["--check", "sh -c 'echo checking; read go < fifo'"];
+    let run = service(&dir, &file, &options, &["sleep", "1000"]);
+    ends(waiting_ready(&file), 0, "");
+    let reload = waiting("--reload", &file);
+    run.said("checking");
+    tell(&dir, "go");
+    ends(reload, 0, "");
+    let all: serde_json::Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+    let time = |key: &str| all["reload"][key].as_u64().unwrap();
+    let asked = all["requested"].as_u64().unwrap();
+    assert!(asked < time("began") && time("began") < time("ended"), "{all}");
+    let took = std::time::Duration::from_nanos(time("ended") - asked).as_millis();
+    let status = ask("--status", &file).end().stdout;
+    assert!(took > 999 || status.contains(&format!("ago, after {took}ms\n")), "{took} {status}");
+}
+
+/// The /proc of another pid namespace shows other processes under the same pids.
+#[test]
+fn in_the_proc_of_another_pid_namespace_it_sends_nothing() {
+    let test = "in_the_proc_of_another_pid_namespace_it_sends_nothing";
+    let (dir, file) = place();
+    let mut run = service(&dir, &file, &[], &[puppet().to_str().unwrap()]);
+    run.ready();
+    let inside = |form: &str| Setup::of("unshare", args([&"--pid", &"--fork", &"--", &hupwrap(), &form, &file]));
+    let possible = || Setup::of("unshare", ["--pid", "--fork", "--", "true"]).end().shell() == 0;
+    if installed("unshare").is_none() || !possible() {
+        return skipped(test, "unshare(1), or the right to make a pid namespace");
+    }
+    for form in ["--reload", "--stop", "--status", "--wait-ready"] {
+        let ended = inside(form).end();
+        assert_eq!(ended.shell(), 125, "{form}");
+        says(&ended, "/proc does not show the processes of this pid namespace");
+    }
+    assert_eq!(run.stop().stdout.matches("got ").count(), 1);
+}
+
+/// The kernel protects pid 1 from signals that it sends to itself.
+#[test]
+fn as_the_first_process_it_exits_with_the_number_of_the_signal() {
+    let test = "as_the_first_process_it_exits_with_the_number_of_the_signal";
+    let dir = Dir::new();
+    let file = dir.path().join("app.json");
+    let words = ["--pid", "--fork", "--mount-proc", "--kill-child", "--"];
+    if installed("unshare").is_none() || Setup::of("unshare", [&words[..], &["true"]].concat()).end().shell() != 0 {
+        return skipped(test, "unshare(1), or the right to make a pid namespace");
+    }
+    let words = args(["--pid", "--fork", "--mount-proc", "--kill-child", "--"].each_ref().map(|word| word as _));
+    let run = Setup::of("unshare", words.into_iter().chain(args([&hupwrap(), &"--wait-ready", &file]))).start();
+    let client = || children(run.pid).first().copied();
+    wait_until("it waits", || {
+        let ppoll = format!("{} ", libc::SYS_ppoll);
+        client().is_some_and(|pid| {
+            fs::read_to_string(format!("/proc/{pid}/syscall")).is_ok_and(|call| call.starts_with(&ppoll))
+        })
+    });
+    kill(client().unwrap(), "TERM");
+    ends(run, 143, "no longer waiting; there is no such file");
 }

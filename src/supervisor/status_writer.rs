@@ -1,9 +1,10 @@
-//! The status file: kept as things are.
+//! Writes the status file at each change.
 
 use crate::facts::{GenerationId, Time};
 use std::ffi::OsStr;
 use std::time::Duration;
 
+use crate::machine::RequestKind;
 use crate::machine::message::{Message, Outcome};
 use crate::machine::status::Status;
 use crate::report;
@@ -12,13 +13,10 @@ use crate::sys::sockets::Socket;
 use crate::sys::status_file::StatusFile;
 use crate::sys::{Pid, clock};
 use crate::text::messages;
-use crate::text::status_file::{self, Answer, Listening, Reload, StatusFacts};
+use crate::text::status_file::{self, Answer, Listening, MOST_SETTLED, Reload, StatusFacts};
 
 /// How long after a failure the file is tried again, if nothing changes before.
 const RETRY: Duration = Duration::from_secs(5);
-
-/// So many settled requests are remembered, besides the last.
-const MOST_SETTLED: usize = 8;
 
 /// What watches.
 pub struct StatusWriter {
@@ -27,6 +25,10 @@ pub struct StatusWriter {
     pid_start: Option<u64>,
     on_hup: String,
     listen: Vec<Listening>,
+    /// The last child that was not ready in time.
+    late: Option<GenerationId>,
+    /// When the request that runs was taken up.
+    asked: Option<Time>,
     reload: Option<Reload>,
     /// Those before it that are settled: whoever waits for one may read the file when the next has begun.
     settled: Vec<Reload>,
@@ -50,6 +52,8 @@ impl StatusWriter {
             pid_start: None,
             on_hup,
             listen: listen.collect(),
+            late: None,
+            asked: settled.last().filter(|reload| reload.ended.is_none()).map(|reload| reload.asked),
             reload: settled.pop(),
             settled,
             written: String::new(),
@@ -73,15 +77,22 @@ impl StatusWriter {
     pub fn hear(&mut self, now: Time, line: &Message, reason: Option<String>) {
         let reason = reason.unwrap_or_default();
         match line {
-            Message::Began(kind) => self.set(Reload { action: kind.name().to_owned(), began: now, ended: None }),
+            Message::Began(kind) => {
+                self.asked = Some(now);
+                self.set(Reload { action: kind.name().to_owned(), asked: now, began: now, ended: None });
+            }
             Message::Settled { kind, began, outcome } => {
                 let answer = match outcome {
                     Outcome::Ok => Answer::Ok,
                     Outcome::Refused(_) => Answer::Refused(reason),
                     Outcome::Failed(_) => Answer::Failed(reason),
                 };
-                self.set(Reload { action: kind.name().to_owned(), began: *began, ended: Some((now, answer)) });
+                // A HUP that is forwarded is settled at once, perhaps while another request runs.
+                let asked = if *kind == RequestKind::Forward { None } else { self.asked.take() };
+                let asked = asked.unwrap_or(*began);
+                self.set(Reload { action: kind.name().to_owned(), asked, began: *began, ended: Some((now, answer)) });
             }
+            Message::NotReady(generation, _) => self.late = Some(*generation),
             _ => {}
         }
     }
@@ -107,6 +118,7 @@ impl StatusWriter {
             pid: self.pid,
             pid_start: self.pid_start,
             on_hup: self.on_hup.clone(),
+            late: self.late == Some(status.generation),
             reload: self.reload.as_ref(),
             settled: &self.settled,
             listen: &self.listen,

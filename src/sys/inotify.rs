@@ -1,75 +1,94 @@
-//! FileWatch of a file that is replaced as a whole: the directory tells of it (`inotify(7)`), for the file itself is another
-//! each time.
+//! A watch on a file that is replaced as a whole. Its directory reports the new one (`inotify(7)`).
 
 use std::ffi::OsString;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
-use nix::errno::Errno;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 
 use super::trust::directory_of;
 
-/// Where a file tells that it was replaced.
-pub struct FileWatch {
-    inotify: Inotify,
+/// Reports that a file was replaced, or has appeared.
+pub(crate) struct FileWatch {
     path: PathBuf,
-    /// What it is called, and where it is a link its target.
-    names: Vec<OsString>,
+    /// None where nothing can be reported: no inotify instance is left, or a directory does not exist.
+    reports: Option<Reports>,
+}
+
+struct Reports {
+    inotify: Inotify,
+    /// The file, and where it is a symbolic link its target.
+    places: Vec<PathBuf>,
 }
 
 impl FileWatch {
-    /// Of the file at this path, which need not be there. What happens from now on is told.
-    ///
-    /// # Errors
-    /// One line that says why its directory cannot be watched.
-    pub fn of(path: &Path) -> Result<Self, String> {
-        let inotify = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK).map_err(|error| match error {
-            Errno::EMFILE => "too many programs wait for files; raise fs.inotify.max_user_instances".to_owned(),
-            error => format!("cannot wait for files: {}", error.desc()),
-        })?;
+    /// Of the file at this path, which need not exist. What happens from now on is reported.
+    pub(crate) fn of(path: &Path) -> Self {
+        Self { path: path.to_owned(), reports: Reports::of(path) }
+    }
+
+    /// Takes what was reported, and returns whether the file may be another. Without reports that is always so.
+    pub(crate) fn take(&mut self) -> bool {
+        let (changed, lost) = self.reports.as_ref().map_or((true, true), Reports::take);
+        // A directory or a link may have come, or may lead elsewhere now.
+        if lost || (changed && self.reports.as_ref().is_some_and(|reports| reports.are_stale(&self.path))) {
+            self.reports = Reports::of(&self.path);
+        }
+        changed
+    }
+
+    /// A descriptor that is readable when something is reported. Without one the file is looked at now and then.
+    pub(crate) fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.reports.as_ref().map(|reports| reports.inotify.as_fd())
+    }
+}
+
+/// The path of the file, and of what it leads to. None where a link leads nowhere yet: nothing would report its target.
+fn places(path: &Path) -> Option<Vec<PathBuf>> {
+    let target = match path.canonicalize() {
+        Ok(target) => Some(target),
+        Err(_) if path.is_symlink() => return None,
+        Err(_) => None,
+    };
+    Some([path.to_owned()].into_iter().chain(target).collect())
+}
+
+impl Reports {
+    fn of(path: &Path) -> Option<Self> {
+        let inotify = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK).ok()?;
         let happens = AddWatchFlags::IN_MOVED_TO
             | AddWatchFlags::IN_CREATE
             | AddWatchFlags::IN_CLOSE_WRITE
             | AddWatchFlags::IN_MOVE_SELF
             | AddWatchFlags::IN_DELETE_SELF
             | AddWatchFlags::IN_ONLYDIR;
-        let mut names = Vec::new();
-        for path in [Some(path.to_owned()), path.canonicalize().ok()].into_iter().flatten() {
-            let directory = directory_of(&path);
-            inotify.add_watch(directory, happens).map_err(|error| match error {
-                Errno::ENOENT => "there is no such file: nothing runs there".to_owned(),
-                error => format!("its directory '{}' cannot be watched: {}", directory.display(), error.desc()),
-            })?;
-            names.extend(path.file_name().map(OsString::from));
+        let places = places(path)?;
+        for place in &places {
+            inotify.add_watch(directory_of(place), happens).ok()?;
         }
-        Ok(Self { inotify, path: path.to_owned(), names })
+        Some(Self { inotify, places })
     }
 
-    /// Takes what was told since, and returns whether the file may be another.
-    ///
-    /// # Errors
-    /// Its directory is gone, and nothing can be told any more.
-    pub fn take(&mut self) -> Result<bool, String> {
-        let mut changed = false;
+    /// Whether the file may be another, and whether a directory is gone, so that nothing more is reported.
+    fn take(&self) -> (bool, bool) {
         let gone = AddWatchFlags::IN_MOVE_SELF | AddWatchFlags::IN_DELETE_SELF | AddWatchFlags::IN_IGNORED;
+        let (mut changed, mut lost) = (false, false);
         while let Ok(events) = self.inotify.read_events() {
             for event in events {
-                if event.mask.intersects(gone) {
-                    // There may be another in its place.
-                    *self = Self::of(&self.path.clone())?;
-                    return Ok(true);
-                }
-                // Without a name: more happened than was kept.
-                changed |= event.name.is_none_or(|name| self.names.contains(&name));
+                lost |= event.mask.intersects(gone);
+                // An event without a name concerns the directory, or says that there were too many events.
+                changed |= event.name.is_none_or(|name| self.has(&name));
             }
         }
-        Ok(changed)
+        (changed, lost)
     }
-}
 
-impl AsFd for FileWatch {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.inotify.as_fd()
+    fn has(&self, name: &OsString) -> bool {
+        self.places.iter().any(|place| place.file_name() == Some(name))
+    }
+
+    /// Whether other directories must be watched by now.
+    fn are_stale(&self, path: &Path) -> bool {
+        places(path).as_ref() != Some(&self.places)
     }
 }

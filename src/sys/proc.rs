@@ -60,6 +60,11 @@ impl ProcStat {
         self.began
     }
 
+    /// Its parent when it was read.
+    pub(crate) fn parent(&self) -> Pid {
+        self.parent
+    }
+
     /// Whether it began before another. Time is told in hundredths of a second: within one, the pid tells, which goes up
     /// until it begins anew.
     pub fn is_older_than(&self, other: &Self) -> bool {

@@ -2,7 +2,6 @@
 //! inherits every disposition untouched, and what is pending crosses an exec.
 
 use crate::facts::Sender;
-use std::io::PipeReader;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::ptr;
 
@@ -143,42 +142,7 @@ fn received(info: &libc::signalfd_siginfo, own_pid: Pid) -> Option<Received> {
     }
 }
 
-/// Ctrl-C, as a descriptor.
-pub struct Interrupt(PipeReader);
-
-impl Interrupt {
-    /// Catches INT from now on, in a thread beside this one. None where INT is ignored, as in the background of a script.
-    ///
-    /// # Errors
-    /// There is no descriptor or no thread to be had; INT is as it was.
-    pub fn new() -> std::io::Result<Option<Self>> {
-        const INT: Signal = Signal::INT;
-        if is_ignored(INT, false) {
-            return Ok(None);
-        }
-        let (reader, writer) = std::io::pipe()?;
-        let mut writer = Some(writer);
-        // The end of the pipe says it.
-        ctrlc::set_handler(move || drop(writer.take())).map_err(|error| {
-            is_ignored(INT, true);
-            std::io::Error::other(error)
-        })?;
-        Ok(Some(Self(reader)))
-    }
-
-    /// Whether it came. The descriptor says so too.
-    pub fn came(&self) -> bool {
-        is_ready(self.0.as_fd(), PollFlags::POLLIN)
-    }
-}
-
-impl AsFd for Interrupt {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
-    }
-}
-
-/// Sends a signal to a process, as `kill(2)`: to a group where it is negative, and -1 is every process.
+/// Sends a signal to a process, as `kill(2)`; -1 is every process that it may reach.
 ///
 /// # Errors
 /// EPERM, or ESRCH.

@@ -11,7 +11,7 @@ use nix::libc;
 
 use crate::sys::Pid;
 use crate::sys::proc::ProcStat;
-use crate::sys::trust::{follow, open_regular, read, why};
+use crate::sys::trust::{follow, open_regular, read_status, why};
 use crate::text::status_file;
 
 /// Its owner may write to a status file, and all may read it.
@@ -67,7 +67,7 @@ impl StatusFile {
     /// Checks what is in a file that this hupwrap has not written.
     fn check_content(&self, file: File) -> Result<(), String> {
         const FOREIGN: &str = "it holds something other than a status file; remove it, or name another path";
-        let text = read(file).map_err(why)?.ok_or(FOREIGN)?;
+        let text = read_status(file).map_err(why)?.ok_or(FOREIGN)?;
         if text.is_empty() {
             return Ok(());
         }

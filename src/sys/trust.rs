@@ -1,6 +1,6 @@
 //! Who may change a file: a file that names a process must be nobody else's.
 
-use std::fs::{self, File, Metadata, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -91,45 +91,10 @@ pub(super) fn open_regular(path: &Path) -> io::Result<Option<File>> {
 ///
 /// # Errors
 /// It cannot be read.
-pub(super) fn read(file: File) -> io::Result<Option<Vec<u8>>> {
+pub(super) fn read_status(file: File) -> io::Result<Option<Vec<u8>>> {
     let mut text = Vec::new();
     let length = file.take(LONGEST.saturating_add(1)).read_to_end(&mut text)?;
     Ok(u64::try_from(length).is_ok_and(|length| length <= LONGEST).then_some(text))
-}
-
-/// Reads a file that names a process to be signalled: one that nobody but root or the caller can have written.
-///
-/// # Errors
-/// One line that says why it cannot be read, or believed.
-pub fn read_trusted(path: &Path) -> Result<Vec<u8>, String> {
-    let error = |error: io::Error| match error.kind() {
-        ErrorKind::NotFound => "there is no such file: nothing runs there".to_owned(),
-        _ => why(error),
-    };
-    // Somebody else's link could lead to the file of another hupwrap.
-    trust(&fs::symlink_metadata(path).map_err(error)?)?;
-    check_directory(path)?;
-    if let Ok(target) = path.canonicalize() {
-        check_directory(&target)?;
-    }
-    let file = open_regular(path).map_err(error)?;
-    let file = file.ok_or("it is no regular file; want what --status-file names")?;
-    let found = file.metadata().map_err(error)?;
-    trust(&found)?;
-    if found.permissions().mode() & 0o022 != 0 {
-        return Err("others than its owner may write to it; want one that nobody else could have changed".to_owned());
-    }
-    read(file).map_err(error)?.ok_or_else(|| "it is too long for a status file".to_owned())
-}
-
-fn trust(found: &Metadata) -> Result<(), String> {
-    let caller = geteuid().as_raw();
-    match found.uid() {
-        owner if owner == 0 || owner == caller => Ok(()),
-        owner => Err(format!(
-            "it belongs to uid {owner}, and names a process; want one of root or of uid {caller}, or be uid {owner}"
-        )),
-    }
 }
 
 /// Says for people why a file could not be used.

@@ -373,6 +373,7 @@ mod tests {
             unsent: vec![b"READY=1\nSTATUS=\xff".to_vec(), vec![]],
             requests: vec![Reload {
                 action: "upgrade".to_owned(),
+                asked: Duration::from_nanos(11),
                 began: Duration::from_nanos(12),
                 ended: Some((Duration::from_nanos(13), Answer::Failed("of itself".to_owned()))),
             }],

@@ -85,6 +85,28 @@ pub fn for_command(command: &str, facts: CommandFacts) -> String {
     String::new()
 }
 
+/// What somebody may have meant by an address without a kind, or with a wrong one.
+pub fn for_address(name: Option<&str>, address: &str) -> String {
+    let name = name.map_or_else(String::new, |name| format!("{name}="));
+    let is_port = |word: &str| word.parse::<u16>().is_ok();
+    match address.rsplit_once(':').unwrap_or(("", address)) {
+        ("", port) if is_port(port) => {
+            format!("; did you mean '{name}tcp:localhost:{port}', or '{name}tcp:*:{port}' for every IPv4 address?")
+        }
+        _ if address.starts_with(['/', '.']) || address.ends_with(".sock") => {
+            format!("; did you mean '{name}unix:{address}'?")
+        }
+        (host, port) if is_port(port) && !host.contains(':') => format!("; did you mean '{name}tcp:{address}'?"),
+        _ => {
+            let (kind, rest) = address.split_once(':').unwrap_or((address, ""));
+            match near(kind, &["tcp", "udp", "unix"]) {
+                Some(near) if near != kind => format!("; did you mean '{name}{near}:{rest}'?"),
+                _ => String::new(),
+            }
+        }
+    }
+}
+
 /// Whether this is the name of a shell variable.
 pub fn is_variable(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')

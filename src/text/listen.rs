@@ -64,7 +64,7 @@ impl FromStr for Listen {
         if let Some(name) = name.filter(|name| name.is_empty() || !is_name(name)) {
             return Err(format!("'{name}' is no name; want 1 to {LONGEST_NAME} ASCII characters and no colon"));
         }
-        let unknown = || format!("{WANT}{}", kind_hint(name, rest));
+        let unknown = || format!("{WANT}{}", hints::for_address(name, rest));
         let (kind, said) = rest.split_once(':').ok_or_else(unknown)?;
         let (address, said) = match kind {
             "tcp" => (Address::Tcp(said.parse()?), said),
@@ -80,28 +80,6 @@ impl FromStr for Listen {
             _ => return Err(format!("'{kind}' is no kind of socket; {}", unknown())),
         };
         Ok(Self { option: option.to_owned(), name: name.map(str::to_owned), address, said: said.to_owned() })
-    }
-}
-
-/// What somebody may have meant by an address without a kind, or with a wrong one.
-fn kind_hint(name: Option<&str>, address: &str) -> String {
-    let name = name.map_or_else(String::new, |name| format!("{name}="));
-    let is_port = |word: &str| word.parse::<u16>().is_ok();
-    match address.rsplit_once(':').unwrap_or(("", address)) {
-        ("", port) if is_port(port) => {
-            format!("; did you mean '{name}tcp:localhost:{port}', or '{name}tcp:*:{port}' for every IPv4 address?")
-        }
-        _ if address.starts_with(['/', '.']) || address.ends_with(".sock") => {
-            format!("; did you mean '{name}unix:{address}'?")
-        }
-        (host, port) if is_port(port) && !host.contains(':') => format!("; did you mean '{name}tcp:{address}'?"),
-        _ => {
-            let (kind, rest) = address.split_once(':').unwrap_or((address, ""));
-            match hints::near(kind, &["tcp", "udp", "unix"]) {
-                Some(near) if near != kind => format!("; did you mean '{name}{near}:{rest}'?"),
-                _ => String::new(),
-            }
-        }
     }
 }
 

@@ -8,6 +8,9 @@ use serde_json::{Map, Value, json};
 use crate::exit::ExitStatus;
 use crate::machine::status::Status;
 
+/// So many settled requests are remembered, besides the last.
+pub const MOST_SETTLED: usize = 8;
+
 /// What came of a request.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Answer {
@@ -52,6 +55,8 @@ impl Answer {
 pub struct Reload {
     /// What was asked for.
     pub action: String,
+    /// When it was taken up.
+    pub asked: Time,
     /// When that began which settles it.
     pub began: Time,
     /// When it was over, and what came of it; none while it is under way.
@@ -61,7 +66,7 @@ pub struct Reload {
 impl Reload {
     /// As one line, for a re-exec.
     pub fn encode(&self) -> String {
-        let mut line = format!("{} {}", self.action, self.began.as_nanos());
+        let mut line = format!("{} {}:{}", self.action, self.began.as_nanos(), self.asked.as_nanos());
         if let Some((ended, answer)) = &self.ended {
             let reason: String = answer.reason().unwrap_or_default().chars().filter(|c| !c.is_control()).collect();
             line.push_str(&format!(" {} {} {reason}", ended.as_nanos(), answer.name()));
@@ -73,14 +78,17 @@ impl Reload {
     pub fn decode(line: &str) -> Option<Self> {
         let mut words = line.splitn(5, ' ');
         let action = words.next()?.to_owned();
-        let began = nanoseconds(words.next()?)?;
+        let times = words.next()?;
+        // An older hupwrap wrote only when it began.
+        let (began, asked) = times.split_once(':').unwrap_or((times, times));
+        let (began, asked) = (nanoseconds(began)?, nanoseconds(asked)?);
         let ended = match (words.next(), words.next(), words.next()) {
             (Some(ended), Some(name), reason) => {
                 Some((nanoseconds(ended)?, Answer::new(name, reason.unwrap_or_default())?))
             }
             _ => None,
         };
-        Some(Self { action, began, ended })
+        Some(Self { action, asked, began, ended })
     }
 
     fn json(&self) -> Value {
@@ -130,6 +138,8 @@ pub struct StatusFacts<'a> {
     pub pid_start: Option<u64>,
     /// What HUP means.
     pub on_hup: String,
+    /// Whether the last child that was started was not ready in time.
+    pub late: bool,
     /// The last request.
     pub reload: Option<&'a Reload>,
     /// Those before it that are settled, the last few.
@@ -160,6 +170,8 @@ pub fn write(status: &Status, facts: &StatusFacts, pid_of: impl Fn(GenerationId)
         ("on_hup", json!(facts.on_hup)),
         ("restarts", json!({ "asked": status.counts.asked, "failed": status.counts.failed })),
         ("last_exit", json!(status.last_exit.map(exit))),
+        ("late", json!(facts.late)),
+        ("requested", json!(facts.reload.map(|reload| number(reload.asked)))),
         ("reload", json!(facts.reload.map(Reload::json))),
         ("settled", json!(facts.settled.iter().map(Reload::json).collect::<Vec<_>>())),
         ("listen", json!(listen)),
@@ -180,7 +192,7 @@ pub struct Read {
     pub all: Map<String, Value>,
     /// hupwrap's pid.
     pub pid: i32,
-    /// When it began, with the pid an identity. None if /proc did not show that to hupwrap.
+    /// When it began, with the pid an identity. None where hupwrap had no /proc of its own pid namespace.
     pub pid_start: Option<u64>,
     /// What HUP means.
     pub on_hup: String,
@@ -188,6 +200,8 @@ pub struct Read {
     pub state: String,
     /// Whether there is a child that is ready: the new one, or in a replace the old.
     pub ready: bool,
+    /// Whether the last child that was started was not ready in time.
+    pub late: bool,
     /// The last request.
     pub reload: Option<Reload>,
     /// Those before it that are settled, the last few.
@@ -199,9 +213,12 @@ pub struct Read {
 /// # Errors
 /// Says what it is not.
 pub fn read(text: &[u8]) -> Result<Read, String> {
-    let value: Value = serde_json::from_slice(text).map_err(|_| "it is no JSON, or half of it".to_owned())?;
-    let Value::Object(all) = value else { return Err("it is no JSON object".to_owned()) };
-    let lacks = |key: &str| format!("it is not a status file of this hupwrap: it has no '{key}'");
+    let Ok(Value::Object(all)) = serde_json::from_slice(text) else {
+        let is_pid = std::str::from_utf8(text).is_ok_and(|text| text.trim().parse::<u32>().is_ok());
+        let hint = if is_pid { ", but looks like a pidfile; pass the --status-file" } else { "" };
+        return Err(format!("it is not a hupwrap status file{hint}"));
+    };
+    let lacks = |key: &str| format!("it is not a hupwrap status file: it has no '{key}'");
     let text = |key: &str| all.get(key).and_then(Value::as_str).map(str::to_owned).ok_or_else(|| lacks(key));
     let child_ready = all.get("child").and_then(|child| child.get("ready")).and_then(Value::as_bool).unwrap_or(false);
     let state = text("state")?;
@@ -209,7 +226,12 @@ pub fn read(text: &[u8]) -> Result<Read, String> {
     let reload = match all.get("reload") {
         None => return Err(lacks("reload")),
         Some(Value::Null) => None,
-        Some(reload) => Some(read_reload(reload).ok_or_else(|| lacks("reload"))?),
+        Some(reload) => {
+            let reload = read_reload(reload).ok_or_else(|| lacks("reload"))?;
+            // Another version may not have it.
+            let asked = all.get("requested").and_then(Value::as_u64).map_or(reload.began, Duration::from_nanos);
+            Some(Reload { asked, ..reload })
+        }
     };
     // Another version may not have them.
     let settled = all.get("settled").and_then(Value::as_array).into_iter().flatten().filter_map(read_reload).collect();
@@ -221,9 +243,13 @@ pub fn read(text: &[u8]) -> Result<Read, String> {
             .and_then(|pid| pid.try_into().ok())
             .filter(|pid| *pid > 0)
             .ok_or_else(|| lacks("pid"))?,
-        pid_start: all.get("pid_start").ok_or_else(|| lacks("pid_start"))?.as_u64(),
+        pid_start: match all.get("pid_start") {
+            Some(Value::Null) => None,
+            found => Some(found.and_then(Value::as_u64).ok_or_else(|| lacks("pid_start"))?),
+        },
         on_hup: text("on_hup")?,
         ready: state != "stopping" && (child_ready || (state == "replacing" && old)),
+        late: all.get("late").and_then(Value::as_bool).unwrap_or(false),
         state,
         reload,
         all,
@@ -234,5 +260,6 @@ fn read_reload(value: &Value) -> Option<Reload> {
     let time = |key: &str| value.get(key).and_then(Value::as_u64).map(Duration::from_nanos);
     let text = |key: &str| value.get(key).and_then(Value::as_str);
     let answer = text("outcome").and_then(|name| Answer::new(name, text("reason").unwrap_or_default()));
-    Some(Reload { action: text("action")?.to_owned(), began: time("began")?, ended: time("ended").zip(answer) })
+    let began = time("began")?;
+    Some(Reload { action: text("action")?.to_owned(), asked: began, began, ended: time("ended").zip(answer) })
 }

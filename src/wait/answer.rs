@@ -1,21 +1,23 @@
-//! What a status file says in answer to somebody who asked. Pure.
+//! What a status file says in answer to a waiting command. Pure.
 
 use crate::facts::Time;
 use serde_json::Value;
 
 use crate::config::{Action, Form};
 use crate::machine::RequestKind;
-use crate::text::status_file::{self, Read, Reload};
+use crate::text::status_file::{self, MOST_SETTLED, Read, Reload};
 
 /// What came of the waiting.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Answer {
-    /// It is so.
-    Yes,
-    /// It is not, and why.
+    /// What was asked for is there: a verdict in a word or two.
+    Yes(&'static str),
+    /// The request was refused or failed, and why.
     No(String),
-    /// hupwrap has ended before it was known, and how.
+    /// hupwrap has ended before there was an answer, and how.
     Gone(String),
+    /// There was an answer, but the file no longer says which.
+    Lost,
 }
 
 /// What a HUP is to bring about.
@@ -40,50 +42,53 @@ impl Wanted {
     }
 }
 
-/// What there is to wait for after a HUP. `on_hup`: what it means.
+/// What there is to wait for after a HUP. `on_hup`: its action.
 ///
 /// # Errors
-/// Why there is nothing to wait for: then it is not even sent.
+/// Why there is nothing to wait for. Then HUP is not sent.
 pub fn wanted(on_hup: &str) -> Result<Wanted, String> {
     match on_hup.parse::<Action>() {
         Ok(Action::Restart | Action::Replace | Action::Reexec | Action::UpgradeReplace) => Ok(Wanted::NewChild),
         Ok(Action::Upgrade) => Ok(Wanted::NewHupwrap),
         Ok(Action::Forward(_)) => Ok(Wanted::Delivery),
         Ok(Action::Stop(_) | Action::Ignore | Action::LeftAlone) => {
-            Err(format!("HUP means '{on_hup}' there, which reloads nothing, and was not sent; see --on-hup"))
+            Err(format!("HUP means '{on_hup}' there, which reloads nothing; it was not sent. See --on-hup"))
         }
-        Err(_) => Err(format!("HUP means '{on_hup}' there, which this hupwrap does not know, and was not sent")),
+        Err(_) => Err(format!("HUP means '{on_hup}' there, which this hupwrap does not know; it was not sent")),
     }
 }
 
-/// The answer, as soon as there is one. `seen`: what the file says; `asked`: when it was asked; `ended`: whether hupwrap
-/// had ended when the file was read.
+/// The answer, as soon as there is one. `seen`: what the file says; `asked`: when the command asked; `ended`: whether
+/// hupwrap had ended when the file was read.
 pub fn to(form: Form, seen: &Read, asked: Time, ended: bool) -> Option<Answer> {
     let answer = match form {
         Form::Reload => to_reload(seen, asked),
-        Form::Stop => return ended.then_some(Answer::Yes),
-        Form::Status | Form::WaitReady => seen.ready.then_some(Answer::Yes),
+        Form::Stop => return ended.then_some(Answer::Yes("stopped")),
+        Form::Status | Form::WaitReady => seen.ready.then_some(Answer::Yes("ready")),
     };
     match answer {
-        // A request that failed, and took hupwrap with it.
+        // A request that failed, and hupwrap ended with it.
         Some(Answer::No(why)) => Some(Answer::No(why)),
-        // Whatever was so is not so any more.
-        _ if ended => {
-            Some(Answer::Gone(format!("its hupwrap, pid {}, has ended meanwhile{}", seen.pid, last_exit(seen))))
-        }
+        // What was ready is so no longer.
+        _ if ended => Some(Answer::Gone(format!("its hupwrap, pid {}, has ended{}", seen.pid, last_words(seen)))),
         answer => answer,
     }
 }
 
 fn to_reload(seen: &Read, asked: Time) -> Option<Answer> {
     let wanted = wanted(&seen.on_hup).ok()?;
+    // Even the oldest outcome in a full list began after the question: those that were dropped may have done so too.
+    let is_full = seen.settled.len() >= MOST_SETTLED;
+    if is_full && seen.settled.first().is_some_and(|oldest| oldest.began >= asked) {
+        return Some(Answer::Lost);
+    }
     // The next request can begin as soon as the one before is settled: then that is among those before.
     let is_ours = |reload: &&Reload| reload.began >= asked && wanted.is_covered_by(&reload.action);
     let reload = seen.settled.iter().chain(&seen.reload).filter(|reload| reload.ended.is_some()).find(is_ours)?;
     let (_, answer) = reload.ended.as_ref()?;
     let reason = answer.reason().unwrap_or_default();
     Some(match answer {
-        status_file::Answer::Ok => Answer::Yes,
+        status_file::Answer::Ok => Answer::Yes(verdict(&reload.action)),
         status_file::Answer::Refused(_) => {
             Answer::No(format!("{} refused, nothing was touched: {reason}", reload.action))
         }
@@ -91,21 +96,35 @@ fn to_reload(seen: &Read, asked: Time) -> Option<Answer> {
     })
 }
 
+/// What was done, by the action of a request that is ok.
+fn verdict(action: &str) -> &'static str {
+    match RequestKind::named(action) {
+        Some(RequestKind::Restart) => "restarted",
+        Some(RequestKind::Replace) => "replaced",
+        Some(RequestKind::Reexec) => "re-executed and restarted",
+        Some(RequestKind::Upgrade) => "upgraded",
+        Some(RequestKind::UpgradeReplace) => "upgraded and replaced",
+        Some(RequestKind::Forward) => "delivered",
+        None => "done",
+    }
+}
+
 /// How the last child ended, for people; nothing where there was none.
-fn last_exit(seen: &Read) -> String {
+fn last_words(seen: &Read) -> String {
     match seen.all.get("last_exit").and_then(exit) {
-        Some(exit) => format!("; its last child ended {exit}"),
+        _ if seen.late => "; its child was not ready in time".to_owned(),
+        Some(exit) => format!("; last child: {exit}"),
         None => String::new(),
     }
 }
 
-/// `with 3`, or `by TERM`.
+/// `exited with 3`, or `killed by TERM`.
 pub(super) fn exit(value: &Value) -> Option<String> {
-    let code = value.get("code").and_then(Value::as_u64).map(|code| format!("with {code}"));
-    code.or_else(|| value.get("signal").and_then(Value::as_str).map(|signal| format!("by {signal}")))
+    let code = value.get("code").and_then(Value::as_u64).map(|code| format!("exited with {code}"));
+    code.or_else(|| value.get("signal").and_then(Value::as_str).map(|signal| format!("killed by {signal}")))
 }
 
-/// What is waited for, and how things are, in a few words.
+/// What the command waits for, and what hupwrap is doing.
 pub fn awaited(form: Form, seen: &Read) -> String {
     let pid = seen.pid;
     match form {
@@ -115,13 +134,22 @@ pub fn awaited(form: Form, seen: &Read) -> String {
     }
 }
 
-/// What has not happened, and how things are.
+/// What has not happened, and what hupwrap is doing.
 pub fn not_yet(form: Form, seen: &Read) -> String {
     let pid = seen.pid;
     match form {
         Form::Reload => format!("the {} of pid {pid} ({}) had no outcome", seen.on_hup, doing(seen)),
         Form::Stop => format!("pid {pid} did not end"),
         Form::Status | Form::WaitReady => format!("pid {pid} ({}) was not ready", doing(seen)),
+    }
+}
+
+/// What continues when the waiting ends early.
+pub fn what_continues(form: Form) -> &'static str {
+    match form {
+        Form::Reload => "the reload continues",
+        Form::Stop => "the stop continues",
+        Form::Status | Form::WaitReady => "hupwrap continues",
     }
 }
 
@@ -162,6 +190,10 @@ mod tests {
         to(form, seen, Duration::from_nanos(100), ended)
     }
 
+    fn yes(verdict: &'static str) -> Option<Answer> {
+        Some(Answer::Yes(verdict))
+    }
+
     fn no(why: &str) -> Option<Answer> {
         Some(Answer::No(why.to_owned()))
     }
@@ -170,7 +202,7 @@ mod tests {
     fn only_an_outcome_counts_that_began_later_and_covers_what_was_asked() {
         let refused = "restart refused, nothing was touched: why";
         for (on_hup, action, began, outcome, want) in [
-            ("restart", "restart", 100, "ok", Some(Answer::Yes)),
+            ("restart", "restart", 100, "ok", yes("restarted")),
             ("restart", "restart", 99, "ok", None),
             ("restart", "restart", 100, "", None),
             ("restart", "restart", 99, "refused", None),
@@ -179,12 +211,12 @@ mod tests {
             ("replace", "replace", 101, "failed", no("replace failed: why")),
             ("replace", "upgrade", 101, "ok", None),
             ("replace", "forward", 101, "ok", None),
-            ("reexec", "restart", 101, "ok", Some(Answer::Yes)),
+            ("reexec", "restart", 101, "ok", yes("restarted")),
             ("upgrade", "restart", 101, "ok", None),
-            ("upgrade", "upgrade", 101, "ok", Some(Answer::Yes)),
-            ("upgrade", "reexec", 101, "ok", Some(Answer::Yes)),
+            ("upgrade", "upgrade", 101, "ok", yes("upgraded")),
+            ("upgrade", "reexec", 101, "ok", yes("re-executed and restarted")),
             ("upgrade", "upgrade+replace", 101, "failed", no("upgrade+replace failed: why")),
-            ("forward:USR1", "forward", 101, "ok", Some(Answer::Yes)),
+            ("forward:USR1", "forward", 101, "ok", yes("delivered")),
             ("forward", "restart", 101, "ok", None),
             ("restart", "something new", 101, "ok", None),
         ] {
@@ -204,8 +236,8 @@ mod tests {
         let (failed, under_way) = (reload("restart", 160, "failed"), reload("restart", 200, ""));
         for (settled, last, want) in [
             (&[old.clone()][..], &under_way, None),
-            (&[old.clone(), ok.clone()], &under_way, Some(Answer::Yes)),
-            (std::slice::from_ref(&ok), &failed, Some(Answer::Yes)),
+            (&[old.clone(), ok.clone()], &under_way, yes("restarted")),
+            (std::slice::from_ref(&ok), &failed, yes("restarted")),
             (&[old.clone(), failed.clone()], &ok, no("restart failed: why")),
             (&[reload("upgrade", 150, "ok")], &under_way, None),
         ] {
@@ -214,15 +246,35 @@ mod tests {
     }
 
     #[test]
+    fn an_outcome_that_was_dropped_is_not_mistaken_for_another() {
+        let kept = |began: &[u64]| {
+            let mut seen = file("restart", "null", &reload("restart", 999, "ok"));
+            seen.settled =
+                began.iter().map(|at| file("restart", "null", &reload("restart", *at, "ok")).reload.unwrap()).collect();
+            answer(Form::Reload, &seen, false)
+        };
+        assert_eq!(kept(&[101, 102, 103, 104, 105, 106, 107]), yes("restarted"));
+        assert_eq!(kept(&[99, 102, 103, 104, 105, 106, 107, 108]), yes("restarted"));
+        assert_eq!(kept(&[101, 102, 103, 104, 105, 106, 107, 108]), Some(Answer::Lost));
+    }
+
+    #[test]
+    fn a_late_child_is_not_called_killed() {
+        let mut seen = file("restart", "null", "null");
+        seen.late = true;
+        let gone = "its hupwrap, pid 7, has ended; its child was not ready in time";
+        assert_eq!(answer(Form::WaitReady, &seen, true), Some(Answer::Gone(gone.to_owned())));
+    }
+
+    #[test]
     fn an_end_is_never_a_yes() {
-        let gone =
-            Some(Answer::Gone("its hupwrap, pid 7, has ended meanwhile; its last child ended with 3".to_owned()));
+        let gone = Some(Answer::Gone("its hupwrap, pid 7, has ended; last child: exited with 3".to_owned()));
         let ok = file("restart", &child(150, true), &reload("restart", 150, "ok"));
         assert_eq!(answer(Form::Reload, &ok, true), gone);
-        assert_eq!(answer(Form::WaitReady, &ok, false), Some(Answer::Yes));
+        assert_eq!(answer(Form::WaitReady, &ok, false), yes("ready"));
         assert_eq!(answer(Form::WaitReady, &ok, true), gone);
         assert_eq!(answer(Form::Stop, &ok, false), None);
-        assert_eq!(answer(Form::Stop, &ok, true), Some(Answer::Yes));
+        assert_eq!(answer(Form::Stop, &ok, true), yes("stopped"));
         let under_way = file("restart", "null", &reload("restart", 150, ""));
         assert_eq!(answer(Form::Reload, &under_way, true), gone);
         assert_eq!(answer(Form::WaitReady, &under_way, false), None);

@@ -1,11 +1,11 @@
-//! The commands that ask another hupwrap for something, by the status file that it writes, and wait for the answer. They
-//! are told: by the file's directory when it is replaced, by a pidfd when hupwrap ends. What a file says in answer is
-//! decided in [`answer`], what people see of it in [`summary`]; both are pure.
+//! The waiting commands: they ask another hupwrap, which its status file names, and wait for the answer. The directory of
+//! the file reports each change, and a pidfd reports the end of hupwrap; without them the command polls. What a file
+//! answers is decided in [`answer`], what people see of it in [`summary`]; both are pure.
 
-pub mod answer;
-pub mod summary;
+mod answer;
+mod found;
+mod summary;
 
-use crate::facts::Time;
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::Duration;
@@ -16,183 +16,198 @@ use nix::sys::time::TimeSpec;
 
 use crate::config::{Form, Limit, Shown, Wait};
 use crate::exit::{Ending, OWN_FAILURE, TIMED_OUT};
+use crate::facts::Time;
 use crate::report::{self, Ticker};
 use crate::signal::Signal;
 use crate::sys::inotify::FileWatch;
-use crate::sys::pidfd::PidFd;
-use crate::sys::signals::Interrupt;
+use crate::sys::interrupt::{self, Interrupt};
 use crate::sys::startup::Startup;
-use crate::sys::trust::read_trusted;
 use crate::sys::{clock, hold_stdio, signals, terminal};
-use crate::text::status_file::{self, Read};
 use answer::Answer;
+use found::{Found, NotFound};
 
 /// The answer is no.
 const NO: u8 = 1;
 /// As a shell shows an end by INT.
 const INTERRUPTED: u8 = 130;
-/// How often the line on a terminal is written anew.
+/// How often the line on a terminal is written.
 const TICK: Duration = Duration::from_secs(1);
+/// How often a command looks where nothing reports a change to it.
+const POLL: Duration = Duration::from_millis(100);
 
 /// Asks, and waits.
-///
-/// # Errors
-/// One line: nothing runs there, or it cannot be asked.
-pub fn run(wait: &Wait, startup: &Startup) -> Result<Ending, String> {
+pub(crate) fn run(wait: &Wait, startup: &Startup) -> Ending {
     hold_stdio();
     let interrupt = match wait.form {
         Form::Status => None,
-        // Without it Ctrl-C ends the waiting as it ends every program.
-        Form::Reload | Form::Stop | Form::WaitReady => Interrupt::new().ok().flatten(),
+        // Without a pipe for it, a signal ends the waiting as it ends every program.
+        Form::Reload | Form::Stop | Form::WaitReady => Interrupt::new().ok(),
     };
     let mut mask = startup.mask;
-    // A line that nobody reads is not worth the answer.
+    // Failing to print must not end the wait.
     [Signal::PIPE, Signal::XFSZ, Signal::TTOU].into_iter().for_each(|signal| mask.insert(signal));
     signals::set_mask(mask);
-    let named = |error| format!("{} '{}': {error}", wait.form.option(), wait.file.to_string_lossy());
-    let (code, said) = match ask(wait, interrupt) {
-        Ok(end) => end,
-        Err(error) => (OWN_FAILURE, Some(error)),
-    };
-    said.iter().for_each(|said| report::complain(&named(said)));
-    Ok(Ending::Own(code))
+    let hint = startup.var("HUPWRAP_PID").and_then(|pid| std::str::from_utf8(pid).ok()?.parse().ok());
+    let (end, said) = ask(wait, interrupt, hint).unwrap_or_else(|error| (End::Code(OWN_FAILURE), Some(error)));
+    if let Some(said) = said {
+        report::complain(&format!("{} '{}': {said}", wait.form.option(), wait.file.to_string_lossy()));
+    }
+    match end {
+        End::Code(code) => Ending::Own(code),
+        End::By(Signal::INT) => Ending::Own(INTERRUPTED),
+        End::By(signal) => {
+            interrupt::end_by(signal);
+            Ending::Told(signal)
+        }
+    }
 }
 
-/// The exit status, and what is said with it.
-type End = (u8, Option<String>);
+/// How the command ends.
+enum End {
+    /// With this status.
+    Code(u8),
+    /// As this signal ended the waiting.
+    By(Signal),
+}
 
-fn ask(wait: &Wait, interrupt: Option<Interrupt>) -> Result<End, String> {
+/// How the command ends, and what it says with that.
+type Said = (End, Option<String>);
+
+/// `hint`: the pid of the hupwrap that this process may descend from.
+fn ask(wait: &Wait, interrupt: Option<Interrupt>, hint: Option<i32>) -> Result<Said, String> {
     let path = Path::new(&wait.file);
-    let news = match wait.form {
+    let watch = match wait.form {
         // Before the first look, so that no change is missed.
-        Form::Reload | Form::WaitReady => Some(FileWatch::of(path)?),
+        Form::Reload | Form::WaitReady => Some(FileWatch::of(path)),
         Form::Stop | Form::Status => None,
     };
-    let seen = status_file::read(&read_trusted(path)?)?;
-    let pid_start = seen.pid_start.ok_or(
-        "its 'pid_start' is null, so its pid cannot be told from another: hupwrap found no /proc of its own pid namespace",
-    )?;
-    let process = PidFd::new(seen.pid, pid_start).map_err(|error| match error {
-        Errno::EACCES => format!("/proc does not show pid {}, so that it cannot be told from another", seen.pid),
-        error => format!("pid {} cannot be watched: {}", seen.pid, error.desc()),
-    })?;
-    let Some(process) = process else {
-        return Err(format!("nothing runs there: its hupwrap, pid {}, has ended", seen.pid));
+    let found = match Found::at(path, wait.form) {
+        Err(NotFound::Yet(why)) if wait.form == Form::WaitReady => Err(why),
+        found => Ok(found.map_err(NotFound::into_line)?),
     };
     let asked = clock::now();
-    match wait.form {
-        Form::Status => {
-            let now = summary::Now { time: asked, age: clock::age(pid_start) };
-            report::print(&summary::text(&seen, now));
-            return Ok((if seen.ready { 0 } else { NO }, None));
+    match (&found, wait.form) {
+        (Ok(found), Form::Status) => {
+            let now = summary::Now { time: asked, age: clock::age(found.began) };
+            report::print(&summary::text(&found.seen, now))?;
+            return Ok((End::Code(if found.seen.ready { 0 } else { NO }), None));
         }
-        Form::Reload => match answer::wanted(&seen.on_hup) {
-            Ok(_) => send(&process, Signal::HUP, &seen)?,
-            Err(why) => return Ok((NO, Some(why))),
-        },
-        Form::Stop => send(&process, Signal::TERM, &seen)?,
-        Form::WaitReady => {}
+        (Ok(found), Form::Reload | Form::Stop) => {
+            let signal = if wait.form == Form::Stop { Signal::TERM } else { Signal::HUP };
+            if let (Form::Reload, Err(why)) = (wait.form, answer::wanted(&found.seen.on_hup)) {
+                return Ok((End::Code(NO), Some(why)));
+            }
+            send(found, signal)?;
+            if found.target.is_ancestor(hint == Some(found.seen.pid)) {
+                let why = "this command runs below that hupwrap, and each would wait for the other";
+                return Ok((End::Code(0), Some(format!("sent {signal}, but does not wait: {why}"))));
+            }
+        }
+        _ => {}
     }
     let deadline = match wait.timeout {
         Limit::After(limit) => Some(asked.saturating_add(limit)),
         Limit::Never => None,
     };
-    let mut waiting = Waiting { wait, process, news, interrupt, seen, asked, deadline };
+    let mut waiting = Waiting { wait, found, watch, interrupt, asked, deadline };
     let mut ticker = Ticker::default();
     let end = waiting.end(&mut ticker);
     ticker.clear();
     end
 }
 
-fn send(process: &PidFd, signal: Signal, seen: &Read) -> Result<(), String> {
-    process.kill(signal).map_err(|error| match error {
-        Errno::ESRCH => format!("nothing runs there: its hupwrap, pid {}, has ended", seen.pid),
-        Errno::EPERM => format!("you may not send {signal} to pid {}; want root, or the user whose it is", seen.pid),
-        error => format!("{signal} cannot be sent to pid {}: {}", seen.pid, error.desc()),
+fn send(found: &Found, signal: Signal) -> Result<(), String> {
+    let pid = found.seen.pid;
+    found.target.kill(signal).map_err(|error| match error {
+        Errno::ESRCH => found::has_ended(pid),
+        Errno::EPERM => format!("you may not send {signal} to pid {pid}; want root, or the user that runs it"),
+        error => format!("{signal} cannot be sent to pid {pid}: {}", error.desc()),
     })
 }
 
 struct Waiting<'a> {
     wait: &'a Wait,
-    process: PidFd,
-    news: Option<FileWatch>,
+    /// hupwrap and what it wrote last, or why it is not found yet.
+    found: Result<Found, String>,
+    watch: Option<FileWatch>,
     interrupt: Option<Interrupt>,
-    /// What the file said last.
-    seen: Read,
-    /// When it was asked.
+    /// When the command asked.
     asked: Time,
     deadline: Option<Time>,
 }
 
 impl Waiting<'_> {
-    fn end(&mut self, ticker: &mut Ticker) -> Result<End, String> {
+    fn end(&mut self, ticker: &mut Ticker) -> Result<Said, String> {
+        let path = Path::new(&self.wait.file);
+        let form = self.wait.form;
         loop {
-            // Looked at first: what it wrote last is read then.
-            let ended = self.process.has_ended();
-            let changed = match &mut self.news {
-                // When it has ended that is what there is to say, and not that its directory went with it.
-                Some(news) => match news.take() {
-                    Err(_) if !ended => {
-                        return Err(format!(
-                            "its directory is gone: what becomes of pid {} cannot be told",
-                            self.seen.pid
-                        ));
+            // Asked before the file is read: then it is the last that hupwrap wrote.
+            let ended = self.found.as_ref().is_ok_and(|found| found.target.has_ended());
+            let changed = self.watch.as_mut().is_some_and(FileWatch::take);
+            match &mut self.found {
+                Ok(found) if changed || ended => found.look(path),
+                Err(why) if changed => match Found::at(path, form) {
+                    Ok(found) => {
+                        self.found = Ok(found);
+                        continue;
                     }
-                    taken => taken.unwrap_or(false),
+                    Err(error) => *why = error.into_line(),
                 },
-                None => false,
-            };
-            if changed || ended {
-                self.look();
-            }
-            match answer::to(self.wait.form, &self.seen, self.asked, ended) {
-                Some(Answer::Yes) => return Ok((0, None)),
-                Some(Answer::No(why)) => return Ok((NO, Some(why))),
-                Some(Answer::Gone(how)) => return Err(how),
-                None => {}
+                _ => {}
             }
             let now = clock::now();
             let waited = now.saturating_sub(self.asked);
-            if self.deadline.is_some_and(|deadline| deadline <= now) {
-                let why =
-                    format!("{} within {}; it goes on", answer::not_yet(self.wait.form, &self.seen), Shown(waited));
-                return Ok((TIMED_OUT, Some(why)));
-            }
             let columns = terminal::columns();
+            match self.found.as_ref().ok().and_then(|found| answer::to(form, &found.seen, self.asked, ended)) {
+                Some(Answer::Yes(verdict)) => {
+                    if let Some(columns) = columns {
+                        ticker.finish(&format!("hupwrap: {verdict}, {}", Shown(waited)), columns);
+                    }
+                    return Ok((End::Code(0), None));
+                }
+                Some(Answer::No(why)) => return Ok((End::Code(NO), Some(why))),
+                Some(Answer::Gone(how)) => return Err(how),
+                Some(Answer::Lost) => {
+                    let why = "there have been too many requests since, and the outcome of this one is no longer known";
+                    return Ok((End::Code(TIMED_OUT), Some(why.to_owned())));
+                }
+                None => {}
+            }
+            if let (Limit::After(limit), true) = (self.wait.timeout, self.deadline.is_some_and(|at| at <= now)) {
+                let why = match &self.found {
+                    Ok(found) => {
+                        format!("{} within {}; it continues", answer::not_yet(form, &found.seen), Shown(limit))
+                    }
+                    Err(why) => format!("no hupwrap was there within {}: {why}", Shown(limit)),
+                };
+                return Ok((End::Code(TIMED_OUT), Some(why)));
+            }
             if let Some(columns) = columns {
                 ticker.show(&self.line(waited), columns);
             }
-            if self.sleep(now, columns.map(|_| next_tick(self.asked, now))) {
-                let goes_on = match self.wait.form {
-                    Form::Reload => "the reload goes on",
-                    Form::Stop => "the stop goes on",
-                    Form::Status | Form::WaitReady => "hupwrap goes on",
+            if let Some(signal) = self.sleep(now, columns.map(|_| next_tick(self.asked, now))) {
+                let more = match &self.found {
+                    Ok(_) => format!("{} without you, see --status", answer::what_continues(form)),
+                    Err(why) => why.clone(),
                 };
-                return Ok((INTERRUPTED, Some(format!("no longer waiting; {goes_on} without you, see --status"))));
+                return Ok((End::By(signal), Some(format!("no longer waiting; {more}"))));
             }
         }
     }
 
-    /// Reads the file once more. One that is no good, or another's, says nothing new.
-    fn look(&mut self) {
-        let read = read_trusted(Path::new(&self.wait.file)).and_then(|text| status_file::read(&text));
-        if let Ok(read) = read
-            && (read.pid, read.pid_start) == (self.seen.pid, self.seen.pid_start)
-        {
-            self.seen = read;
-        }
-    }
-
-    /// Sleeps until there is news, or until then. Returns whether Ctrl-C came.
-    fn sleep(&self, now: Time, tick: Option<Time>) -> bool {
-        let until = self.deadline.into_iter().chain(tick).min();
+    /// Sleeps until something is reported, or until then. Returns the signal that ends the waiting.
+    fn sleep(&self, now: Time, tick: Option<Time>) -> Option<Signal> {
+        let end = self.found.as_ref().ok().map(|found| found.target.fd());
+        let change = self.watch.as_ref().map(FileWatch::fd);
+        let reports: Vec<_> = [end, change].into_iter().flatten().collect();
+        let polls = reports.iter().any(Option::is_none).then(|| now.saturating_add(POLL));
+        let until = [self.deadline, tick, polls].into_iter().flatten().min();
         let left = until.map(|until| TimeSpec::from_duration(until.saturating_sub(now)));
-        let others = [self.news.as_ref().map(AsFd::as_fd), self.interrupt.as_ref().map(AsFd::as_fd)];
-        let fds = [Some(self.process.as_fd())].into_iter().chain(others).flatten();
+        let fds = reports.into_iter().flatten().chain(self.interrupt.as_ref().map(AsFd::as_fd));
         let mut fds: Vec<PollFd> = fds.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
         // Whatever goes wrong here shows again at once, or is over.
         let _ = ppoll(&mut fds, left, None);
-        self.interrupt.as_ref().is_some_and(Interrupt::came)
+        self.interrupt.as_ref().and_then(Interrupt::came)
     }
 
     fn line(&self, waited: Duration) -> String {
@@ -201,7 +216,11 @@ impl Waiting<'_> {
             Limit::After(limit) => format!(" of {}", Shown(limit)),
             Limit::Never => String::new(),
         };
-        format!("hupwrap: {}; {}{of}", answer::awaited(self.wait.form, &self.seen), humantime::format_duration(waited))
+        let what = match &self.found {
+            Ok(found) => answer::awaited(self.wait.form, &found.seen),
+            Err(_) => format!("waiting for a hupwrap behind '{}'", self.wait.file.to_string_lossy()),
+        };
+        format!("hupwrap: {what}; {}{of}", humantime::format_duration(waited))
     }
 }
 

@@ -1,4 +1,4 @@
-//! How things are, for people. Pure.
+//! What a status file says, for people. Pure.
 
 use crate::facts::Time;
 use std::fmt::Write as _;
@@ -10,7 +10,7 @@ use super::answer::exit;
 use crate::config::Shown;
 use crate::text::status_file::Read;
 
-/// When it is looked at.
+/// When the file is read.
 #[derive(Clone, Copy, Debug)]
 pub struct Now {
     /// What CLOCK_MONOTONIC reads.
@@ -19,7 +19,7 @@ pub struct Now {
     pub age: Duration,
 }
 
-/// A summary of a status file: a line for each thing that there is something to say of.
+/// A summary of a status file, a line for each thing that it mentions.
 pub fn text(seen: &Read, now: Now) -> String {
     let all = |key: &str| seen.all.get(key);
     let ready = if seen.ready { "ready" } else { "not ready" };
@@ -42,17 +42,17 @@ pub fn text(seen: &Read, now: Now) -> String {
         lines.push(("old child", format!("generation {generation}, {}", pid_of(old))));
     }
     let count = |key: &str| all("restarts").and_then(|counts| counts.get(key)).and_then(Value::as_u64).unwrap_or(0);
-    lines.push(("restarts", format!("{} asked for, {} after a failure", count("asked"), count("failed"))));
+    lines.push(("restarts", format!("{} on request, {} after failures", count("asked"), count("failed"))));
     if let Some(exit) = all("last_exit").and_then(exit) {
         lines.push(("last exit", exit));
     }
     if let Some(reload) = &seen.reload {
         let ago = |time: Time| rounded(now.time.saturating_sub(time));
         let what = match &reload.ended {
-            None => format!("{}, under way since {}", reload.action, ago(reload.began)),
+            None => format!("{}, under way since {}", reload.action, ago(reload.asked)),
             Some((ended, answer)) => {
                 let why = answer.reason().map_or(String::new(), |reason| format!(": {reason}"));
-                let took = Shown(ended.saturating_sub(reload.began));
+                let took = Shown(ended.saturating_sub(reload.asked));
                 format!("{} {} {} ago, after {took}{why}", reload.action, answer.name(), ago(*ended))
             }
         };
@@ -61,13 +61,15 @@ pub fn text(seen: &Read, now: Now) -> String {
     for socket in all("listen").and_then(Value::as_array).into_iter().flatten() {
         let word = |key: &str| socket.get(key).and_then(Value::as_str).unwrap_or("?");
         let fd = socket.get("fd").and_then(Value::as_i64).unwrap_or(-1);
-        lines.push(("socket", format!("{} at {}, fd {fd}", word("name"), word("address"))));
+        // As the sd_listen_fds(3) protocol calls a socket that has no name.
+        let name = Some(word("name")).filter(|name| *name != "unknown").map(|name| format!("{name} at "));
+        lines.push(("socket", format!("{}{}, fd {fd}", name.unwrap_or_default(), word("address"))));
     }
     let mut text = String::new();
     for (name, what) in lines {
         let _ = write!(text, "{name:<11}");
         for c in what.chars() {
-            // A name may hold anything, a terminal would obey it.
+            // A name may hold anything, and a terminal would obey it.
             match c.is_control() {
                 true => text.extend(c.escape_default()),
                 false => text.push(c),
@@ -82,7 +84,7 @@ fn pid_of(child: &Value) -> String {
     child.get("pid").and_then(Value::as_i64).map_or("pid unknown".to_owned(), |pid| format!("pid {pid}"))
 }
 
-/// A time in its two greatest units: nobody wants the seconds of days.
+/// A time in its two greatest units.
 fn rounded(time: Duration) -> String {
     let seconds = time.as_secs();
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86400);
@@ -106,17 +108,19 @@ mod tests {
         let file = r#"{"version":"1.2.3","pid":7,"pid_start":1,"state":"replacing","generation":4,
             "child":{"pid":9,"since":9990000000000,"ready":false},"old_child":{"pid":8,"generation":3},
             "on_hup":"replace","restarts":{"asked":2,"failed":1},"last_exit":{"signal":"TERM"},
-            "reload":{"action":"replace","began":9998000000000,"ended":9999500000000,"outcome":"failed","reason":"a \u001b[31m"},
-            "listen":[{"name":"web","address":"tcp:127.0.0.1:80","fd":3}]}"#;
+            "requested":9997000000000,"reload":{"action":"replace","began":9998000000000,"ended":9999500000000,"outcome":"failed","reason":"a \u001b[31m"},
+            "listen":[{"name":"web","address":"tcp:127.0.0.1:80","fd":3},
+            {"name":"unknown","address":"udp:127.0.0.1:53","fd":4}]}"#;
         let want = "\
 state      replacing, ready
 hupwrap    1.2.3, pid 7, up 2d 7h; HUP means replace
 child      generation 4, pid 9, up 10s
 old child  generation 3, pid 8
-restarts   2 asked for, 1 after a failure
-last exit  by TERM
-reload     replace failed 0s ago, after 1.5s: a \\u{1b}[31m
+restarts   2 on request, 1 after failures
+last exit  killed by TERM
+reload     replace failed 0s ago, after 2.5s: a \\u{1b}[31m
 socket     web at tcp:127.0.0.1:80, fd 3
+socket     udp:127.0.0.1:53, fd 4
 ";
         assert_eq!(text(&status_file::read(file.as_bytes()).unwrap(), NOW), want);
     }
@@ -128,7 +132,7 @@ socket     web at tcp:127.0.0.1:80, fd 3
 state      waiting, not ready
 hupwrap    of an unknown version, pid 7, up 2d 7h; HUP means restart
 child      not there
-restarts   0 asked for, 0 after a failure
+restarts   0 on request, 0 after failures
 ";
         assert_eq!(text(&status_file::read(file.as_bytes()).unwrap(), NOW), want);
     }
