@@ -27,8 +27,6 @@ pub mod sys;
 pub mod text;
 pub mod wait;
 
-use std::ffi::{c_char, c_int};
-
 use crate::cli::Said;
 use crate::config::{Config, Wait};
 use crate::exit::{Ending, OWN_FAILURE};
@@ -41,21 +39,12 @@ pub const NAME_AND_VERSION: &str = concat!("hupwrap ", env!("CARGO_PKG_VERSION")
 /// The signals blocked from the first instruction on: all but the faults.
 pub const BLOCKED_AT_STARTUP: SignalSet = SignalSet::ALL_BUT_FAULTS;
 
-/// Runs the program from its first to its last instruction; the status is for libc to exit with.
-///
-/// # Safety
-/// `argv` and `envp` are those of `main`, unchanged; [`BLOCKED_AT_STARTUP`] is blocked, and `mask` was before.
-#[allow(unsafe_code)]
-pub unsafe fn run(argc: c_int, argv: *const *const c_char, envp: *const *const c_char, mask: u64) -> c_int {
-    // SAFETY: the caller's promise is the one Startup wants.
-    let startup = unsafe { Startup::new(argc, argv, envp, SignalSet::from_bits(mask)) };
-    match life(startup) {
-        Ok(ending) => sys::finish::end(ending),
-        Err(error) => {
-            report::complain(&error);
-            sys::finish::end(Ending::Own(OWN_FAILURE))
-        }
-    }
+/// Runs the program to its end. [`BLOCKED_AT_STARTUP`] is blocked.
+pub fn run(startup: Startup) -> ! {
+    sys::finish::end(life(startup).unwrap_or_else(|error| {
+        report::complain(&error);
+        Ending::Own(OWN_FAILURE)
+    }))
 }
 
 fn life(mut startup: Startup) -> Result<Ending, String> {

@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use nix::libc;
+
 use crate::support::*;
 
 /// The actions that a check comes before.
@@ -45,6 +47,26 @@ impl Deploy {
         dir.program("program-obstinate", "#!/bin/sh\ntrap '' TERM\nwhile :; do sleep 1000; done\n");
         dir.program("program-alien", "#!/no/such/sh\n");
         dir.program("program-garbage", b"\x7fELF\x02\x01\x01\0garbage\0\0\0\n");
+        dir.program("program-noise", b"\x01\0\xff\n");
+        dir.program("program-empty", "");
+        dir.program("program-locked", format!("#!{}/check-plain\n", dir.path().display()));
+        dir.program("program-indirect", format!("#! {}/program-alien x\n", dir.path().display()));
+        let own = fs::read("/bin/true").unwrap();
+        dir.program("program-cut", &own[..100]);
+        let altered = |name: &str, at: usize, bytes: &[u8]| {
+            let mut program = own.clone();
+            program[at..at + bytes.len()].copy_from_slice(bytes);
+            dir.program(name, program);
+        };
+        // e_machine, EI_CLASS and e_type (elf(5)). The first is one that nobody has, or qemu might run it.
+        altered("program-foreign", 18, &[0xed, 0xfe]);
+        altered("program-narrow", 4, &[1]);
+        altered("program-core", 16, &[4, 0]);
+        let loader = own.windows(8).position(|bytes| bytes == b"ld-linux").expect("/bin/true has a loader");
+        altered("program-lost", loader, b"no");
+        dir.file("env-huge", format!("A=1\nBIG={}\n", "x".repeat(128 << 10)), 0o644);
+        let many: String = (0..30).map(|number| format!("V{number}={}\n", "x".repeat(10 << 10))).collect();
+        dir.file("env-many", many, 0o644);
         dir.file("program-plain", "#!/bin/sh\n", 0o644);
         fs::create_dir(dir.path().join("program-directory")).unwrap();
         symlink("program-loop", dir.path().join("program-loop")).unwrap();
@@ -77,17 +99,33 @@ impl Deploy {
         list.extend(args([&"--check", &check, &"--env-file", &self.path("env"), &"--workdir", &self.path("work")]));
         list.extend(args([&"--", &self.path("program")]));
         list.extend(program_args.iter().map(OsString::from));
-        Setup::new(list)
+        // The limit of arguments and environment is a quarter of it.
+        let limit = libc::rlimit { rlim_cur: 1 << 20, rlim_max: 1 << 20 };
+        // SAFETY: the pointer is to a struct of ours.
+        let set = move || assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_STACK, &raw const limit) }, 0);
+        Setup::new(list).with(|command| before_exec(command, set))
     }
 }
 
 /// What can be wrong: a part, what is in its place, and what is said. Nothing of it is tried.
-const REFUSED: [(&str, &str, &str); 16] = [
+const REFUSED: [(&str, &str, &str); 28] = [
     ("program", "plain", "cannot be executed: permission denied"),
     ("program", "missing", "program: not found"),
     ("program", "directory", "cannot be executed: it is a directory"),
     ("program", "loop", "cannot be executed: too many symbolic links"),
     ("program", "alien", "not found (its interpreter /no/such/sh is missing)"),
+    ("program", "locked", "check-plain: permission denied"),
+    ("program", "indirect", "not found (its interpreter /no/such/sh is missing)"),
+    ("program", "garbage", "it is no program for this machine, and no script"),
+    ("program", "noise", "it is no program for this machine, and no script"),
+    ("program", "cut", "it is no program for this machine, and no script"),
+    ("program", "foreign", "it is no program for this machine, and no script"),
+    ("program", "narrow", "it is no program for this machine, and no script"),
+    ("program", "core", "it is no program for this machine, and no script"),
+    ("program", "lost", "no-linux"),
+    ("program", "empty", "it is empty"),
+    ("env", "huge", "the variable BIG is too long; want less than 128 KiB"),
+    ("env", "many", "arguments and environment are too long: "),
     ("env", "broken", "line 2: it has no '='; want NAME=VALUE"),
     ("env", "missing", "cannot be read: no such file or directory"),
     ("work", "missing", "no such file or directory"),
@@ -102,14 +140,13 @@ const REFUSED: [(&str, &str, &str); 16] = [
 ];
 
 /// What shows when it is tried.
-const FAILED: [(&str, &str, &str); 7] = [
+const FAILED: [(&str, &str, &str); 6] = [
     ("program", "crashes", "ended (3) before it was ready"),
     ("program", "dies", "ended (SEGV) before it was ready"),
     ("program", "ends", "ended (0) before it was ready; does it go into the background?"),
     ("program", "leaves", "ended (0) before it was ready; does it go into the background?"),
     ("program", "hangs", "was not ready within 2s"),
     ("program", "obstinate", "was not ready within 2s"),
-    ("program", "garbage", ""),
 ];
 
 /// Waits until a file has a text so often.
@@ -129,7 +166,7 @@ fn at_rest(run: &mut Run) {
 
 #[test]
 fn a_refused_request_touches_nothing_and_the_next_one_works() {
-    for action in ["restart", "replace"] {
+    for action in ["restart", "replace", "reexec"] {
         let deploy = Deploy::new();
         // A file has room for whatever a check says.
         let stderr = deploy.path("stderr");

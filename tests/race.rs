@@ -248,3 +248,25 @@ fn the_first_instructions_block_all_signals() {
     let word = init.wait(0);
     assert!(libc::WIFEXITED(word) && libc::WEXITSTATUS(word) == 143, "{word:#x}");
 }
+
+#[test]
+fn a_child_that_is_frozen_before_its_end_holds_nobody_up() {
+    let Some(strace) = installed("strace") else {
+        return skipped("a_child_that_is_frozen_before_its_end_holds_nobody_up", "strace(1)");
+    };
+    let dir = Dir::new();
+    let odd = dir.program("odd", "#!/no/such/sh\n");
+    // The child has reported that it cannot execute, and does not get further.
+    let tracing = args([&"-D", &"-f", &"-o", &"/dev/null", &"-e", &"inject=exit_group:delay_enter=200000000"]);
+    let words = args([&hupwrap(), &"-v", &"--", &odd]);
+    let run = Setup::of(strace, tracing.into_iter().chain(words)).start();
+    run.said("its interpreter /no/such/sh is missing");
+    // hupwrap itself is about to end: it would be held up in the same call.
+    let in_exit = |pid: i32| std::fs::read_to_string(format!("/proc/{pid}/syscall")).unwrap_or_default();
+    let number = format!("{} ", libc::SYS_exit_group);
+    wait_until("hupwrap ends", || in_exit(run.pid).starts_with(&number));
+    // Nobody is held up any more.
+    let is_strace =
+        |pid: &i32| std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == "strace\n");
+    run.family().iter().filter(|pid| is_strace(pid)).for_each(|pid| kill(*pid, "KILL"));
+}

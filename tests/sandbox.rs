@@ -70,3 +70,24 @@ fn a_failed_start_without_shared_memory() {
     assert_eq!(ended.shell(), 127);
     assert!(ended.stderr.contains("its interpreter /no/such/sh is missing"), "{ended:?}");
 }
+
+#[test]
+fn no_descriptor_for_a_look_at_proc() {
+    let Some(strace) = installed("strace") else {
+        return skipped("sandbox::no_descriptor_for_a_look_at_proc", "strace(1)");
+    };
+    // The first open of /proc fails, or the first three.
+    for (path, when) in [("/proc", "1"), ("/proc", "1..3")] {
+        let inject = format!("inject=openat:error=ENFILE:when={when}");
+        let tracing = ["-D", "-o", "/dev/null", "-P", path, "-e", &inject].map(Path::new);
+        let script = r#"setsid "$0" & exec "$0""#;
+        let command = [Path::new("--"), Path::new("sh"), Path::new("-c"), Path::new(script)];
+        let words = tracing.into_iter().chain([hupwrap()]).chain(command).map(Path::to_owned).chain([puppet()]);
+        let mut run = Setup::of(&strace, words).start();
+        (0..2).for_each(|_| assert_eq!(run.ready().0, 1));
+        run.kill("HUP");
+        (0..2).for_each(|_| assert_eq!(run.ready().0, 2));
+        assert_eq!(run.stdout().matches("got TERM").count(), 2, "{when}: {}", run.stdout());
+        assert_eq!(run.stop().shell(), 0);
+    }
+}

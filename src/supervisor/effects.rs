@@ -189,7 +189,7 @@ impl Supervisor {
     fn check(&mut self, new_child: bool) -> Option<Event> {
         let checked = self.child_env().and_then(|child_env| {
             if new_child {
-                lookup::check(self.command(), child_env.var("PATH"), child_env.workdir.as_deref())?;
+                lookup::check(&self.config.command, &child_env)?;
             }
             if self.config.check.is_empty() {
                 return Ok(None);

@@ -12,7 +12,7 @@ use crate::machine::effect::To;
 use crate::machine::event::Event;
 use crate::report;
 use crate::signal::Signal;
-use crate::sys::proc::{self, ProcStat};
+use crate::sys::proc::{self, ProcStat, Unseen};
 use crate::sys::reexec::Probe;
 use crate::sys::{Pid, signals, wait};
 use crate::text::messages;
@@ -35,6 +35,8 @@ pub struct Family {
     pub helpers: Vec<Helper>,
     /// Children that belong to no generation: those before the first, and probes and helpers that were given up.
     pub foreign_children: Vec<Pid>,
+    /// Whether what is left of a generation could not be seen the last time, and may be seen later.
+    unseen: bool,
 }
 
 impl Family {
@@ -47,7 +49,13 @@ impl Family {
             probe: None,
             helpers: Vec::new(),
             foreign_children: Vec::new(),
+            unseen: false,
         }
+    }
+
+    /// Whether somebody has to look again, because nothing may tell that there is more to see.
+    pub fn looks_again(&self) -> bool {
+        self.unseen && self.children.iter().any(|child| child.asked.is_some())
     }
 
     /// The child of a generation.
@@ -77,7 +85,8 @@ impl Family {
                 None | Some(Ok(())) => events.push(Event::Executed(child.generation)),
                 Some(Err(error)) => {
                     if !reaped {
-                        wait::reap_dying(spawned.pid);
+                        // It is about to end. If it is frozen that takes long, and nobody waits for it.
+                        self.foreign_children.push(spawned.pid);
                     }
                     // There never was a child.
                     child.pid = None;
@@ -161,22 +170,22 @@ impl Family {
             }
             (To::Child | To::Group, None) => {}
             (To::Group | To::Rest, child) => match self.members(generation) {
-                Some(members) => members.iter().for_each(|seen| said(seen.pid, seen.kill(signal))),
-                None if self.own_pid == 1 && self.children.len() == 1 => signals::kill_everyone(signal),
+                Ok(members) => members.iter().for_each(|seen| said(seen.pid, seen.kill(signal))),
+                Err(_) if self.own_pid == 1 && self.children.len() == 1 => signals::kill_everyone(signal),
                 // The other members cannot be found, but the child is known.
-                None => child.into_iter().for_each(|child| said(child, signals::kill(child, signal))),
+                Err(_) => child.into_iter().for_each(|child| said(child, signals::kill(child, signal))),
             },
         }
     }
 
     /// Every process of a generation: the child, its descendants, and those of its orphans that hupwrap has adopted.
-    /// None where /proc cannot tell.
-    fn members(&self, generation: GenerationId) -> Option<Vec<ProcStat>> {
+    /// An error if /proc cannot tell.
+    fn members(&self, generation: GenerationId) -> Result<Vec<ProcStat>, Unseen> {
         let mut except = self.foreign_children.clone();
         except.extend(self.probe.iter().filter_map(Probe::pid));
         except.extend(self.helpers.iter().map(Helper::pid));
         let all = proc::descendants(&except)?;
-        Some(all.into_iter().filter(|(root, _)| self.owner(root) == generation).map(|(_, seen)| seen).collect())
+        Ok(all.into_iter().filter(|(root, _)| self.owner(root) == generation).map(|(_, seen)| seen).collect())
     }
 
     /// The generation of a process that is a child of hupwrap. An orphan does not tell whose it was. While there are two
@@ -203,7 +212,7 @@ impl Family {
 
     /// Asks every member of a generation to end that was not asked before.
     pub fn ask_rest(&mut self, generation: GenerationId, signal: Signal) {
-        let Some(members) = self.members(generation) else {
+        let Ok(members) = self.members(generation) else {
             self.signal(generation, To::Rest, signal);
             return self.signal(generation, To::Rest, Signal::CONT);
         };
@@ -231,16 +240,19 @@ impl Family {
     /// Whether anything is left of a generation.
     fn survey(&mut self, generation: GenerationId) -> Option<Event> {
         let alone = self.children.len() == 1;
-        let remains = match self.members(generation) {
+        let members = self.members(generation);
+        self.unseen = matches!(members, Err(Unseen::NotNow));
+        let remains = match members {
             // A scan of /proc takes time, and can miss a process that is moved to another parent in between. Where every
             // child belongs to this generation, the kernel knows for sure.
-            Some(members) => {
+            Ok(members) => {
                 let ours_alone =
                     alone && self.foreign_children.is_empty() && self.probe.is_none() && self.helpers.is_empty();
                 !members.is_empty() || (ours_alone && wait::has_children())
             }
             // Without /proc only pid 1 can reach them, and only pid 1 must.
-            None => self.own_pid == 1 && alone,
+            Err(Unseen::NoProc) => self.own_pid == 1 && alone,
+            Err(Unseen::NotNow) => wait::has_children(),
         };
         if remains {
             return Some(Event::RestRemains(generation));

@@ -33,7 +33,7 @@ use crate::sys::reexec::Origin;
 use crate::sys::signals::{self, SignalFd};
 use crate::sys::sockets::Socket;
 use crate::sys::startup::Startup;
-use crate::sys::{Pid, clock, terminal, wait};
+use crate::sys::{Pid, clock, spawn, terminal, wait};
 use crate::text::messages::{self, Words};
 use family::Family;
 use helper::{Helper, Purpose};
@@ -42,8 +42,9 @@ use status_writer::StatusWriter;
 
 /// More rounds than any event can cause: a machine that wants more never comes to rest.
 const MAX_ROUNDS: usize = 1000;
-/// How long hupwrap waits at most before it sends again what the service manager had no room for.
-const RETRY_UPWARD: Duration = Duration::from_millis(100);
+/// How long hupwrap waits at most before it tries again what it could not do: send what the service manager had no room
+/// for, or look at /proc.
+const RETRY: Duration = Duration::from_millis(100);
 
 /// A supervisor at work.
 pub struct Supervisor {
@@ -119,7 +120,8 @@ impl Supervisor {
         let awaits_execution = self.machine.awaits_execution() || report::is_said(&messages::STARTED);
         let all_told = self.manager.as_mut().is_none_or(ServiceManager::flush);
         let now = clock::now();
-        let retry = (!all_told).then(|| now.saturating_add(RETRY_UPWARD));
+        let retries = !all_told || self.family.looks_again();
+        let retry = retries.then(|| now.saturating_add(RETRY));
         let rewrite = self.status_writer.as_ref().and_then(StatusWriter::retry);
         let deadline = self.machine.deadline().into_iter().chain(retry).chain(rewrite).min();
         let left = deadline.map(|deadline| deadline.saturating_sub(now));
@@ -222,6 +224,7 @@ impl Supervisor {
 
     /// Lets go of generations that are over, and of tries that nobody waits for any more.
     fn forget(&mut self) {
+        spawn::take_back();
         let Self { machine, family, .. } = self;
         family.children.retain(|child| machine.knows(child.generation));
         for child in family.children.iter_mut().filter(|child| !machine.awaits_readiness(child.generation)) {

@@ -17,7 +17,7 @@ use crate::sys::signals::{self, SignalFd};
 use crate::sys::sockets::{self, Socket};
 use crate::sys::startup::Startup;
 use crate::sys::terminal::{self, Place};
-use crate::sys::{clock, proc, spawn, start_error, wait};
+use crate::sys::{clock, fd, proc, start_error, wait};
 use crate::text::messages::Words;
 use crate::text::status_file::Reload;
 use crate::text::{listen, messages};
@@ -173,7 +173,7 @@ fn bind(config: &Config, startup: &Startup) -> Result<Vec<Socket>, String> {
         }
         // While they are put in place each has a copy above, and so has what tells of the exec.
         let copies = taken.saturating_sub(listen::FIRST_FD).saturating_add(2);
-        let end = spawn::descriptor_limit().saturating_sub(i64::from(copies));
+        let end = fd::descriptor_limit().saturating_sub(i64::from(copies));
         if i64::from(fd) >= end {
             return Err(format!(
                 "--ready 'fd:{fd}': so many files may not be open (ulimit -n); want a descriptor below {end}"

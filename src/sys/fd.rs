@@ -9,6 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 use nix::libc;
+use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::stat::stat;
 use nix::unistd::pipe2;
 
@@ -94,6 +95,11 @@ pub(crate) fn hold_stdio() {
 pub(crate) fn pipe(flags: OFlag) -> nix::Result<(OwnedFd, OwnedFd)> {
     let (read, write) = pipe2(flags)?;
     Ok((above_stdio(read)?, above_stdio(write)?))
+}
+
+/// The number that every descriptor is below (`RLIMIT_NOFILE`).
+pub(crate) fn descriptor_limit() -> i64 {
+    getrlimit(Resource::RLIMIT_NOFILE).ok().and_then(|(soft, _)| i64::try_from(soft).ok()).unwrap_or(i64::MAX)
 }
 
 /// Whether two paths lead to the same file.

@@ -1,25 +1,25 @@
 //! The last instructions.
 
 use nix::libc;
+use nix::sys::prctl::set_dumpable;
 
 use crate::exit::Ending;
 use crate::signal::SignalSet;
-use crate::sys::signals;
+use crate::sys::{own_pid, signals};
 
 /// Ends the process: by the signal that ended the child, so that a parent sees the death itself, or with a status.
 pub fn end(ending: Ending) -> ! {
-    // SAFETY: has no preconditions.
-    let own_pid = unsafe { libc::getpid() };
+    let own_pid = own_pid();
     if let Some(signal) = ending.signal()
-        // The kernel spares pid 1 from its own signals.
+        // The kernel protects pid 1 from its own signals.
         && own_pid != 1
     {
-        // SAFETY: changes nothing but whether this process dumps core. The child did, once is enough.
-        unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0) };
+        // The child did dump core if it was to. Once is enough.
+        let _ = set_dumpable(false);
         signals::is_ignored(signal, true);
         let mut mask = SignalSet::ALL_BUT_FAULTS;
         mask.remove(signal);
-        // What waits must not be first: it would be another death.
+        // All others stay blocked: a different pending signal must not kill hupwrap first.
         signals::set_mask(mask);
         let _ = signals::kill(own_pid, signal);
     }

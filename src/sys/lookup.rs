@@ -1,15 +1,16 @@
 //! Finding a program, and checking it before a child is stopped for it.
 
-use std::ffi::{CStr, CString, OsStr};
+use std::ffi::{CStr, CString, OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
 use nix::errno::Errno;
+use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::stat::stat;
-use nix::unistd::{AccessFlags, access};
 
 use crate::facts::StartError;
-use crate::sys::program::{from_here, interpreter, is_executable};
-use crate::sys::start_error::explain;
+use crate::sys::environment::ChildEnv;
+use crate::sys::program::{defect, from_here, is_executable};
+use crate::sys::start_error::{cannot_execute, explain};
 
 /// The directories that are searched where PATH is not set: glibc's own default.
 const DEFAULT_PATH: &[u8] = b"/bin:/usr/bin";
@@ -47,18 +48,55 @@ pub fn find(command: &OsStr, path: Option<&[u8]>, workdir: Option<&CStr>) -> Res
     })
 }
 
-/// Checks for free, before a child is stopped, that a command can be executed. It is looked for as by [`find`].
+/// Checks before a child is stopped that a command can be executed, in an environment to which a start adds little. The
+/// program is looked for as by [`find`].
 ///
 /// # Errors
 /// What starting it would have said.
-pub fn check(command: &OsStr, path: Option<&[u8]>, workdir: Option<&CStr>) -> Result<(), StartError> {
-    let file = find(command, path, workdir)?;
-    let here = from_here(&file, workdir);
-    is_executable(&here).map_err(|error| explain(command, Some(&file), workdir, error))?;
-    match interpreter(&here) {
-        Some(interpreter) if access(&*from_here(&interpreter, workdir), AccessFlags::F_OK) == Err(Errno::ENOENT) => {
-            Err(explain(command, Some(&file), workdir, Errno::ENOENT))
-        }
-        _ => Ok(()),
+pub fn check(command: &[OsString], child_env: &ChildEnv) -> Result<(), StartError> {
+    let name = command.first().map(OsString::as_os_str).unwrap_or_default();
+    let workdir = child_env.workdir.as_deref();
+    let file = find(name, child_env.var("PATH"), workdir)?;
+    let explained = |error| explain(name, Some(&file), workdir, error);
+    is_executable(&from_here(&file, workdir)).map_err(explained)?;
+    if let Some(defect) = defect(&file, workdir) {
+        return Err(explained(defect.errno()));
     }
+    fits(command, child_env).map_err(|why| cannot_execute(name, Errno::E2BIG, &why))
+}
+
+/// No argument and no variable is longer, its NUL included (`execve(2)`).
+const LONGEST_STRING: usize = 128 << 10;
+/// Arguments and environment together may always be that long, and never longer than the other.
+const LEAST_LIMIT: u64 = 128 << 10;
+const MOST_LIMIT: u64 = 6 << 20;
+/// What a start adds, roughly: the sockets, and some numbers.
+const ADDED: u64 = 4 << 10;
+
+fn fits(command: &[OsString], child_env: &ChildEnv) -> Result<(), String> {
+    let variables = child_env.own.iter().map(CString::as_c_str).chain(child_env.inherited.iter().copied());
+    let variables = variables.map(CStr::to_bytes);
+    let limit = LONGEST_STRING >> 10;
+    if let Some(variable) = variables.clone().find(|variable| variable.len() >= LONGEST_STRING) {
+        let name =
+            variable.iter().position(|byte| *byte == b'=').and_then(|end| variable.get(..end)).unwrap_or_default();
+        return Err(format!("the variable {} is too long; want less than {limit} KiB", String::from_utf8_lossy(name)));
+    }
+    if let Some(at) = command.iter().position(|word| word.len() >= LONGEST_STRING) {
+        return Err(format!("argument {at} is too long; want less than {limit} KiB"));
+    }
+    // Each takes its NUL, and a pointer.
+    let beside = size_of::<usize>().saturating_add(1);
+    let lengths = variables.map(<[u8]>::len).chain(command.iter().map(|word| word.len()));
+    let sum = lengths.fold(0_usize, |sum, length| sum.saturating_add(length).saturating_add(beside));
+    let sum = u64::try_from(sum).unwrap_or(u64::MAX).saturating_add(ADDED);
+    let stack = getrlimit(Resource::RLIMIT_STACK).map_or(u64::MAX, |(soft, _)| soft);
+    let limit = (stack >> 2).clamp(LEAST_LIMIT, MOST_LIMIT);
+    if sum > limit {
+        let (sum, limit) = (sum >> 10, limit >> 10);
+        return Err(format!(
+            "arguments and environment are too long: {sum} KiB; want less than {limit} KiB, a quarter of the stack (ulimit -s)"
+        ));
+    }
+    Ok(())
 }

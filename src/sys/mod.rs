@@ -37,6 +37,11 @@ pub(crate) use fd::hold_stdio;
 /// A process id.
 pub type Pid = libc::pid_t;
 
+/// The pid of this process.
+pub(crate) fn own_pid() -> Pid {
+    nix::unistd::getpid().as_raw()
+}
+
 /// The errno of an error of std. Errors that std itself finds have none, and count as invalid.
 fn errno(error: io::Error) -> Errno {
     Errno::try_from(error).unwrap_or(Errno::EINVAL)

@@ -10,25 +10,30 @@ use crate::signal::Signal;
 use crate::sys::fd::new_fd;
 use crate::sys::poll::is_ready;
 use crate::sys::proc::ProcStat;
-use crate::sys::{Pid, signals};
+use crate::sys::{Pid, own_pid, signals};
 
 impl ProcStat {
-    /// Sends it a signal, and nothing to another process that has its pid by now.
+    /// Sends it a signal, and nothing to another process that has its pid by now. A process that has ended is no error.
     ///
     /// # Errors
-    /// EPERM. That it is gone is none.
+    /// EPERM.
     pub fn kill(&self, signal: Signal) -> nix::Result<()> {
-        // SAFETY: has no preconditions.
-        if self.parent == unsafe { libc::getpid() } {
-            // Nobody else can reap it, so its pid is its own.
-            return match signals::kill(self.pid, signal) {
-                Err(Errno::ESRCH) => Ok(()),
-                sent => sent,
-            };
+        // Nobody else can reap a child of ours, so its pid is its own.
+        let sent = if self.parent == own_pid() { signals::kill(self.pid, signal) } else { self.kill_held(signal) };
+        if sent == Err(Errno::ESRCH) { Ok(()) } else { sent }
+    }
+
+    fn kill_held(&self, signal: Signal) -> nix::Result<()> {
+        match PidFd::new(self.pid, self.began()) {
+            Ok(None) => return Err(Errno::ESRCH),
+            Ok(Some(held)) if held.kill(signal).is_ok() => return Ok(()),
+            _ => {}
         }
-        match PidFd::new(self.pid, self.began())?.map(|held| held.kill(signal)) {
-            None | Some(Err(Errno::ESRCH)) => Ok(()),
-            Some(sent) => sent,
+        // There are no pidfds here, or no descriptor is left. The pid is the next best, right after a look at whose it is. If
+        // the signal is not permitted that is said once more.
+        match Self::at(self.pid) {
+            Some(now) if now.is(self) => signals::kill(self.pid, signal),
+            _ => Err(Errno::ESRCH),
         }
     }
 }

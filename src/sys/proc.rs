@@ -1,12 +1,12 @@
 //! Processes as /proc shows them.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::{fs, io};
 
-use nix::libc;
+use nix::errno::Errno;
 
-use crate::sys::Pid;
 use crate::sys::wait::has_children;
+use crate::sys::{Pid, errno, own_pid};
 
 /// More processes than can begin within a hundredth of a second.
 const PIDS_A_TICK: Pid = 10_000;
@@ -34,7 +34,10 @@ impl ProcStat {
     }
 
     fn read(pid: Pid) -> Option<(Self, bool)> {
-        let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
+        Self::parse(pid, &fs::read(format!("/proc/{pid}/stat")).ok()?)
+    }
+
+    fn parse(pid: Pid, stat: &[u8]) -> Option<(Self, bool)> {
         // The name, field 2, stands in parentheses and may hold anything, those included.
         let end = stat.iter().rposition(|byte| *byte == b')')?;
         let rest = std::str::from_utf8(stat.get(end.checked_add(2)?..)?).ok()?;
@@ -75,23 +78,33 @@ impl ProcStat {
 
 /// The living children of this process.
 pub fn children() -> Vec<Pid> {
-    // SAFETY: has no preconditions.
-    let own_pid = unsafe { libc::getpid() };
+    let own_pid = own_pid();
     everyone().unwrap_or_default().iter().filter(|seen| seen.parent == own_pid).map(|seen| seen.pid).collect()
 }
 
+/// Why the processes cannot be seen.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Unseen {
+    /// There is no /proc, or it shows another pid namespace.
+    NoProc,
+    /// No descriptor or no memory is left. It may be seen later.
+    NotNow,
+}
+
 /// The living descendants of this process, each with the child of this process that it descends from, or is; without
-/// the children in `except` and what descends from them. None where there is no /proc.
-pub fn descendants(except: &[Pid]) -> Option<Vec<(ProcStat, ProcStat)>> {
+/// the children in `except` and what descends from them.
+///
+/// # Errors
+/// They cannot be seen.
+pub fn descendants(except: &[Pid]) -> Result<Vec<(ProcStat, ProcStat)>, Unseen> {
     if !has_children() {
-        return Some(Vec::new());
+        return Ok(Vec::new());
     }
     let mut by_parent: BTreeMap<Pid, Vec<ProcStat>> = BTreeMap::new();
     for seen in everyone()? {
         by_parent.entry(seen.parent).or_default().push(seen);
     }
-    // SAFETY: has no preconditions.
-    let children = by_parent.remove(&unsafe { libc::getpid() }).unwrap_or_default();
+    let children = by_parent.remove(&own_pid()).unwrap_or_default();
     let mut todo: Vec<(ProcStat, ProcStat)> =
         children.into_iter().filter(|child| !except.contains(&child.pid)).map(|child| (child, child)).collect();
     let mut found = Vec::new();
@@ -99,21 +112,40 @@ pub fn descendants(except: &[Pid]) -> Option<Vec<(ProcStat, ProcStat)>> {
         todo.extend(by_parent.remove(&seen.pid).unwrap_or_default().into_iter().map(|child| (root, child)));
         found.push((root, seen));
     }
-    Some(found)
+    Ok(found)
 }
 
-fn everyone() -> Option<Vec<ProcStat>> {
-    // The /proc of another pid namespace has other numbers for us all, and is as good as none.
-    // SAFETY: has no preconditions.
-    let own_pid = unsafe { libc::getpid() };
-    if fs::read_link("/proc/self").ok()?.to_str() != Some(own_pid.to_string().as_str()) {
-        return None;
+fn everyone() -> Result<Vec<ProcStat>, Unseen> {
+    // The /proc of another pid namespace has other numbers for all of us, and is as good as none.
+    let named = fs::read_link("/proc/self").map_err(unseen)?;
+    if named.to_str() != Some(own_pid().to_string().as_str()) {
+        return Err(Unseen::NoProc);
     }
-    let entries = fs::read_dir("/proc").ok()?;
-    let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    let all: Vec<ProcStat> = pids.filter_map(ProcStat::at).collect();
+    let mut all = Vec::new();
+    for entry in fs::read_dir("/proc").map_err(unseen)? {
+        let Some(pid) = entry.map_err(unseen)?.file_name().to_str().and_then(|name| name.parse().ok()) else {
+            continue;
+        };
+        match fs::read(format!("/proc/{pid}/stat")).map(|stat| ProcStat::parse(pid, &stat)) {
+            Ok(Some((seen, false))) => all.push(seen),
+            // It is dead, or nobody's business.
+            Ok(_) => {}
+            Err(error) => match unseen(error) {
+                Unseen::NotNow => return Err(Unseen::NotNow),
+                // It has ended, or must not be seen.
+                Unseen::NoProc => {}
+            },
+        }
+    }
     // An empty directory is no /proc.
-    (!all.is_empty()).then_some(all)
+    if all.is_empty() { Err(Unseen::NoProc) } else { Ok(all) }
+}
+
+fn unseen(error: io::Error) -> Unseen {
+    match errno(error) {
+        Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM => Unseen::NotNow,
+        _ => Unseen::NoProc,
+    }
 }
 
 #[cfg(test)]

@@ -11,9 +11,9 @@ use nix::libc;
 use nix::poll::PollFlags;
 
 use crate::signal::{Signal, SignalSet};
-use crate::sys::Pid;
 use crate::sys::fd::{new_fd, take};
 use crate::sys::poll::is_ready;
+use crate::sys::{Pid, own_pid};
 
 /// The kernel's idea of how long a signal set is. glibc's wrappers hide signals 32 and 33; the child's mask must not
 /// lose them, so they are gone round.
@@ -178,7 +178,7 @@ impl AsFd for Interrupt {
     }
 }
 
-/// Sends a signal to a process, as `kill(2)`; -1 is every process that it may reach.
+/// Sends a signal to a process, as `kill(2)`: to a group where it is negative, and -1 is every process.
 ///
 /// # Errors
 /// EPERM, or ESRCH.
@@ -197,16 +197,14 @@ pub fn kill_everyone(signal: Signal) {
 /// # Errors
 /// EPERM, or ESRCH.
 pub fn kill_group(leader: Pid, signal: Signal) -> nix::Result<()> {
-    // SAFETY: has no preconditions.
-    Errno::result(unsafe { libc::killpg(leader, signal.number()) }).map(drop)
+    kill(leader.saturating_neg(), signal)
 }
 
 /// Stops this process by a signal that is otherwise blocked, and returns when it was continued. With `insist` it stops
 /// too where the kernel discards the signal: in an orphaned process group, or where it is ignored. Returns whether it
 /// was stopped at all.
 pub fn suspend(signal: Signal, insist: bool) -> bool {
-    // SAFETY: has no preconditions.
-    let own_pid = unsafe { libc::getpid() };
+    let own_pid = own_pid();
     let mut open = SignalSet::EMPTY;
     open.insert(signal);
     // Sent while it is blocked, it is one with the terminal's own where that waits. The other way round that would stop

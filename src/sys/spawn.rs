@@ -5,13 +5,16 @@
 //! Ctrl-Z, or that hangs on a dead file system, before it executes cannot make hupwrap deaf. For that the child must
 //! touch nothing of libc's that knows threads, errno above all: between clone and exec it makes bare system calls only.
 
+use std::cell::RefCell;
 use std::ffi::{CStr, CString, OsStr, c_char, c_int, c_void};
+use std::mem::{self, ManuallyDrop};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::ptr;
+use std::ptr::{self, NonNull};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::libc;
+use nix::unistd::{self, setpgid};
 
 use crate::exit::NOT_FOUND;
 use crate::facts::StartError;
@@ -48,38 +51,43 @@ pub struct Spawn {
     pub fds: Vec<(RawFd, RawFd)>,
 }
 
-/// A child between clone and exec. It borrows memory from here, so this is kept until [`Spawned::executed`] knows.
+/// A child between clone and exec.
 pub struct Spawned {
     /// The child.
     pub pid: Pid,
-    report: OwnedFd,
-    /// What the child may still read, or write.
-    lent: Option<(Box<ChildPlan>, Spawn)>,
+    loan: ManuallyDrop<Loan>,
 }
 
 /// Everything the child touches.
 struct ChildPlan {
-    program: *const c_char,
-    /// Or null.
-    workdir: *const c_char,
+    /// The part that hupwrap reads as well. Nobody changes it.
+    spawn: Spawn,
     /// `/bin/sh`, then argv, then null: a script without `#!` is run by the shell, as execvp(3) does it.
     shell_argv: Vec<*const c_char>,
     envp: Vec<*const c_char>,
     /// `NAME=`, and room for a pid and a NUL behind it.
     pid_vars: Vec<Vec<u8>>,
-    mask: u64,
-    chld_ignored: bool,
-    own_group: bool,
-    tether: c_int,
     fds: Vec<(RawFd, RawFd)>,
-    parent: Pid,
     report: RawFd,
     stack: Vec<u128>,
 }
 
-/// Enough for the few small frames of [`child`], in a debug build too; each page of it that is touched is one of hupwrap's
-/// for ever.
-const STACK_WORDS: usize = 256;
+/// A plan that a child may be using, and what tells when it no longer does. The plan is not a Box, because a Box must not be
+/// moved while others have pointers into it.
+struct Loan {
+    report: OwnedFd,
+    plan: NonNull<ChildPlan>,
+}
+
+thread_local! {
+    /// What children may still use that nobody waits for: one that was just killed, or that reported its failure, runs on
+    /// for a moment, or longer if it is frozen.
+    static OUTSTANDING: RefCell<Vec<Loan>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Much more than the few small frames of [`child`] need, in a debug build too: there is no guard page below. Only the
+/// pages that are touched cost memory.
+const STACK_WORDS: usize = 4096;
 /// What the kernel answers where a file is neither a program nor a script with `#!`.
 const NO_PROGRAM: isize = (libc::ENOEXEC as isize).wrapping_neg();
 const SHELL: &CStr = c"/bin/sh";
@@ -96,64 +104,65 @@ const PLACE_DESCRIPTORS: Step = 2;
 ///
 /// # Errors
 /// Those of `pipe2(2)` and `clone(2)`.
-pub fn spawn(mut order: Spawn) -> nix::Result<Spawned> {
-    let (ours, theirs) = pipe(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
-    let end = [ptr::null()];
-    let shell_argv = [SHELL.as_ptr()].into_iter().chain(order.argv.iter().map(|arg| arg.as_ptr())).chain(end).collect();
-    let own_env = order.own_env.iter().map(|var| var.as_ptr());
-    let pid_vars: Vec<_> = order.pid_vars.iter().map(|name| [name.as_bytes(), &PID_ROOM].concat()).collect();
-    let pid_env = pid_vars.iter().map(|var| var.as_ptr().cast());
-    let mut plan = Box::new(ChildPlan {
-        program: order.program.as_ptr(),
-        workdir: order.workdir.as_ref().map_or(ptr::null(), |directory| directory.as_ptr()),
-        shell_argv,
-        envp: order.env.iter().map(|var| var.as_ptr()).chain(own_env).chain(pid_env).chain(end).collect(),
-        pid_vars,
-        mask: order.mask.bits(),
-        chld_ignored: order.chld_ignored,
-        own_group: order.own_group,
-        tether: order.tether.map_or(0, Signal::number),
-        fds: std::mem::take(&mut order.fds),
-        parent: order.parent,
-        report: theirs.as_raw_fd(),
-        stack: Vec::with_capacity(STACK_WORDS),
-    });
-    let stack_end = plan.stack.spare_capacity_mut().as_mut_ptr_range().end.cast::<c_void>();
-    let plan_pointer = (&raw mut *plan).cast::<c_void>();
-    // SAFETY: the child runs on a stack of its own, reads only the plan, which lives until it has executed or ended,
-    // and makes bare system calls only; hupwrap does not touch the plan meanwhile.
-    let pid = Errno::result(unsafe { libc::clone(child, stack_end, libc::CLONE_VM | libc::SIGCHLD, plan_pointer) })?;
-    if order.own_group {
-        // The child does the same: whoever comes first, no signal to the group is lost. EACCES says it has executed.
-        // SAFETY: has no preconditions.
-        unsafe { libc::setpgid(pid, pid) };
+pub fn spawn(spawn: Spawn) -> nix::Result<Spawned> {
+    let own_group = spawn.own_group;
+    let (report, theirs) = pipe(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
+    let loan = Loan { report, plan: ChildPlan::new(spawn, theirs.as_raw_fd()) };
+    let pid = match loan.clone_child(libc::CLONE_VM) {
+        // qemu-user shares memory between threads only, and a sandbox may refuse it. The child may as well have a copy.
+        Err(Errno::EINVAL | Errno::ENOSYS | Errno::EPERM | Errno::EACCES) => loan.clone_child(0),
+        cloned => cloned,
+    };
+    drop(theirs);
+    let pid = pid?;
+    if own_group {
+        // The child does the same: the first one counts, and no signal to the group is lost. EACCES says it has executed.
+        let pid = unistd::Pid::from_raw(pid);
+        let _ = setpgid(pid, pid);
     }
-    Ok(Spawned { pid, report: ours, lent: Some((plan, order)) })
+    Ok(Spawned { pid, loan: ManuallyDrop::new(loan) })
 }
 
-impl Spawned {
-    /// Whether the program is executed: none while that is open, else yes or the reason why not, in which the program is
-    /// called `command`.
-    pub fn executed(&self, command: &OsStr) -> Option<Result<(), StartError>> {
-        let (error, step) = match self.outcome()? {
-            Ok(()) => return Some(Ok(())),
-            Err(failure) => failure,
-        };
-        let (file, workdir) = match &self.lent {
-            Some((_, order)) => (Some(order.program.as_c_str()), order.workdir.as_deref()),
-            None => (None, None),
-        };
-        Some(Err(match (step, workdir) {
-            (CHANGE_DIRECTORY, Some(workdir)) => workdir_error(workdir, error),
-            (PLACE_DESCRIPTORS, _) => {
-                // The kernel calls a number that is beyond the limit invalid.
-                let error = if error == Errno::EINVAL { Errno::EMFILE } else { error };
-                cannot_execute(command, error, &format!("its descriptors cannot be put in place: {}", describe(error)))
-            }
-            _ => explain(command, file, workdir, error),
-        }))
+impl ChildPlan {
+    fn new(mut spawn: Spawn, report: RawFd) -> NonNull<Self> {
+        let plan = NonNull::from(Box::leak(Box::new(Self {
+            shell_argv: Vec::new(),
+            envp: Vec::new(),
+            pid_vars: spawn.pid_vars.iter().map(|name| [name.as_bytes(), &PID_ROOM].concat()).collect(),
+            fds: mem::take(&mut spawn.fds),
+            report,
+            stack: Vec::with_capacity(STACK_WORDS),
+            spawn,
+        })));
+        // SAFETY: it was just made, and nobody else knows of it.
+        let Self { spawn, shell_argv, envp, pid_vars, .. } = unsafe { &mut *plan.as_ptr() };
+        // Now that nothing of it moves any more there can be pointers into it.
+        let end = [ptr::null()];
+        let argv = spawn.argv.iter().map(|arg| arg.as_ptr());
+        *shell_argv = [SHELL.as_ptr()].into_iter().chain(argv).chain(end).collect();
+        let own_env = spawn.own_env.iter().map(|var| var.as_ptr());
+        let pid_env = pid_vars.iter().map(|var| var.as_ptr().cast());
+        *envp = spawn.env.iter().map(|var| var.as_ptr()).chain(own_env).chain(pid_env).chain(end).collect();
+        plan
+    }
+}
+
+impl Loan {
+    fn clone_child(&self, sharing: c_int) -> nix::Result<Pid> {
+        let plan = self.plan.as_ptr();
+        // SAFETY: the plan is there, and no child uses it yet.
+        let stack_end = unsafe { (*plan).stack.spare_capacity_mut().as_mut_ptr_range().end };
+        // SAFETY: the child runs on a stack of its own, touches only the plan, which stays until the child has executed or
+        // ended, and makes bare system calls only. Until then hupwrap only reads the plan's Spawn, as the child does.
+        Errno::result(unsafe { libc::clone(child, stack_end.cast(), sharing | libc::SIGCHLD, plan.cast()) })
     }
 
+    fn spawn(&self) -> &Spawn {
+        // SAFETY: the plan is there, and nobody changes this part of it.
+        unsafe { &(*self.plan.as_ptr()).spawn }
+    }
+
+    /// Whether the program is executed, or what has failed. None while that is open.
     fn outcome(&self) -> Option<Result<(), (Errno, Step)>> {
         let mut report = [0_u8; size_of::<[c_int; 2]>()];
         match nix::unistd::read(&self.report, &mut report) {
@@ -167,20 +176,62 @@ impl Spawned {
             Err(_) => None,
         }
     }
+
+    /// Whether the child has left the plan: it has executed, or ended. The kernel closes its files later than its memory.
+    fn is_over(&self) -> bool {
+        // A report that nobody wants to hear any more is in front.
+        std::iter::from_fn(|| self.outcome()).any(|outcome| outcome.is_ok())
+    }
 }
 
-impl Drop for Spawned {
+impl Drop for Loan {
     fn drop(&mut self) {
-        // One that was killed may run on for a moment: then its stack stays its own.
-        if self.outcome().is_none() {
-            std::mem::forget(self.lent.take());
+        if self.is_over() {
+            // SAFETY: it was a Box, and nobody uses it any more.
+            drop(unsafe { Box::from_raw(self.plan.as_ptr()) });
         }
     }
 }
 
+impl Spawned {
+    /// Whether the program is executed: none while that is open, else yes or the reason why not, in which the program is
+    /// called `command`. A reason is told once.
+    pub fn executed(&self, command: &OsStr) -> Option<Result<(), StartError>> {
+        let (error, step) = match self.loan.outcome()? {
+            Ok(()) => return Some(Ok(())),
+            Err(failure) => failure,
+        };
+        let Spawn { program, workdir, .. } = self.loan.spawn();
+        Some(Err(match (step, workdir) {
+            (CHANGE_DIRECTORY, Some(workdir)) => workdir_error(workdir, error),
+            (PLACE_DESCRIPTORS, _) => {
+                // The kernel calls a number that is beyond the limit invalid.
+                let error = if error == Errno::EINVAL { Errno::EMFILE } else { error };
+                cannot_execute(command, error, &format!("its descriptors cannot be put in place: {}", describe(error)))
+            }
+            _ => explain(command, Some(program), workdir.as_deref(), error),
+        }))
+    }
+}
+
+impl Drop for Spawned {
+    fn drop(&mut self) {
+        // SAFETY: this is the only place that takes it, and nothing comes after.
+        let loan = unsafe { ManuallyDrop::take(&mut self.loan) };
+        if !loan.is_over() {
+            OUTSTANDING.with_borrow_mut(|all| all.push(loan));
+        }
+    }
+}
+
+/// Takes back what children still used when nobody waited for them any more. To be called now and then.
+pub fn take_back() {
+    OUTSTANDING.with_borrow_mut(|all| all.retain(|loan| !loan.is_over()));
+}
+
 impl AsFd for Spawned {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.report.as_fd()
+        self.loan.report.as_fd()
     }
 }
 
@@ -228,13 +279,13 @@ unsafe fn bare(number: libc::c_long, args: [usize; 4]) -> isize {
 
 /// The child's life before exec.
 extern "C" fn child(plan: *mut c_void) -> c_int {
-    // SAFETY: `spawn` passes its plan, and leaves it alone from then on.
-    let plan = unsafe { &mut *plan.cast::<ChildPlan>() };
-    // SAFETY: the plan is that of `spawn`; the pointer is to memory of this stack, of the size that is said.
+    // SAFETY: the plan is that of `clone_child`, and what is borrowed from it is the child's alone, or is not changed. The
+    // pointer is to memory of this stack, of the size that is said.
     unsafe {
+        let plan = plan.cast::<ChildPlan>();
         let (step, error) = become_program(plan);
         let report = [error.unsigned_abs() as c_int, step];
-        bare(libc::SYS_write, [plan.report as usize, report.as_ptr() as usize, size_of_val(&report), 0]);
+        bare(libc::SYS_write, [(*plan).report as usize, report.as_ptr() as usize, size_of_val(&report), 0]);
         bare(libc::SYS_exit_group, [usize::from(NOT_FOUND), 0, 0, 0]);
     }
     0
@@ -244,51 +295,55 @@ extern "C" fn child(plan: *mut c_void) -> c_int {
 ///
 /// # Safety
 /// This is a child that may become another program; the plan is as [`spawn`] makes it.
-unsafe fn become_program(plan: &mut ChildPlan) -> (Step, isize) {
+unsafe fn become_program(plan: *mut ChildPlan) -> (Step, isize) {
     // SAFETY: (all that follow) the pointers are to memory of the plan or of this stack, of the sizes that are said.
     unsafe {
         let null = 0_usize;
-        if plan.own_group {
+        let spawn = &(*plan).spawn;
+        let program = spawn.program.as_ptr();
+        if spawn.own_group {
             bare(libc::SYS_setpgid, [0, 0, 0, 0]);
         }
-        if plan.tether != 0 {
-            bare(libc::SYS_prctl, [libc::PR_SET_PDEATHSIG as usize, plan.tether as usize, 0, 0]);
+        if let Some(signal) = spawn.tether {
+            bare(libc::SYS_prctl, [libc::PR_SET_PDEATHSIG as usize, signal.number() as usize, 0, 0]);
             // A parent outside of the child's pid namespace is 0.
             let parent = bare(libc::SYS_getppid, [0; 4]);
-            if parent != 0 && parent != plan.parent as isize {
-                // It was killed before the line above: the signal will not come any more.
+            if parent != 0 && parent != spawn.parent as isize {
+                // hupwrap was killed before the line above: the signal no longer comes.
                 bare(libc::SYS_exit_group, [usize::from(crate::exit::OWN_FAILURE), 0, 0, 0]);
             }
         }
-        if plan.chld_ignored {
+        if spawn.chld_ignored {
             // The kernel's sigaction: the handler, and three words of zero.
             let action = [libc::SIG_IGN, 0, 0, 0];
             bare(libc::SYS_rt_sigaction, [libc::SIGCHLD as usize, action.as_ptr() as usize, null, 8]);
         }
-        if !plan.workdir.is_null() {
-            let changed = bare(libc::SYS_chdir, [plan.workdir as usize, 0, 0, 0]);
+        if let Some(workdir) = &spawn.workdir {
+            let changed = bare(libc::SYS_chdir, [workdir.as_ptr() as usize, 0, 0, 0]);
             if changed < 0 {
                 return (CHANGE_DIRECTORY, changed);
             }
         }
-        if !plan.fds.is_empty() {
-            let placed = place_descriptors(&mut plan.fds, &mut plan.report);
+        let fds = &mut (*plan).fds;
+        if !fds.is_empty() {
+            let placed = place_descriptors(fds, &mut (*plan).report);
             if placed < 0 {
                 return (PLACE_DESCRIPTORS, placed);
             }
         }
-        if !plan.pid_vars.is_empty() {
+        let pid_vars = &mut (*plan).pid_vars;
+        if !pid_vars.is_empty() {
             let pid = bare(libc::SYS_getpid, [0; 4]);
-            plan.pid_vars.iter_mut().for_each(|var| append_number(var, pid));
+            pid_vars.iter_mut().for_each(|var| append_number(var, pid));
         }
-        let mask = &raw const plan.mask;
-        bare(libc::SYS_rt_sigprocmask, [libc::SIG_SETMASK as usize, mask as usize, null, 8]);
-        let shell_argv = plan.shell_argv.as_mut_ptr();
+        let mask = spawn.mask.bits();
+        bare(libc::SYS_rt_sigprocmask, [libc::SIG_SETMASK as usize, &raw const mask as usize, null, 8]);
+        let (shell_argv, envp) = (&mut (*plan).shell_argv, &(*plan).envp);
+        let (shell_argv, envp) = (shell_argv.as_mut_ptr(), envp.as_ptr() as usize);
         let argv = shell_argv.add(1);
-        let envp = plan.envp.as_ptr() as usize;
-        let mut error = bare(libc::SYS_execve, [plan.program as usize, argv as usize, envp, 0]);
-        if error == NO_PROGRAM && looks_like_text(plan.program) {
-            *argv = plan.program;
+        let mut error = bare(libc::SYS_execve, [program as usize, argv as usize, envp, 0]);
+        if error == NO_PROGRAM && looks_like_text(program) {
+            *argv = program;
             error = bare(libc::SYS_execve, [SHELL.as_ptr() as usize, shell_argv as usize, envp, 0]);
             if error < 0 {
                 error = NO_PROGRAM;
@@ -296,14 +351,6 @@ unsafe fn become_program(plan: &mut ChildPlan) -> (Step, isize) {
         }
         (EXECUTE, error)
     }
-}
-
-/// The number that every descriptor is below (`RLIMIT_NOFILE`).
-pub fn descriptor_limit() -> i64 {
-    let mut limit = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
-    // SAFETY: the pointer is to a struct of ours.
-    unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) };
-    i64::try_from(limit.rlim_cur).unwrap_or(i64::MAX)
 }
 
 /// Gives descriptors the numbers they are to have after the exec. What stands in the way of one, and is none of them, is
@@ -386,8 +433,8 @@ mod tests {
     use std::{env, fs, process};
 
     use super::*;
+    use crate::sys::environment::ChildEnv;
     use crate::sys::lookup::{check, find};
-    use crate::sys::wait::reap_dying;
 
     /// A child holds, until it executes, what another test has open at that moment: a script that is being written could
     /// not be executed.
@@ -433,6 +480,12 @@ mod tests {
         }
     }
 
+    fn reap(pid: Pid) {
+        let mut word = 0;
+        // SAFETY: the pointer is to an int of ours.
+        while unsafe { libc::waitpid(pid, &raw mut word, 0) } < 0 && Errno::last() == Errno::EINTR {}
+    }
+
     fn order(argv: &[&str]) -> Spawn {
         let argv: Vec<_> = argv.iter().map(|arg| CString::new(*arg).unwrap()).collect();
         Spawn {
@@ -459,7 +512,7 @@ mod tests {
     fn run(order: Spawn) -> Result<Pid, StartError> {
         let _alone = ALONE.lock().unwrap();
         let spawned = spawn(order).unwrap();
-        reap_dying(spawned.pid);
+        reap(spawned.pid);
         spawned.executed(OsStr::new("it")).expect("it has ended").map(|()| spawned.pid)
     }
 
@@ -560,7 +613,8 @@ mod tests {
         assert_eq!(error("one", b":bin").reason, "one: not found");
         assert_eq!(error("locked", b"").reason, "locked: cannot be executed: permission denied");
         assert_eq!(error("bin", b"").reason, "bin: cannot be executed: it is a directory");
-        let checked = |word: &str| check(OsStr::new(word), Some(b"bin"), workdir).map_err(|error| error.reason);
+        let child_env = ChildEnv { inherited: vec![c"PATH=bin"], own: Vec::new(), workdir: Some(link.clone()) };
+        let checked = |word: &str| check(&[word.into()], &child_env).map_err(|error| error.reason);
         assert_eq!((checked("say"), checked("bin/say"), checked("ours")), (Ok(()), Ok(()), Ok(())));
         assert_eq!(checked("./bin"), Err("./bin: cannot be executed: it is a directory".to_owned()));
         assert_eq!(checked("odd"), Err("odd: not found (its interpreter ./missing is missing)".to_owned()));

@@ -4,11 +4,10 @@ use std::borrow::Cow;
 use std::ffi::{CStr, OsStr};
 
 use nix::errno::Errno;
-use nix::unistd::{AccessFlags, access};
 
 use crate::exit::{CANNOT_EXECUTE, NOT_FOUND, OWN_FAILURE};
 use crate::facts::StartError;
-use crate::sys::program::{from_here, interpreter, is_executable};
+use crate::sys::program::{Defect, defect, from_here, is_executable};
 
 /// Whether another try may do, though nobody mends anything.
 pub fn is_transient(error: Errno) -> bool {
@@ -28,7 +27,7 @@ pub fn describe(error: Errno) -> &'static str {
 }
 
 /// Says for people why a command could not be started, and what that makes of the exit status. `file` is what was
-/// found, if anything was, as by [`find`] with the same `workdir`.
+/// found, if anything was, as a path of the child's.
 pub fn explain(command: &OsStr, file: Option<&CStr>, workdir: Option<&CStr>, error: Errno) -> StartError {
     let here = file.map(|file| from_here(file, workdir));
     let here = here.as_deref();
@@ -37,17 +36,29 @@ pub fn explain(command: &OsStr, file: Option<&CStr>, workdir: Option<&CStr>, err
         transient: false,
         reason: format!("{}: not found{hint}", shown(command)),
     };
-    let why = match error {
-        Errno::ENOENT => {
-            let there = here.filter(|file| access(*file, AccessFlags::F_OK).is_ok());
-            return not_found(&match there.map(interpreter) {
-                Some(Some(interpreter)) => format!(" (its interpreter {} is missing)", interpreter.to_string_lossy()),
-                Some(None) => {
-                    " (it is there, but the loader it wants is missing: built for another system?)".to_owned()
-                }
-                None => String::new(),
-            });
+    let found = match error {
+        Errno::ENOENT | Errno::EACCES | Errno::ENOEXEC | Errno::ELOOP => file.and_then(|file| defect(file, workdir)),
+        _ => None,
+    };
+    // What the program needs, and its path.
+    let needed = match &found {
+        Some(Defect::Interpreter(path, _)) => Some(("interpreter", path.to_string_lossy())),
+        Some(Defect::Loader(path, _)) => Some(("loader", path.to_string_lossy())),
+        _ => None,
+    };
+    match (error, needed) {
+        (Errno::ENOENT, Some(("loader", path))) => {
+            return not_found(&format!(" (it is there, but its loader {path} is missing: built for another system?)"));
         }
+        (Errno::ENOENT, Some((what, path))) => return not_found(&format!(" (its {what} {path} is missing)")),
+        (_, Some((what, path))) => {
+            return cannot_execute(command, error, &format!("its {what} {path}: {}", describe(error)));
+        }
+        (_, None) => {}
+    }
+    let why = match error {
+        Errno::ENOENT => return not_found(""),
+        Errno::ENOEXEC if found == Some(Defect::Empty) => "it is empty",
         Errno::ENOTDIR => return not_found(" (a part of its path is no directory)"),
         Errno::EACCES if here.is_some_and(|file| is_executable(file) == Err(Errno::EISDIR)) => "it is a directory",
         Errno::EISDIR => "it is a directory",

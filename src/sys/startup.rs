@@ -3,10 +3,10 @@
 use std::ffi::{CStr, OsStr, c_char, c_int};
 use std::os::unix::ffi::OsStrExt;
 
-use nix::libc;
+use nix::unistd::getppid;
 
 use crate::signal::{Signal, SignalSet};
-use crate::sys::{Pid, signals};
+use crate::sys::{Pid, own_pid, signals};
 
 /// Facts at startup.
 pub struct Startup {
@@ -41,10 +41,8 @@ impl Startup {
             env,
             mask,
             chld_ignored: signals::is_ignored(Signal::CHLD, true),
-            // SAFETY: has no preconditions.
-            pid: unsafe { libc::getpid() },
-            // SAFETY: has no preconditions.
-            parent: unsafe { libc::getppid() },
+            pid: own_pid(),
+            parent: getppid().as_raw(),
         }
     }
 

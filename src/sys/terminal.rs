@@ -1,5 +1,6 @@
 //! The controlling terminal.
 
+use std::io::{IsTerminal, stderr, stdin, stdout};
 use std::os::fd::{AsFd, OwnedFd};
 
 use nix::errno::Errno;
@@ -7,10 +8,10 @@ use nix::fcntl::{OFlag, open};
 use nix::libc;
 use nix::poll::PollFlags;
 use nix::sys::stat::Mode;
-use nix::unistd::{getpgrp, tcgetpgrp};
+use nix::unistd::{Pid, getpgrp, getsid, tcgetpgrp};
 
-use crate::sys::Pid;
 use crate::sys::fd::new_fd;
+use crate::sys::own_pid;
 use crate::sys::poll::is_ready;
 
 /// Where hupwrap stands.
@@ -31,7 +32,7 @@ pub fn place() -> Place {
         Err(Errno::ENXIO) => return Place::NoTerminal,
         // A bare chroot has no /dev/tty. Of a terminal that is not the controlling one the kernel does not tell.
         Err(_) => match standard_group() {
-            Some(group) => Ok(nix::unistd::Pid::from_raw(group)),
+            Some(group) => Ok(group),
             None => return Place::NoTerminal,
         },
     };
@@ -41,9 +42,13 @@ pub fn place() -> Place {
     }
 }
 
+/// The foreground group of a terminal. The kernel tells that of the controlling one only.
+fn group_of(terminal: impl AsFd) -> Option<Pid> {
+    tcgetpgrp(terminal).ok()
+}
+
 fn standard_group() -> Option<Pid> {
-    // SAFETY: has no preconditions; a descriptor that is none gives an error.
-    [0, 1, 2].into_iter().map(|fd| unsafe { libc::tcgetpgrp(fd) }).find(|group| *group >= 0)
+    [group_of(stdin()), group_of(stdout()), group_of(stderr())].into_iter().flatten().next()
 }
 
 fn terminal() -> nix::Result<OwnedFd> {
@@ -63,10 +68,9 @@ pub fn is_gone() -> bool {
 /// A descriptor that becomes readable when the session's leader ends. With it goes the terminal, and no signal says so
 /// to a background job. None where hupwrap leads the session itself.
 pub fn watch_session_leader() -> Option<OwnedFd> {
-    // SAFETY: neither has preconditions.
-    let (leader, own_pid) = unsafe { (libc::getsid(0), libc::getpid()) };
     // A leader outside of this pid namespace is 0.
-    if leader <= 0 || leader == own_pid {
+    let leader = getsid(None).ok()?.as_raw();
+    if leader == 0 || leader == own_pid() {
         return None;
     }
     // SAFETY: has no preconditions.
@@ -76,13 +80,7 @@ pub fn watch_session_leader() -> Option<OwnedFd> {
 /// How many columns stderr has, where it is a terminal that this process may write to without being asked: one in whose
 /// background it is has another program on it.
 pub fn columns() -> Option<usize> {
-    // SAFETY: has no preconditions; a descriptor that is no terminal gives an error.
-    if unsafe { libc::isatty(2) } != 1 {
-        return None;
-    }
-    // SAFETY: has no preconditions. Of a terminal that is not the controlling one the kernel does not tell.
-    let group = unsafe { libc::tcgetpgrp(2) };
-    if group >= 0 && group != getpgrp().as_raw() {
+    if !stderr().is_terminal() || group_of(stderr()).is_some_and(|group| group != getpgrp()) {
         return None;
     }
     let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };

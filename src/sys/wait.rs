@@ -2,6 +2,9 @@
 
 use nix::errno::Errno;
 use nix::libc;
+use nix::sys::prctl::set_child_subreaper;
+use nix::sys::wait::{Id, WaitPidFlag, waitid};
+use nix::unistd::getppid;
 
 use crate::exit::Change;
 use crate::signal::Signal;
@@ -9,16 +12,15 @@ use crate::sys::Pid;
 
 /// Makes hupwrap the one that orphans of its descendants are given to (`PR_SET_CHILD_SUBREAPER`). Pid 1 is it already.
 pub fn become_subreaper() {
-    // SAFETY: changes nothing but that. It cannot fail on Linux 3.4 or later.
-    unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) };
+    // Where a sandbox refuses it orphans go to another process, as they do without hupwrap.
+    let _ = set_child_subreaper(true);
 }
 
 /// Has the kernel send `signal` when the parent ends. Returns whether it is still there, which is the one at startup.
-pub fn follow_parent(signal: Signal, parent_at_birth: Pid) -> bool {
+pub fn follow_parent(signal: Signal, parent_at_startup: Pid) -> bool {
     // SAFETY: changes nothing but that; the signal is valid.
     unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, signal.number(), 0, 0, 0) };
-    // SAFETY: has no preconditions.
-    unsafe { libc::getppid() == parent_at_birth }
+    getppid().as_raw() == parent_at_startup
 }
 
 /// Takes the next child that changed, if one did. A child that has ended is reaped: its pid means nothing afterwards.
@@ -36,27 +38,19 @@ pub fn reap() -> Option<(Pid, Change)> {
     }
 }
 
-/// Waits for one child that is about to end.
-pub fn reap_dying(pid: Pid) {
-    let mut word = 0;
-    // SAFETY: the pointer is to an int of ours.
-    while unsafe { libc::waitpid(pid, &raw mut word, 0) } < 0 && Errno::last() == Errno::EINTR {}
-}
-
 /// Whether this process has any child, alive or unreaped.
 pub fn has_children() -> bool {
-    is_there(libc::P_ALL, 0)
+    is_there(Id::All)
 }
 
 /// Whether a pid is that of a child of this process, alive or unreaped.
 pub(crate) fn is_child(pid: Pid) -> bool {
-    libc::id_t::try_from(pid).is_ok_and(|pid| pid > 0 && is_there(libc::P_PID, pid))
+    pid > 0 && is_there(Id::Pid(nix::unistd::Pid::from_raw(pid)))
 }
 
-fn is_there(which: libc::idtype_t, id: libc::id_t) -> bool {
-    let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
-    // SAFETY: the struct is plain data, for which zero is valid.
-    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
-    // SAFETY: the pointer is to a struct of ours.
-    unsafe { libc::waitid(which, id, &raw mut info, flags) == 0 }
+#[expect(clippy::disallowed_methods, reason = "with WNOWAIT nothing is reaped, and no status is lost")]
+fn is_there(which: Id) -> bool {
+    let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+    // Any other error is about the status of a child.
+    waitid(which, flags) != Err(Errno::ECHILD)
 }
