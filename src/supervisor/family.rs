@@ -1,26 +1,30 @@
 //! The processes below hupwrap: which belongs to which generation, and which to none.
 
 use std::ffi::OsStr;
+use std::time::Duration;
 
 use nix::errno::Errno;
 
 use super::child::Child;
 use super::helper::{Helper, Purpose};
 use crate::exit::{Change, ExitStatus};
-use crate::facts::GenerationId;
+use crate::facts::{GenerationId, Time};
 use crate::machine::effect::To;
 use crate::machine::event::Event;
 use crate::report;
 use crate::signal::Signal;
 use crate::sys::proc::{self, ProcStat, Unseen};
 use crate::sys::reexec::Probe;
-use crate::sys::{Pid, signals, wait};
+use crate::sys::{Pid, clock, signals, wait};
 use crate::text::messages;
 
 /// What a hupwrap adds to its child's environment.
 pub const PID_VARIABLE: &str = "HUPWRAP_PID";
 /// The number of the start, 1, 2, …
 pub const GENERATION_VARIABLE: &str = "HUPWRAP_GENERATION";
+
+/// How long nothing new is looked for after a look at /proc, while the kernel says that something is left.
+const SURVEY_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Every process that hupwrap is the parent of.
 pub struct Family {
@@ -37,6 +41,8 @@ pub struct Family {
     pub foreign_children: Vec<Pid>,
     /// Whether what is left of a generation could not be seen the last time, and may be seen later.
     unseen: bool,
+    /// When what is left of a generation was last looked for.
+    surveyed: Time,
 }
 
 impl Family {
@@ -50,6 +56,7 @@ impl Family {
             helpers: Vec::new(),
             foreign_children: Vec::new(),
             unseen: false,
+            surveyed: Time::ZERO,
         }
     }
 
@@ -115,9 +122,19 @@ impl Family {
         }
         let swept = self.children.iter().filter(|child| child.asked.is_some()).map(|child| child.generation);
         for generation in swept.collect::<Vec<_>>() {
-            events.extend(self.survey(generation));
+            // Scanning /proc at each of a thousand deaths would take longer than the processes do to end.
+            let is_soon = clock::now() < self.surveyed.saturating_add(SURVEY_INTERVAL);
+            match is_soon && self.is_one_generation() && wait::has_children() {
+                true => self.unseen = true,
+                false => events.extend(self.survey(generation)),
+            }
         }
         events
+    }
+
+    /// Whether every child belongs to the same generation.
+    fn is_one_generation(&self) -> bool {
+        self.children.len() == 1 && self.foreign_children.is_empty() && self.probe.is_none() && self.helpers.is_empty()
     }
 
     /// A process ended that is not the child of any generation.
@@ -241,15 +258,12 @@ impl Family {
     fn survey(&mut self, generation: GenerationId) -> Option<Event> {
         let alone = self.children.len() == 1;
         let members = self.members(generation);
+        self.surveyed = clock::now();
         self.unseen = matches!(members, Err(Unseen::NotNow));
         let remains = match members {
             // A scan of /proc takes time, and can miss a process that is moved to another parent in between. Where every
             // child belongs to this generation, the kernel knows for sure.
-            Ok(members) => {
-                let ours_alone =
-                    alone && self.foreign_children.is_empty() && self.probe.is_none() && self.helpers.is_empty();
-                !members.is_empty() || (ours_alone && wait::has_children())
-            }
+            Ok(members) => !members.is_empty() || (self.is_one_generation() && wait::has_children()),
             // Without /proc only pid 1 can reach them, and only pid 1 must.
             Err(Unseen::NoProc) => self.own_pid == 1 && alone,
             Err(Unseen::NotNow) => wait::has_children(),

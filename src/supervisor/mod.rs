@@ -70,6 +70,8 @@ pub struct Supervisor {
     leader: Option<OwnedFd>,
     /// Who wrote the state that this hupwrap has adopted.
     before: Option<String>,
+    /// Whether a child may have changed that could not be waited for.
+    reaps_again: bool,
     /// Whether hupwrap was stopped, and continued, since it last looked at what has happened.
     resumed: bool,
 }
@@ -120,7 +122,7 @@ impl Supervisor {
         let awaits_execution = self.machine.awaits_execution() || report::is_said(&messages::STARTED);
         let all_told = self.manager.as_mut().is_none_or(ServiceManager::flush);
         let now = clock::now();
-        let retries = !all_told || self.family.looks_again();
+        let retries = !all_told || self.reaps_again || self.family.looks_again();
         let retry = retries.then(|| now.saturating_add(RETRY));
         let rewrite = self.status_writer.as_ref().and_then(StatusWriter::retry);
         let deadline = self.machine.deadline().into_iter().chain(retry).chain(rewrite).min();
@@ -147,9 +149,13 @@ impl Supervisor {
         let mut received = if signalled { self.signal_fd.drain() } else { Vec::new() };
         // A child that ends has sent CHLD before it can be waited for. One that ended before a re-exec may have sent it
         // to the hupwrap before.
-        let died = self.before.is_some() || received.iter().any(|received| received.signal == Signal::CHLD);
+        let is_due = self.machine.deadline().is_some_and(|deadline| deadline <= clock::now());
+        let died = self.before.is_some()
+            || self.reaps_again
+            || is_due
+            || received.iter().any(|received| received.signal == Signal::CHLD);
         received.retain(|received| received.signal != Signal::CHLD || received.sender == Sender::Process);
-        let changes: Vec<(Pid, Change)> = std::iter::from_fn(|| died.then(wait::reap).flatten()).collect();
+        let changes = if died { self.reap() } else { Vec::new() };
         let said = self.hear_children();
         let command = self.config.command.first().map(OsString::as_os_str).unwrap_or_default();
         let executions = self.family.executions(command, &changes);
@@ -192,6 +198,19 @@ impl Supervisor {
         }
         self.forget();
         self.reexec_if_due()
+    }
+
+    /// Every child that has changed. Those that have ended are reaped.
+    fn reap(&mut self) -> Vec<(Pid, Change)> {
+        let mut changes = Vec::new();
+        self.reaps_again = loop {
+            match wait::reap() {
+                Ok(Some(change)) => changes.push(change),
+                Ok(None) => break false,
+                Err(_) => break true,
+            }
+        };
+        changes
     }
 
     /// Whether a stop was ended by a later CONT, or a CONT overtaken by a later stop: each takes away the other where it

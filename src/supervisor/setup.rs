@@ -152,6 +152,7 @@ pub(super) fn assemble(config: Config, startup: Startup, parts: Parts) -> Superv
         family: Family::new(startup.pid, shared_group),
         leader: if nohup { terminal::watch_session_leader() } else { None },
         before: None,
+        reaps_again: false,
         resumed: false,
         config,
         startup,

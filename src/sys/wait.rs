@@ -24,16 +24,21 @@ pub fn follow_parent(signal: Signal, parent_at_startup: Pid) -> bool {
 }
 
 /// Takes the next child that changed, if one did. A child that has ended is reaped: its pid means nothing afterwards.
-pub fn reap() -> Option<(Pid, Change)> {
+///
+/// # Errors
+/// It cannot be known now whether one did.
+pub fn reap() -> nix::Result<Option<(Pid, Change)>> {
     loop {
         let mut word = 0;
         // SAFETY: the pointer is to an int of ours.
-        let pid = unsafe { libc::waitpid(-1, &raw mut word, libc::WNOHANG | libc::WUNTRACED) };
-        if pid <= 0 {
-            return None;
-        }
-        if let Some(change) = Change::from_word(word) {
-            return Some((pid, change));
+        match Errno::result(unsafe { libc::waitpid(-1, &raw mut word, libc::WNOHANG | libc::WUNTRACED) }) {
+            Ok(0) | Err(Errno::ECHILD) => return Ok(None),
+            Ok(pid) => {
+                if let Some(change) = Change::from_word(word) {
+                    return Ok(Some((pid, change)));
+                }
+            }
+            Err(error) => return Err(error),
         }
     }
 }
