@@ -174,8 +174,8 @@ fn a_probe_that_was_reaped_is_not_killed() {
     let program = dir.hupwrap("hupwrap");
     let (log, fifo) = (dir.path().join("log"), dir.path().join("fifo"));
     nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
-    let slow = format!("read x < {}\nexec {} \"$@\"", fifo.display(), hupwrap().display());
-    let slow = dir.impostor("slow", &slow);
+    let script = format!("read x < {}\nexec {} \"$@\"\n", fifo.display(), hupwrap().display());
+    let slow = dir.impostor("slow", &script);
     let tracing = args([&"-qq", &"-e", &"signal=none", &"-e", &"trace=kill", &"-o", &log]);
     let words = args([&program, &"--on-hup", &"upgrade", &"--", &puppet()]);
     let mut run = Setup::of(strace, tracing.into_iter().chain(words)).start();

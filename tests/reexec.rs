@@ -558,6 +558,18 @@ fn descriptors_that_run_out_stop_nothing() {
 }
 
 #[test]
+fn a_limit_below_the_descriptors_that_are_open_leaves_hupwrap_responsive() {
+    // Its NOTIFY_SOCKET is looked at as well as the signals.
+    let mut run = Setup::new(args([&"--ready", &"notify", &"--", &puppet(), &"exit=TERM:7"])).start();
+    let (_, child) = run.ready();
+    limit_fds(run.pid, 1);
+    run.kill("TERM");
+    run.line("got TERM");
+    assert_eq!(run.end().shell(), 7);
+    assert!(!is_alive(child));
+}
+
+#[test]
 fn without_memfds_or_with_hardened_ones_nothing_changes() {
     for refused in
         ["memfd_create:ENOSYS", "memfd_create:EPERM", "memfd_create:EACCES", "memfd_exec:EACCES", "memfd_noexec:EINVAL"]

@@ -119,11 +119,10 @@ impl Supervisor {
         }
     }
 
-    /// Sleeps until something happens or a deadline is up, unless it is a signal alone that can happen: then reading it
-    /// is sleeping enough. Returns whether to read signals.
+    /// Waits for the next event. If only a signal can wake hupwrap, the blocking read of the signalfd does the waiting.
+    /// Returns whether to read signals.
     fn wait(&mut self) -> bool {
-        // Unless somebody waits for the exec, or wants to hear of it, it is early enough to learn of it with whatever comes
-        // next: at a start, one wake-up less beside the child's own.
+        // An exec that nobody waits for is noticed with the next event: at a start this saves a wake-up.
         let awaits_execution = self.machine.awaits_execution() || report::is_said(&messages::STARTED);
         let all_told = self.manager.as_mut().is_none_or(ServiceManager::flush);
         let now = clock::now();
@@ -138,22 +137,25 @@ impl Supervisor {
         if left.is_none() && others.peek().is_none() {
             return true;
         }
-        let signal_fd = [(self.signal_fd.as_fd(), PollFlags::POLLIN)];
-        let mut fds: Vec<PollFd> =
-            signal_fd.into_iter().chain(others).map(|(fd, flags)| PollFd::new(fd, flags)).collect();
-        // Anything that goes wrong here shows again at once, or is over.
-        let _ = ppoll(&mut fds, left.map(TimeSpec::from_duration), None);
+        let signal_fd = PollFd::new(self.signal_fd.as_fd(), PollFlags::POLLIN);
+        let others = others.map(|(fd, flags)| PollFd::new(fd, flags));
+        let mut fds: Vec<PollFd> = [signal_fd].into_iter().chain(others).collect();
+        if ppoll(&mut fds, left.map(TimeSpec::from_duration), None).is_err() {
+            // No memory, or a limit below the number of descriptors. One alone needs neither; the others are looked at soon.
+            let soon = left.unwrap_or(RETRY).min(RETRY);
+            fds.truncate(1);
+            let _ = ppoll(&mut fds, Some(TimeSpec::from_duration(soon)), None);
+        }
         fds.first().and_then(PollFd::any).unwrap_or(false)
     }
 
-    /// Tells the machine everything that has happened. Everything dead is reaped first, so that no signal goes to a pid
-    /// that means another process by now. A stop is told before the deaths: nothing is started that it would have
-    /// forbidden. What a child said it said before it died. Other requests come last, unless it is the start to come that
-    /// they ask for.
+    /// Tells the machine everything that has happened. Dead children are reaped first, so that no signal goes to a pid
+    /// that means another process by now. A stop is told before the deaths, so that nothing is started after it. What a
+    /// child said is told before its death. Other requests come last, unless a start is about to follow that they share.
     fn turn(&mut self, signalled: bool) -> Option<Ending> {
         let mut received = if signalled { self.signal_fd.drain() } else { Vec::new() };
-        // A child that ends has sent CHLD before it can be waited for. One that ended before a re-exec may have sent it
-        // to the hupwrap before.
+        // CHLD comes before its child can be waited for. For a child that ended before a re-exec, the hupwrap before this
+        // one may have read it.
         let is_due = self.machine.deadline().is_some_and(|deadline| deadline <= clock::now());
         let died = self.before.is_some()
             || self.reaps_again
@@ -218,9 +220,9 @@ impl Supervisor {
         changes
     }
 
-    /// Whether a stop was ended by a later CONT, or a CONT overtaken by a later stop: each takes away the other where it
-    /// waits, says the kernel, and so it is for those that were read and not yet acted upon. `continued`: a CONT was
-    /// read along with the event.
+    /// Whether a later signal undoes this one. The kernel discards a pending CONT when a stop signal comes, and the
+    /// reverse. The same must hold for signals that were read but not handled yet. `continued`: a CONT was read along with
+    /// the event.
     fn is_undone(&self, event: &Event, continued: bool) -> bool {
         match event {
             // How the child was stopped before a CONT that is for it too is no reason to follow it. A stop that waits
