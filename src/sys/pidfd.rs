@@ -19,7 +19,7 @@ impl ProcStat {
     /// EPERM.
     pub fn kill(&self, signal: Signal) -> nix::Result<()> {
         // Nobody else can reap a child of ours, so its pid is its own.
-        let sent = if self.parent == own_pid() { signals::kill(self.pid, signal) } else { self.kill_held(signal) };
+        let sent = if self.parent() == own_pid() { signals::kill(self.pid, signal) } else { self.kill_held(signal) };
         if sent == Err(Errno::ESRCH) { Ok(()) } else { sent }
     }
 

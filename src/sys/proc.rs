@@ -18,7 +18,7 @@ pub struct ProcStat {
     pub pid: Pid,
     /// Its process group.
     pub group: Pid,
-    pub(super) parent: Pid,
+    parent: Pid,
     began: u64,
 }
 
@@ -58,6 +58,11 @@ impl ProcStat {
     /// When it began, in clock ticks since boot: with the pid, an identity.
     pub fn began(&self) -> u64 {
         self.began
+    }
+
+    /// Its parent when it was read.
+    pub(crate) fn parent(&self) -> Pid {
+        self.parent
     }
 
     /// Whether it began before another. Time is told in hundredths of a second: within one, the pid tells, which goes up
@@ -115,12 +120,17 @@ pub fn descendants(except: &[Pid]) -> Result<Vec<(ProcStat, ProcStat)>, Unseen> 
     Ok(found)
 }
 
-fn everyone() -> Result<Vec<ProcStat>, Unseen> {
-    // The /proc of another pid namespace has other numbers for all of us, and is as good as none.
+/// Whether /proc shows the processes of this pid namespace. In the /proc of another one, every pid means another process.
+///
+/// # Errors
+/// It does not.
+pub(crate) fn shows_us() -> Result<(), Unseen> {
     let named = fs::read_link("/proc/self").map_err(unseen)?;
-    if named.to_str() != Some(own_pid().to_string().as_str()) {
-        return Err(Unseen::NoProc);
-    }
+    if named.to_str() == Some(own_pid().to_string().as_str()) { Ok(()) } else { Err(Unseen::NoProc) }
+}
+
+fn everyone() -> Result<Vec<ProcStat>, Unseen> {
+    shows_us()?;
     let mut all = Vec::new();
     for entry in fs::read_dir("/proc").map_err(unseen)? {
         let Some(pid) = entry.map_err(unseen)?.file_name().to_str().and_then(|name| name.parse().ok()) else {
