@@ -91,3 +91,48 @@ fn no_descriptor_for_a_look_at_proc() {
         assert_eq!(run.stop().shell(), 0);
     }
 }
+
+#[test]
+fn everything_at_once_is_refused() {
+    let calls = [
+        "pidfd_open",
+        "pidfd_send_signal",
+        "memfd_create",
+        "inotify_init1",
+        "pwritev2",
+        "clone_vm",
+        "close_range",
+        "waitid_pidfd",
+    ];
+    for errno in ERRNOS {
+        whole_life(&calls.map(|call| format!("{call}:{errno}")).join(","));
+    }
+}
+
+/// Grandchildren cannot be found then; the child is served all the same.
+#[test]
+fn no_list_of_processes() {
+    for errno in ERRNOS {
+        let calls = format!("getdents64:{errno},pidfd_open:{errno}");
+        let mut run = refused(&calls, &[], &[&puppet(), Path::new("exit=TERM:7")]).start();
+        run.ready();
+        run.kill("USR1");
+        run.line("got USR1");
+        run.kill("HUP");
+        assert_eq!(run.ready().0, 2, "{calls}");
+        let ended = run.stop();
+        assert_eq!(ended.shell(), 7, "{calls}: {ended:?}");
+        assert!(ended.stderr.lines().all(|line| line.contains("restart")), "{calls}: {ended:?}");
+    }
+}
+
+/// Nothing else tells of signals without losing one.
+#[test]
+fn no_signalfd_is_said_before_anything_is_started() {
+    for errno in ERRNOS {
+        let ended = refused(&format!("signalfd4:{errno}"), &[], &[Path::new("echo"), Path::new("started")]).end();
+        assert_eq!((ended.shell(), &*ended.stdout), (125, ""));
+        assert!(ended.stderr.starts_with("hupwrap: cannot listen to signals: "), "{ended:?}");
+        assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
+    }
+}

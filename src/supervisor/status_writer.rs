@@ -8,7 +8,7 @@ use crate::machine::RequestKind;
 use crate::machine::message::{Message, Outcome};
 use crate::machine::status::Status;
 use crate::report;
-use crate::sys::proc::{ProcStat, proc_is_own};
+use crate::sys::proc::{ProcStat, shows_us};
 use crate::sys::sockets::Socket;
 use crate::sys::status_file::StatusFile;
 use crate::sys::{Pid, clock};
@@ -113,7 +113,7 @@ impl StatusWriter {
     pub fn update(&mut self, status: &Status, pid_of: impl Fn(GenerationId) -> Pid) {
         // It may not have been readable before.
         self.pid_start =
-            self.pid_start.or_else(|| proc_is_own().then(|| ProcStat::at(self.pid))?.map(|seen| seen.began()));
+            self.pid_start.or_else(|| shows_us().is_ok().then(|| ProcStat::at(self.pid))?.map(|seen| seen.began()));
         let facts = StatusFacts {
             pid: self.pid,
             pid_start: self.pid_start,

@@ -100,3 +100,28 @@ fn fits(command: &[OsString], child_env: &ChildEnv) -> Result<(), String> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_too_long() {
+        let child_env = |own: Vec<CString>| ChildEnv { inherited: vec![c"A=1"], own, workdir: None };
+        let checked =
+            |words: &[OsString], own| check(words, &child_env(own)).map_err(|error| (error.code, error.reason));
+        let long = |length: usize| "x".repeat(length);
+        let words = |length| [OsString::from("true"), long(length).into()];
+        let variable = |length: usize| vec![CString::new(format!("B={}", long(length))).unwrap()];
+        assert_eq!(checked(&words(LONGEST_STRING - 1), Vec::new()), Ok(()));
+        let argument = "true: cannot be executed: argument 1 is too long; want less than 128 KiB";
+        assert_eq!(checked(&words(LONGEST_STRING), Vec::new()), Err((126, argument.to_owned())));
+        assert_eq!(checked(&words(0), variable(LONGEST_STRING - 3)), Ok(()));
+        let too_long = "true: cannot be executed: the variable B is too long; want less than 128 KiB";
+        assert_eq!(checked(&words(0), variable(LONGEST_STRING - 2)), Err((126, too_long.to_owned())));
+        // More than any stack allows.
+        let many = vec![OsString::from(long(100 << 10)); 62];
+        let refused = checked(&[&["true".into()], &many[..]].concat(), Vec::new()).unwrap_err();
+        assert!(refused.1.contains("arguments and environment are too long: 620"), "{}", refused.1);
+    }
+}

@@ -19,7 +19,7 @@ impl ProcStat {
     /// EPERM.
     pub fn kill(&self, signal: Signal) -> nix::Result<()> {
         // Nobody else can reap a child of ours, so its pid is its own.
-        let sent = if self.parent == own_pid() { signals::kill(self.pid, signal) } else { self.kill_held(signal) };
+        let sent = if self.parent() == own_pid() { signals::kill(self.pid, signal) } else { self.kill_held(signal) };
         if sent == Err(Errno::ESRCH) { Ok(()) } else { sent }
     }
 
@@ -29,13 +29,19 @@ impl ProcStat {
             Ok(Some(held)) if held.kill(signal).is_ok() => return Ok(()),
             _ => {}
         }
-        // There are no pidfds here, or no descriptor is left. The pid is the next best, right after a look at whose it is. If
-        // the signal is not permitted that is said once more.
+        // There are no pidfds here, or no descriptor is left. The next best is the pid, right after a look at which process
+        // has it. If the signal is not permitted, kill(2) says so again.
         match Self::at(self.pid) {
             Some(now) if now.is(self) => signals::kill(self.pid, signal),
             _ => Err(Errno::ESRCH),
         }
     }
+}
+
+/// Opens the process that has this pid now. The descriptor is readable when the process has ended.
+pub(super) fn open(pid: Pid) -> nix::Result<OwnedFd> {
+    // SAFETY: has no preconditions.
+    new_fd(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })
 }
 
 /// A process by a descriptor (`pidfd_open(2)`), which never comes to mean another.
@@ -47,8 +53,7 @@ impl PidFd {
     /// # Errors
     /// Those of `pidfd_open(2)`; EACCES where /proc does not show a process that is there.
     pub fn new(pid: Pid, began: u64) -> nix::Result<Option<Self>> {
-        // SAFETY: has no preconditions.
-        let held = match new_fd(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) }) {
+        let held = match open(pid) {
             Ok(fd) => Self(fd),
             Err(Errno::ESRCH) => return Ok(None),
             Err(error) => return Err(error),

@@ -18,7 +18,7 @@ pub struct ProcStat {
     pub pid: Pid,
     /// Its process group.
     pub group: Pid,
-    pub(super) parent: Pid,
+    parent: Pid,
     began: u64,
 }
 
@@ -121,20 +121,16 @@ pub fn descendants(except: &[Pid]) -> Result<Vec<(ProcStat, ProcStat)>, Unseen> 
 }
 
 /// Whether /proc shows the processes of this pid namespace. In the /proc of another one, every pid means another process.
-pub(crate) fn proc_is_own() -> bool {
-    names_us() == Ok(true)
-}
-
-fn names_us() -> Result<bool, Unseen> {
+///
+/// # Errors
+/// It does not.
+pub(crate) fn shows_us() -> Result<(), Unseen> {
     let named = fs::read_link("/proc/self").map_err(unseen)?;
-    Ok(named.to_str() == Some(own_pid().to_string().as_str()))
+    if named.to_str() == Some(own_pid().to_string().as_str()) { Ok(()) } else { Err(Unseen::NoProc) }
 }
 
 fn everyone() -> Result<Vec<ProcStat>, Unseen> {
-    // The /proc of another pid namespace has other numbers for all of us, and is as good as none.
-    if !names_us()? {
-        return Err(Unseen::NoProc);
-    }
+    shows_us()?;
     let mut all = Vec::new();
     for entry in fs::read_dir("/proc").map_err(unseen)? {
         let Some(pid) = entry.map_err(unseen)?.file_name().to_str().and_then(|name| name.parse().ok()) else {

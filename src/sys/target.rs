@@ -8,7 +8,7 @@ use nix::errno::Errno;
 use nix::unistd::{Uid, getpid};
 
 use super::pidfd::PidFd;
-use super::proc::{ProcStat, proc_is_own};
+use super::proc::{ProcStat, shows_us};
 use super::{Pid, signals};
 use crate::signal::Signal;
 
@@ -49,7 +49,7 @@ impl Target {
     /// # Errors
     /// One line: it cannot be told whether the pid still means that process.
     pub(crate) fn find(pid: Pid, began: u64) -> Result<Option<Self>, String> {
-        if !proc_is_own() {
+        if !shows_us().is_ok() {
             return Err(format!(
                 "/proc does not show the processes of this pid namespace, so pid {pid} cannot be told from another \
                  process; mount /proc"

@@ -10,9 +10,8 @@ use nix::poll::PollFlags;
 use nix::sys::stat::Mode;
 use nix::unistd::{Pid, getpgrp, getsid, tcgetpgrp};
 
-use crate::sys::fd::new_fd;
-use crate::sys::own_pid;
 use crate::sys::poll::is_ready;
+use crate::sys::{own_pid, pidfd};
 
 /// Where hupwrap stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -56,7 +55,7 @@ fn terminal() -> nix::Result<OwnedFd> {
     open("/dev/tty", flags, Mode::empty())
 }
 
-/// Whether the terminal hupwrap had is gone: `/dev/tty` leads nowhere any more, or to one that was hung up.
+/// Whether the terminal hupwrap had is gone: `/dev/tty` no longer leads anywhere, or leads to one that was hung up.
 pub fn is_gone() -> bool {
     match terminal() {
         // A hang-up is the only thing that this can find.
@@ -65,20 +64,19 @@ pub fn is_gone() -> bool {
     }
 }
 
-/// A descriptor that becomes readable when the session's leader ends. With it goes the terminal, and no signal says so
-/// to a background job. None where hupwrap leads the session itself.
+/// A descriptor that becomes readable when the session's leader ends. The terminal goes with the leader, and no signal
+/// tells a background job. None if hupwrap itself leads the session.
 pub fn watch_session_leader() -> Option<OwnedFd> {
     // A leader outside of this pid namespace is 0.
     let leader = getsid(None).ok()?.as_raw();
     if leader == 0 || leader == own_pid() {
         return None;
     }
-    // SAFETY: has no preconditions.
-    new_fd(unsafe { libc::syscall(libc::SYS_pidfd_open, leader, 0) }).ok()
+    pidfd::open(leader).ok()
 }
 
-/// How many columns stderr has, where it is a terminal that this process may write to without being asked: one in whose
-/// background it is has another program on it.
+/// How many columns stderr has, if it is a terminal that this process may write to without being asked. If this process is
+/// in the background, the terminal belongs to another program.
 pub fn columns() -> Option<usize> {
     if !stderr().is_terminal() || group_of(stderr()).is_some_and(|group| group != getpgrp()) {
         return None;

@@ -1,4 +1,4 @@
-//! Children: what became of them, and whose they are.
+//! Waiting for children, and the ties between parent and child.
 
 use nix::errno::Errno;
 use nix::libc;
@@ -10,13 +10,14 @@ use crate::exit::Change;
 use crate::signal::Signal;
 use crate::sys::Pid;
 
-/// Makes hupwrap the one that orphans of its descendants are given to (`PR_SET_CHILD_SUBREAPER`). Pid 1 is it already.
+/// Makes hupwrap the process that adopts the orphans among its descendants (`PR_SET_CHILD_SUBREAPER`). Pid 1 does that
+/// anyway.
 pub fn become_subreaper() {
-    // Where a sandbox refuses it orphans go to another process, as they do without hupwrap.
+    // If a sandbox refuses this, another process adopts them, as it does without hupwrap.
     let _ = set_child_subreaper(true);
 }
 
-/// Has the kernel send `signal` when the parent ends. Returns whether it is still there, which is the one at startup.
+/// Has the kernel send `signal` when the parent ends. Returns whether the parent at startup still is the parent.
 pub fn follow_parent(signal: Signal, parent_at_startup: Pid) -> bool {
     // SAFETY: changes nothing but that; the signal is valid.
     unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, signal.number(), 0, 0, 0) };
