@@ -521,6 +521,7 @@ fn a_second_one_cuts_nobody_off() {
     first.status();
     let mut second = watched(&file, &[], &[&puppet_name()]).start();
     second.ready();
+    status_where(&file, "it is the second's", |status| status["pid"] == second.pid);
     in_state(&second, &file, "running");
     second.stop();
 }

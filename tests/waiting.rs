@@ -368,7 +368,7 @@ fn files_that_cannot_be_believed() {
         ("loop", "ymbolic link"),
         ("directory", "not a regular file"),
         ("fifo", "not a regular file"),
-        ("new/app.json", "Not a directory"),
+        ("new/app.json", "a part of its path is no directory"),
     ] {
         for form in ["--reload", "--stop", "--status", "--wait-ready"] {
             ends_with_file(form, &dir.path().join(name), 125, part);
@@ -440,7 +440,7 @@ fn files_of_others_are_not_believed() {
     let secret = dir.file("secret", fs::read(&file).unwrap(), 0o600);
     let ended = as_nobody("--status", &secret);
     assert_eq!(ended.shell(), 125);
-    says(&ended, "Permission denied");
+    says(&ended, "permission denied");
     fs::create_dir(dir.path().join("open")).unwrap();
     let open = dir.file("open/app.json", fs::read(&file).unwrap(), 0o644);
     fs::set_permissions(dir.path().join("open"), fs::Permissions::from_mode(0o777)).unwrap();
