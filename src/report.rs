@@ -162,7 +162,7 @@ impl Ticker {
     }
 }
 
-/// Writes a text to stdout. A reader that has gone has read enough.
+/// Writes a text to stdout. A reader that has gone has read enough, and a closed stdout wants nothing.
 ///
 /// # Errors
 /// One line that says why not all of it was written.
@@ -176,7 +176,7 @@ pub fn print(text: &str) -> Result<(), String> {
             Err(Errno::EAGAIN) => {
                 let _ = poll(&mut [PollFd::new(stdout.as_fd(), PollFlags::POLLOUT)], PollTimeout::NONE);
             }
-            Err(Errno::EPIPE) => return Ok(()),
+            Err(Errno::EPIPE | Errno::EBADF) => return Ok(()),
             Err(error) => return Err(format!("cannot write to stdout: {}", error.desc())),
         }
     }
