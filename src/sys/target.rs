@@ -49,7 +49,7 @@ impl Target {
     /// # Errors
     /// One line: it cannot be told whether the pid still means that process.
     pub(crate) fn find(pid: Pid, began: u64) -> Result<Option<Self>, String> {
-        if !shows_us().is_ok() {
+        if shows_us().is_err() {
             return Err(format!(
                 "/proc does not show the processes of this pid namespace, so pid {pid} cannot be told from another \
                  process; mount /proc"
