@@ -62,7 +62,6 @@ impl Supervisor {
             chld_ignored: self.startup.chld_ignored,
             foreign_children: self.family.foreign_children.clone(),
             sockets: self.sockets.iter().map(Socket::facts).cloned().collect(),
-            ready_at: self.ready_at,
             pidfile: self.pidfile.as_ref().map(Pidfile::fact),
             requests: self.status_writer.as_ref().map(StatusWriter::requests).unwrap_or_default(),
             signal_fd: Some(self.signal_fd.as_fd().as_raw_fd()),

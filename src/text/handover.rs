@@ -2,7 +2,6 @@
 //! that is not known is skipped, so a newer hupwrap may add facts. Pure.
 
 use std::fmt::Write as _;
-use std::net::SocketAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -43,8 +42,6 @@ pub struct Handover {
     pub sockets: Vec<SocketFacts>,
     /// The child's NOTIFY_SOCKET.
     pub notify: Option<NotifySocketFacts>,
-    /// Where a connection shows that a child is ready. A name is not looked up again: after the exec nothing may fail.
-    pub ready_at: Option<SocketAddr>,
     /// The descriptor by which the pidfile is locked.
     pub pidfile: Option<i32>,
     /// The descriptor that signals are read from.
@@ -173,9 +170,6 @@ impl Handover {
                 fact("notify_directory", directory);
             }
         }
-        if let Some(address) = &self.ready_at {
-            fact("ready_at", address);
-        }
         text.into_bytes()
     }
 
@@ -235,7 +229,6 @@ impl Handover {
             requests: facts.all("request", Reload::decode),
             unsent: facts.all("unsent", unhex),
             notify: notify.map(|(path, socket)| NotifySocketFacts { socket, directory, path }),
-            ready_at: facts.find("ready_at"),
         };
         (state, facts.fault)
     }
@@ -388,7 +381,6 @@ mod tests {
                 SocketFacts { fd: 8, kind: SocketKind::Other, name: "unknown".to_owned(), said: None, made: None },
             ],
             notify: Some(NotifySocketFacts { socket: 9, directory: Some(10), path: "/run/x y".to_owned() }),
-            ready_at: Some("[fe80::1%2]:80".parse().unwrap()),
         }
     }
 
@@ -414,7 +406,6 @@ mod tests {
             foreign_children: vec![],
             sockets: vec![],
             notify: None,
-            ready_at: None,
             pidfile: None,
             signal_fd: None,
             requests: vec![],
