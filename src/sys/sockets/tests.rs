@@ -16,6 +16,7 @@ use nix::sys::stat::{Mode, umask};
 
 use super::*;
 use crate::sys::fd::is_kept;
+use crate::sys::skipped;
 use crate::sys::unix_path::lock;
 
 /// A directory of this test's own, gone with it. The test's thread gets a umask and a working directory of its own:
@@ -69,11 +70,6 @@ fn refused(option: &str) -> String {
     let error = try_listen(&[option]).err().unwrap();
     assert!(error.starts_with(&format!("--listen '{option}': ")) && !error.contains('\n'), "{error}");
     error
-}
-
-#[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
-fn skipped(test: &str, missing: &str) {
-    eprintln!("skipped: {test}: {missing}");
 }
 
 fn has_ipv6(test: &str) -> bool {
