@@ -197,11 +197,20 @@ fn a_stop_is_at_once_and_starts_nothing() {
 }
 
 #[test]
-fn what_is_passed_on_meets_nobody() {
+fn what_is_forwarded_waits_for_the_next_child() {
     let run = waiting(&[]);
     run.kill("USR1");
-    run.said("USR1 not passed on");
+    run.kill("HUP");
+    // It ends the next child, too, by its handler or right after the exec.
+    run.said_times("starting it again in 1h", 2);
     assert_eq!(run.stop().shell(), 143);
+    // A stop forgets what is held.
+    let run = waiting(&["-v"]);
+    run.kill("USR1");
+    run.said("got USR1");
+    let ended = run.stop();
+    assert_eq!(ended.shell(), 143);
+    assert!(!ended.stderr.contains("not passed on"), "{}", ended.stderr);
 }
 
 #[test]
