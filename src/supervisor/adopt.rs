@@ -107,7 +107,7 @@ fn adopt_pidfile(config: &Config, fd: Option<i32>, own_pid: Pid) -> Option<Pidfi
 }
 
 /// Goes on with the descriptor of signals. Format 2 had none: then another is made, and hupwrap waits until it can be,
-/// because without it hupwrap could do nothing. The signals wait meanwhile.
+/// because without it hupwrap could do nothing. Until then the signals are pending.
 fn adopt_signal_fd(fd: Option<i32>, signals: SignalSet, own_pid: Pid) -> SignalFd {
     let mut adopted = fd.and_then(|fd| SignalFd::adopt(fd, signals, own_pid));
     let mut is_told = false;

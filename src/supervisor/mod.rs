@@ -239,7 +239,7 @@ impl Supervisor {
         let says_ready = self.config.ready == Ready::Notify;
         let mut events = Vec::new();
         for child in &mut self.family.children {
-            // To whoever is above it is over with one that was replaced, or given up.
+            // For the service manager, a child that was replaced or given up no longer exists.
             let generation = child.generation;
             let mut above = self.manager.as_mut().filter(|_| self.machine.speaks(generation));
             let pass_up = |lines: &[u8]| above.iter_mut().for_each(|above| above.pass_up(generation, lines));

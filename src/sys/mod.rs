@@ -52,6 +52,13 @@ pub(crate) fn own_pid() -> Pid {
     nix::unistd::getpid().as_raw()
 }
 
+/// Says that a test is skipped, past the capture of `cargo test`.
+#[cfg(test)]
+fn skipped(test: &str, missing: &str) {
+    use std::io::Write;
+    let _ = writeln!(io::stderr(), "skipped: {test}: {missing}");
+}
+
 /// The errno of an error of std. Errors that std itself finds have none, and count as invalid.
 fn errno(error: io::Error) -> Errno {
     Errno::try_from(error).unwrap_or(Errno::EINVAL)
