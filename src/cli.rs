@@ -117,6 +117,14 @@ pub struct Args {
     #[arg(long, value_name = "LIST", help_heading = RESTART)]
     pub no_restart_on: Vec<String>,
 
+    /// Act as on HUP when PATH changes; repeatable
+    #[arg(long, value_name = "PATH", help_heading = RENEWAL)]
+    pub watch: Vec<OsString>,
+
+    /// Act as on HUP when the child was ready for T
+    #[arg(long, value_name = "T", help_heading = RENEWAL)]
+    pub max_age: Option<String>,
+
     /// Write hupwrap's pid to FILE, and lock FILE
     #[arg(long, value_name = "FILE", help_heading = MONITORING)]
     pub pidfile: Option<OsString>,
@@ -182,6 +190,7 @@ const SIGNALS: &str = "Signals";
 const CHILD: &str = "Child";
 const STOP: &str = "Stopping and exit status";
 const RESTART: &str = "Automatic restart";
+const RENEWAL: &str = "Renewal without a signal";
 const MONITORING: &str = "Monitoring";
 const WAITING: &str = "Without a COMMAND, with the --status-file of a running hupwrap";
 const HELP: &str = "Help";
