@@ -26,7 +26,7 @@ const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/completions");
 const LIMIT: Duration = Duration::from_secs(120);
 
 /// The long flags, and whether a value follows.
-const FLAGS: [(&str, bool); 35] = [
+const FLAGS: [(&str, bool); 37] = [
     ("--on", true),
     ("--on-hup", true),
     ("--check", true),
@@ -50,6 +50,8 @@ const FLAGS: [(&str, bool); 35] = [
     ("--restart-reset", true),
     ("--restart-limit", true),
     ("--no-restart-on", true),
+    ("--watch", true),
+    ("--max-age", true),
     ("--pidfile", true),
     ("--status-file", true),
     ("--log-format", true),
@@ -121,6 +123,9 @@ fn cases() -> Vec<(String, Want)> {
         ("hupwrap --restart-limit ", just("")),
         ("hupwrap --no-restart-on TER", just("TERM")),
         ("hupwrap --no-restart-on=SIGTER", just("SIGTERM")),
+        ("hupwrap --watch toy", just("toydirectory toyexample")),
+        ("hupwrap --watch=toyex", just("toyexample")),
+        ("hupwrap --max-age 1", just("1h 12h")),
         ("hupwrap --log-format ", just("text json")),
         ("hupwrap --log-format=j", just("json")),
         ("hupwrap --pidfile toy", just("toydirectory toyexample")),

@@ -39,3 +39,4 @@ mod support;
 mod terminal;
 mod upward;
 mod waiting;
+mod watch;

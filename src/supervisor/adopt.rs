@@ -43,6 +43,7 @@ pub fn adopt(config: Config, startup: Startup, mut state: Handover, fault: Optio
         had_terminal: state.had_terminal,
         manager: ServiceManager::adopt(&startup, state.machine.child, state.unsent),
         requests: state.requests,
+        watched: state.watched,
         snapshot: Some(state.machine),
     };
     let mut supervisor = assemble(config, startup, parts);

@@ -10,6 +10,7 @@ mod restore;
 mod service_manager;
 pub mod setup;
 mod status_writer;
+mod watcher;
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -30,6 +31,7 @@ use crate::machine::message::{Failure, Message};
 use crate::machine::status::State;
 use crate::report;
 use crate::signal::Signal;
+use crate::sys::path_watch::PathWatch;
 use crate::sys::pidfile::Pidfile;
 use crate::sys::poll::is_ready;
 use crate::sys::reexec::Origin;
@@ -77,6 +79,8 @@ pub struct Supervisor {
     reaps_again: bool,
     /// Whether hupwrap was stopped, and continued, since it last looked at what has happened.
     resumed: bool,
+    /// The files whose change acts as a HUP.
+    watch: Option<PathWatch>,
     /// What is wrong with hupwrap's files, by path.
     troubles: Vec<(String, String)>,
 }
@@ -96,6 +100,10 @@ impl Supervisor {
         }
         // What came before counts before.
         let mut ending = self.turn(self.signal_fd.is_full());
+        while ending.is_none() && self.before.is_none() && self.looks_first() {
+            let signalled = self.wait();
+            ending = self.turn(signalled);
+        }
         let first = match self.before.take() {
             Some(before) => Event::Adopted { before },
             None => Event::Began,
@@ -129,11 +137,13 @@ impl Supervisor {
         let retries = !all_told || self.reaps_again || self.family.looks_again();
         let retry = retries.then(|| now.saturating_add(RETRY));
         let rewrite = self.status_writer.as_ref().and_then(StatusWriter::retry);
-        let deadline = self.machine.deadline().into_iter().chain(retry).chain(rewrite).min();
+        let look = self.watch.as_ref().and_then(PathWatch::deadline);
+        let deadline = self.machine.deadline().into_iter().chain(retry).chain(rewrite).chain(look).min();
         let left = deadline.map(|deadline| deadline.saturating_sub(now));
         let leader = self.leader.as_ref().map(|leader| (leader.as_fd(), PollFlags::POLLIN));
-        let mut others =
-            self.family.children.iter().flat_map(|child| child.fds(awaits_execution)).chain(leader).peekable();
+        let watch = self.watch.as_ref().and_then(PathWatch::fd).map(|watch| (watch, PollFlags::POLLIN));
+        let children = self.family.children.iter().flat_map(|child| child.fds(awaits_execution));
+        let mut others = children.chain(leader).chain(watch).peekable();
         if left.is_none() && others.peek().is_none() {
             return true;
         }
@@ -178,6 +188,7 @@ impl Supervisor {
         };
         let mut events: Vec<Event> = stops.into_iter().map(told(self.had_terminal)).collect();
         let mut requests: Vec<Event> = others.into_iter().map(told(self.had_terminal)).collect();
+        requests.extend(self.look_for_changes());
         if self.machine.is_about_to_start() {
             events.append(&mut requests);
         }
@@ -194,10 +205,12 @@ impl Supervisor {
             if self.is_undone(&event, continued) {
                 continue;
             }
-            if let (Event::Signal { signal, .. }, Some(manager)) = (&event, &mut self.manager)
-                && self.config.on.of(*signal).is_request()
-            {
-                manager.asked();
+            let asks = match &event {
+                Event::Signal { signal, .. } => self.config.on.of(*signal).is_request(),
+                event => *event == Event::Changed,
+            };
+            if asks {
+                self.manager.iter_mut().for_each(ServiceManager::asked);
             }
             if let Some(ending) = self.tell(event) {
                 return Some(ending);

@@ -15,7 +15,6 @@ pub mod lookup;
 pub mod manager_socket;
 pub mod notify_socket;
 pub mod output;
-#[cfg_attr(not(test), expect(dead_code, reason = "the supervisor does not use it yet"))]
 pub(crate) mod path_watch;
 pub(crate) mod pidfd;
 pub mod pidfile;

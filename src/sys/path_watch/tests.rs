@@ -18,6 +18,12 @@ use nix::unistd::{Uid, geteuid, mkfifo, setfsuid};
 
 use super::*;
 
+impl PathWatch {
+    fn new(paths: &[OsString], own_files: &[PathBuf]) -> Self {
+        Self::with_digests(paths, own_files, &[])
+    }
+}
+
 /// A directory of the test's own.
 struct Dir(PathBuf);
 
