@@ -37,7 +37,6 @@ pub fn adopt(config: Config, startup: Startup, mut state: Handover, fault: Optio
     let parts = Parts {
         pidfile: adopt_pidfile(&config, state.pidfile, startup.pid),
         sockets: state.sockets.into_iter().filter_map(|facts| told(Socket::from_facts(facts))).collect(),
-        ready_at: state.ready_at,
         signal_fd: adopt_signal_fd(state.signal_fd, listen_to_signals(&config), startup.pid),
         shared_group: state.shared_group,
         had_terminal: state.had_terminal,

@@ -23,6 +23,7 @@ pub(crate) mod proc;
 mod program;
 pub mod ready_pipe;
 pub mod reexec;
+pub(crate) mod resolve;
 pub mod signals;
 pub mod sockets;
 pub mod spawn;

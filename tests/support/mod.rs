@@ -6,6 +6,7 @@
 pub mod http;
 pub mod notify;
 pub mod pty;
+pub mod resolver;
 pub mod seen;
 pub mod watched;
 
