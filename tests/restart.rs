@@ -479,7 +479,7 @@ fn an_upgrade_during_the_sweep_after_a_crash_has_an_outcome() {
         let worker = puppet();
         let script = "\"$0\" ignore=TERM exit=USR1:0 & read x < fifo; exit 7";
         nix::unistd::mkfifo(&dir.path().join("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
-        let options = ["--restart", "on-failure", "--on-hup", "upgrade", "--status-file", file.to_str().unwrap()];
+        let options = ["-v", "--restart", "on-failure", "--on-hup", "upgrade", "--status-file", file.to_str().unwrap()];
         let command = ["--", "sh", "-c", script, worker.to_str().unwrap()];
         let words: Vec<OsString> = [&options[..], &LONG, &command].concat().into_iter().map(Into::into).collect();
         let mut run = Setup::of(&program, words).dir(dir.path()).start();
@@ -490,7 +490,7 @@ fn an_upgrade_during_the_sweep_after_a_crash_has_an_outcome() {
             fs::remove_file(&program).unwrap();
         }
         let reload = Setup::new(args([&"--reload", &file, &"--timeout", &"50s"])).start();
-        run.kill("WINCH");
+        run.said("got HUP");
         kill(worker, "USR1");
         assert_eq!(reload.end().shell(), i32::from(broken));
         // Nobody has asked for a start, so none is made before its time.
