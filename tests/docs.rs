@@ -277,6 +277,23 @@ fn the_dependencies_are_those_of_the_manifest() {
     assert_same("dependencies", &rows.iter().map(|row| row[0].clone()).collect::<Vec<_>>(), &code);
 }
 
+/// The tests that hold the invariants exist.
+#[test]
+fn the_invariants_are_tested() {
+    let rows = table(&file("docs/ARCHITECTURE.md"), "## Invariants, and what holds them");
+    assert_eq!(rows.len(), 9);
+    let mut count = 0;
+    for name in rows.iter().flat_map(|row| quoted(&row[2])) {
+        let Some((module, test)) = name.split_once("::") else { continue };
+        let path = format!("tests/{module}.rs");
+        if Path::new(env!("CARGO_MANIFEST_DIR")).join(&path).is_file() {
+            assert!(file(&path).contains(&format!("#[test]\nfn {test}()")), "there is no test {name}");
+            count += 1;
+        }
+    }
+    assert!(count > 6, "only {count} tests are named");
+}
+
 /// The machine imports its own types, and those of four pure rooms.
 #[test]
 fn the_machine_is_pure() {
