@@ -45,6 +45,7 @@ impl<'a> Watching<'a> {
         assert_eq!(generation as usize, self.renewals + 1, "{why}: {}", self.run.stderr());
         for path in paths {
             let line = format!("hupwrap: '{path}' has changed\n");
+            self.run.said_times(&line, self.renewals);
             assert_eq!(self.run.stderr().matches(&line).count(), self.renewals, "{why}: {}", self.run.stderr());
         }
         pid
