@@ -99,10 +99,7 @@ impl Supervisor {
         }
         // What came before counts before.
         let mut ending = self.turn(self.signal_fd.is_full());
-        while ending.is_none() && self.before.is_none() && self.looks_first() {
-            let signalled = self.wait();
-            ending = self.turn(signalled);
-        }
+        ending = ending.or_else(|| self.finish_first_look());
         let first = match self.before.take() {
             Some(before) => Event::Adopted { before },
             None => Event::Began,
@@ -204,12 +201,10 @@ impl Supervisor {
             if self.is_undone(&event, continued) {
                 continue;
             }
-            let asks = match &event {
-                Event::Signal { signal, .. } => self.config.on.of(*signal).is_request(),
-                event => *event == Event::Changed,
-            };
-            if asks {
-                self.manager.iter_mut().for_each(ServiceManager::asked);
+            if let (Event::Signal { signal, .. }, Some(manager)) = (&event, &mut self.manager)
+                && self.config.on.of(*signal).is_request()
+            {
+                manager.asked();
             }
             if let Some(ending) = self.tell(event) {
                 return Some(ending);

@@ -7,6 +7,7 @@ use nix::poll::PollFlags;
 use super::Supervisor;
 use super::setup::Parts;
 use crate::config::Config;
+use crate::exit::Ending;
 use crate::machine::event::Event;
 use crate::report;
 use crate::sys::path_watch::{self, PathWatch, WatchEvent};
@@ -52,9 +53,18 @@ fn status_file(config: &Config, own_pid: Pid) -> Option<PathBuf> {
 }
 
 impl Supervisor {
-    /// Whether the first look at the files is not over. The child starts after it, so that no change is missed.
-    pub(super) fn looks_first(&self) -> bool {
-        self.watch.as_ref().is_some_and(|watch| watch.digests().contains(&None))
+    /// Finishes the first look at the files: the first child starts after it, so that no change is missed. Signals are
+    /// handled between its steps.
+    pub(super) fn finish_first_look(&mut self) -> Option<Ending> {
+        let is_looking = |watch: &PathWatch| watch.digests().contains(&None);
+        while self.before.is_none() && self.watch.as_ref().is_some_and(is_looking) {
+            self.update_status();
+            let signalled = self.wait();
+            if let Some(ending) = self.turn(signalled) {
+                return Some(ending);
+            }
+        }
+        None
     }
 
     /// Goes on with a look at the files, if it is time. Several changes that are found together are one request.
