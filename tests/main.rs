@@ -40,3 +40,4 @@ mod support;
 mod terminal;
 mod upward;
 mod waiting;
+mod watch;

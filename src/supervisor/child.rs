@@ -72,7 +72,7 @@ impl Child {
         readable.chain(self.attempt.as_ref().map(|attempt| (attempt.as_fd(), PollFlags::POLLOUT)))
     }
 
-    /// What it has said since, and what was found out about it. Lines for whoever is above go to `pass_up`. `says_ready`:
+    /// What it has said since, and what was found out about it. Lines for the service manager go to `pass_up`. `says_ready`:
     /// whether `READY=1` is how it shows that it is ready.
     pub fn hear(&mut self, says_ready: bool, mut pass_up: impl FnMut(&[u8])) -> Vec<Event> {
         let generation = self.generation;

@@ -64,6 +64,7 @@ impl Supervisor {
             sockets: self.sockets.iter().map(Socket::facts).cloned().collect(),
             pidfile: self.pidfile.as_ref().map(Pidfile::fact),
             requests: self.status_writer.as_ref().map(StatusWriter::requests).unwrap_or_default(),
+            watched: self.watch.as_ref().map(|watch| watch.digests().to_vec()).unwrap_or_default(),
             signal_fd: Some(self.signal_fd.as_fd().as_raw_fd()),
             unsent: self.manager.as_ref().map(ServiceManager::unsent).unwrap_or_default(),
         }

@@ -11,6 +11,7 @@ use super::effects::LISTEN_PID_VARIABLE;
 use super::family::Family;
 use super::service_manager::{self, ServiceManager};
 use super::status_writer::StatusWriter;
+use super::watcher;
 use crate::config::{Action, Config, Group, Ready};
 use crate::facts::StartError;
 use crate::machine::settings::{self, Settings};
@@ -42,6 +43,8 @@ pub(super) struct Parts {
     pub(super) manager: Option<ServiceManager>,
     /// The requests so far, for the status file.
     pub(super) requests: Vec<Reload>,
+    /// What was seen of each PATH of `--watch`.
+    pub(super) watched: Vec<Option<u64>>,
     /// The state of the machine, where there is one.
     pub(super) snapshot: Option<Snapshot>,
 }
@@ -66,6 +69,7 @@ impl From<String> for NotSetUp {
 /// Something is missing, or hupwrap was told to stop.
 pub fn setup(mut config: Config, startup: Startup) -> Result<Supervisor, NotSetUp> {
     look_up_helpers(&config, &startup)?;
+    watcher::check(&config, startup.pid)?;
     // First: a second instance must leave everything else alone.
     let pidfile = config.pidfile.as_ref().map(|path| {
         Pidfile::take(path, startup.pid).map_err(|error| format!("--pidfile '{}': {error}", path.to_string_lossy()))
@@ -93,6 +97,7 @@ pub fn setup(mut config: Config, startup: Startup) -> Result<Supervisor, NotSetU
         had_terminal: place != Place::NoTerminal,
         manager: ServiceManager::new(&startup),
         requests: Vec::new(),
+        watched: Vec::new(),
         snapshot: None,
     };
     let mut supervisor = assemble(config, startup, parts);
@@ -133,7 +138,8 @@ pub(super) fn listen_to_signals(config: &Config) -> SignalSet {
 
 /// Makes a supervisor of its parts. Nothing in here can fail.
 pub(super) fn assemble(config: Config, startup: Startup, parts: Parts) -> Supervisor {
-    let Parts { pidfile, sockets, signal_fd, shared_group, had_terminal, manager, requests, snapshot } = parts;
+    let watch = watcher::open(&config, &parts, startup.pid);
+    let Parts { pidfile, sockets, signal_fd, shared_group, had_terminal, manager, requests, snapshot, .. } = parts;
     let is_init = startup.pid == 1;
     if !is_init {
         wait::become_subreaper();
@@ -174,6 +180,7 @@ pub(super) fn assemble(config: Config, startup: Startup, parts: Parts) -> Superv
         before: None,
         reaps_again: false,
         resumed: false,
+        watch,
         unreceived: SignalSet::EMPTY,
         troubles: Vec::new(),
         config,

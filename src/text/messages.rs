@@ -42,6 +42,9 @@ events! {
     SETTLED Debug "settled" ["action"]
     REFUSED Error "refused" ["action" "reason"]
     FAILED Error "failed" ["action" "reason"]
+    CHANGED Info "changed" ["path"]
+    WATCHING_LATE Info "watching-late" ["reason"]
+    GROWN_OLD Info "grown-old" ["generation" "pid" "age"]
     RESTARTING Info "restarting" ["generation" "pid"]
     REPLACING Info "replacing" ["generation" "pid"]
     REPLACED Info "replaced" ["generation" "pid" "old_generation" "old_pid"]
@@ -96,6 +99,16 @@ pub fn listening(name: &str, address: &str, text: String) -> LogLine {
 /// A signal has arrived.
 pub fn signal(signal: Signal) -> LogLine {
     LogLine::new(&SIGNAL, [json!(signal.to_string())], format!("got {signal}"))
+}
+
+/// A PATH of `--watch` has changed.
+pub fn changed(path: &str) -> LogLine {
+    LogLine::new(&CHANGED, [json!(path)], format!("'{path}' has changed"))
+}
+
+/// Changes are noticed late.
+pub fn watching_late(reason: &str) -> LogLine {
+    LogLine::new(&WATCHING_LATE, [json!(reason)], format!("--watch: {reason}"))
 }
 
 /// A signal could not be sent.
@@ -180,6 +193,11 @@ impl Words {
                 }
             }
             Message::Ready(g) => LogLine::new(&READY, of(g), format!("{} is ready", child(g))),
+            Message::GrownOld(g, age) => LogLine::new(
+                &GROWN_OLD,
+                of(g).into_iter().chain([seconds(age)]),
+                format!("{} has been ready for {}; renewing it, see --max-age", child(g), Shown(*age)),
+            ),
             Message::Restarting(g) => LogLine::new(&RESTARTING, of(g), format!("restarting {}", child(g))),
             Message::Replacing(g) => LogLine::new(
                 &REPLACING,
@@ -343,6 +361,7 @@ mod tests {
             settled(Outcome::Refused("why".to_owned())),
             settled(Outcome::Failed(Failure::NotReady(second))),
             Message::Ready(1),
+            Message::GrownOld(1, second),
             Message::Restarting(1),
             Message::Replacing(1),
             Message::Replaced { old: 1, new: 2 },
@@ -373,6 +392,8 @@ mod tests {
             restored("x", true),
             not_restored("x", "y"),
             tried(1, 4711, "x"),
+            changed("x"),
+            watching_late("x"),
             words.backgrounded(1, 4711),
         ]);
         for log_line in &log_lines {
