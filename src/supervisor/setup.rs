@@ -70,7 +70,11 @@ impl From<String> for NotSetUp {
 pub fn setup(mut config: Config, startup: Startup) -> Result<Supervisor, NotSetUp> {
     look_up_helpers(&config, &startup)?;
     watcher::check(&config, startup.pid)?;
-    // First: a second instance must leave everything else alone.
+    // Before anything is opened that stays open: inherited sockets are known by their numbers.
+    let var = |name| startup.var(name);
+    let inherited =
+        sockets::inherited(var("LISTEN_FDS"), var(LISTEN_PID_VARIABLE), var("LISTEN_FDNAMES"), startup.pid)?;
+    // Before anything is made: a second instance must leave everything else alone.
     let pidfile = config.pidfile.as_ref().map(|path| {
         Pidfile::take(path, startup.pid).map_err(|error| format!("--pidfile '{}': {error}", path.to_string_lossy()))
     });
@@ -81,8 +85,7 @@ pub fn setup(mut config: Config, startup: Startup) -> Result<Supervisor, NotSetU
             .map_err(|error| format!("--status-file '{}': {error}", path.to_string_lossy()))?;
     }
     let listened = listen_to_signals(&config);
-    // Before anything is opened that stays open: inherited sockets are known by their numbers.
-    let sockets = bind(&mut config, &startup)?;
+    let sockets = bind(&mut config, &startup, inherited)?;
     check_readiness(&config, &startup, &sockets)?;
     let signal_fd = SignalFd::new(listened, startup.pid).map_err(no_signals)?;
     let place = terminal::place();
@@ -189,10 +192,7 @@ pub(super) fn assemble(config: Config, startup: Startup, parts: Parts) -> Superv
 }
 
 /// The sockets that hupwrap was given, and those it is to make. The names among their addresses are looked up.
-fn bind(config: &mut Config, startup: &Startup) -> Result<Vec<Socket>, NotSetUp> {
-    let var = |name| startup.var(name);
-    let mut sockets =
-        sockets::inherited(var("LISTEN_FDS"), var(LISTEN_PID_VARIABLE), var("LISTEN_FDNAMES"), startup.pid)?;
+fn bind(config: &mut Config, startup: &Startup, mut sockets: Vec<Socket>) -> Result<Vec<Socket>, NotSetUp> {
     let taken = listen::FIRST_FD
         .saturating_add(i32::try_from(sockets.len().saturating_add(config.listen.len())).unwrap_or(i32::MAX));
     if let Ready::Fd(fd) = config.ready {
@@ -257,8 +257,8 @@ fn look_up(config: &Config, startup: &Startup, endpoint: &Endpoint) -> Result<Re
         Ok(lookup) => lookup,
         Err(error) => return Ok(Err(start_error::describe(error).to_owned())),
     };
-    let fds = [lookup.as_fd(), stops.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
-    while poll(&mut fds.clone(), PollTimeout::NONE).is_err() {}
+    let mut fds = [lookup.as_fd(), stops.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+    while poll(&mut fds, PollTimeout::NONE).is_err() {}
     if stops.is_full()
         && let Some(signals::Received { signal, .. }) = stops.drain().first()
     {

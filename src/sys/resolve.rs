@@ -100,8 +100,8 @@ fn look_up(endpoint: &Endpoint, mask: SignalSet, parent: Pid, answer: &OwnedFd) 
     let itself = unistd::Pid::from_raw(0);
     let _ = setpgid(itself, itself);
     let _ = set_pdeathsig(Named::SIGKILL);
-    // A hupwrap that has ended before the line above takes nobody along.
-    if getppid().as_raw() == parent {
+    // A hupwrap that has ended before the line above takes nobody along. 0 is a hupwrap outside of the pid namespace.
+    if [0, parent].contains(&getppid().as_raw()) {
         close_all_but(answer);
         signals::set_mask(mask);
         let text = resolve(endpoint).map_or_else(|error| error, |address| address.to_string());
