@@ -23,6 +23,7 @@ mod generations;
 mod init;
 mod input;
 mod log;
+mod names;
 mod php;
 mod race;
 mod ready;

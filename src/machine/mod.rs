@@ -3,7 +3,7 @@
 //! The machine is told facts ([`Event`]) and answers with [`Effect`]s. It works in two steps. `note` writes down what
 //! happened and decides nothing. Then `rules` look at what is written there, the strongest rule first, and the first one
 //! that applies does one thing, until none applies. What follows the end of a child is decided in one rule, and kept in
-//! one value, `Next`. docs/ARCHITECTURE.md has the rules in words, and the tables of the states.
+//! one value, `Next`. docs/ARCHITECTURE.md has the rules in words, docs/states.md the tables of the states.
 
 mod backoff;
 pub mod effect;

@@ -162,7 +162,7 @@ fn the_rest_gets_the_deadline_of_the_child_or_one_of_its_own() {
     assert_eq!(bench.left(), Some(10 * SECOND));
     bench.pass(10 * SECOND);
     assert_eq!(bench.out, [Effect::Say(Message::KillingRest(10 * SECOND)), sent(To::Rest, "KILL")]);
-    // Whatever was forked meanwhile is killed as well.
+    // What was forked since is killed as well.
     assert_eq!(bench.tell(Event::RestRemains(1)), [sent(To::Rest, "KILL")]);
 }
 
@@ -185,7 +185,7 @@ fn failed_starts_are_tried_again_later_and_later() {
     bench.machine.backoff.consecutive = u32::MAX;
     bench.tell(Event::StartFailed(bench.machine.last_id, error(false)));
     assert_delay(bench.left().unwrap(), 60 * SECOND);
-    // A HUP starts at once, and begins to count afresh.
+    // A HUP starts at once, and resets the count.
     assert!(matches!(bench.kill("HUP"), [Effect::Check { .. }, Effect::Start(_)]));
     bench.tell(Event::StartFailed(bench.machine.last_id, error(false)));
     assert_delay(bench.left().unwrap(), Duration::from_millis(100));
@@ -325,7 +325,7 @@ fn a_limit_in_a_row() {
     let last = Some(Failure::Ended(ExitStatus::Exited(7)));
     let gave_up = Message::GaveUp { restarts: 3, within: None, generation: 4, last };
     assert_eq!(bench.out, [Effect::Say(gave_up), end]);
-    // Requests are no failures, and begin the count afresh.
+    // Requests are not failures, and reset the count.
     let mut bench = Bench::restarting(&[("restart", "on-failure"), ("limit", "1")]);
     bench.crash(SECOND, FAILED);
     for _ in 0..10 {
@@ -511,7 +511,7 @@ fn stops_of_the_terminal() {
     assert_eq!(bench.tell(Event::ChildStopped(Signal::TSTP)), [suspend("TSTP", false)]);
     // Passed on, and hupwrap stops too.
     assert_eq!(bench.kill("TTIN"), [sent(To::Child, "TTIN"), suspend("TTIN", true)]);
-    // No deadline runs out meanwhile.
+    // No deadline runs during the suspension.
     bench.kill("HUP");
     bench.now += 100 * SECOND;
     bench.tell(Event::Resumed(100 * SECOND));
@@ -846,7 +846,7 @@ fn a_new_child_that_fails_leaves_the_old_one_alone() {
             continue;
         }
         bench.tell(Event::RestGone(2));
-        // Nothing is tried again, and whoever asks again gets another.
+        // Nothing is tried again. A second request gets another child.
         assert_eq!(bench.left(), None);
         assert_eq!(bench.kill("HUP"), [CHECK, Effect::Say(Message::Replacing(1)), Effect::Start(3)]);
     }
@@ -997,13 +997,13 @@ fn a_child_that_is_late() {
     assert_eq!(bench.pass(20 * SECOND), [&[late], &stop[..]].concat());
     bench.tell(Event::ChildEnded(1, ExitStatus::Exited(0)));
     assert_eq!(bench.tell(Event::RestGone(1)), [Effect::Finish(Ending::Own(TIMED_OUT))]);
-    // Where it was told to stop meanwhile, that it was late is not the answer.
+    // If it was told to stop in between, that it was late is not the answer.
     let mut bench = Bench::with(with, |_| ());
     bench.pass(20 * SECOND);
     bench.kill("TERM");
     bench.tell(Event::ChildEnded(1, ExitStatus::Exited(0)));
     assert_eq!(bench.tell(Event::RestGone(1)), [Effect::Finish(Ending::Child(ExitStatus::Exited(0)))]);
-    // Who asked for another one meanwhile gets it.
+    // A request for another one in between gets it.
     let mut bench = Bench::with(with, |_| ());
     assert_eq!(bench.kill("HUP"), []);
     bench.pass(20 * SECOND);

@@ -141,7 +141,7 @@ struct State {
     path: Path,
 }
 
-/// How a state came about, for whoever must mend it. Shared by the states that follow from it.
+/// How a state came about, for the person who must fix it. Shared by the states that follow from it.
 #[derive(Clone, Default)]
 struct Path(Option<Rc<(Trace, Path)>>);
 
@@ -669,7 +669,7 @@ impl State {
         }
         let free = m.request.is_none() && m.other.is_none() && m.child.probation.is_none();
         if m.again.is_some() && free && m.stop.is_none() && matches!(m.child.phase, Phase::Running | Phase::Absent) {
-            self.fail("what was asked meanwhile is not taken up");
+            self.fail("what was asked during a request is not taken up");
         }
         if m.settings.place.watchdog.is_some_and(|interval| world.unfed > interval) {
             self.fail("the watchdog starves");

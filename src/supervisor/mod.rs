@@ -14,7 +14,6 @@ mod watcher;
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
-use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
@@ -30,7 +29,7 @@ use crate::machine::event::Event;
 use crate::machine::message::{Failure, Message};
 use crate::machine::status::State;
 use crate::report;
-use crate::signal::Signal;
+use crate::signal::{Signal, SignalSet};
 use crate::sys::path_watch::PathWatch;
 use crate::sys::pidfile::Pidfile;
 use crate::sys::poll::is_ready;
@@ -67,8 +66,6 @@ pub struct Supervisor {
     origin: Option<Origin>,
     /// The sockets that outlive the child, in the order it gets them.
     sockets: Vec<Socket>,
-    /// Where a connection shows that the child is ready.
-    ready_at: Option<SocketAddr>,
     /// The processes below.
     family: Family,
     /// Readable when the session's leader has ended; under nohup only.
@@ -81,6 +78,8 @@ pub struct Supervisor {
     resumed: bool,
     /// The files whose change acts as a HUP.
     watch: Option<PathWatch>,
+    /// Signals that no child has received, as was said already.
+    unreceived: SignalSet,
     /// What is wrong with hupwrap's files, by path.
     troubles: Vec<(String, String)>,
 }
@@ -247,7 +246,7 @@ impl Supervisor {
         let says_ready = self.config.ready == Ready::Notify;
         let mut events = Vec::new();
         for child in &mut self.family.children {
-            // To whoever is above it is over with one that was replaced, or given up.
+            // For the service manager, a child that was replaced or given up no longer exists.
             let generation = child.generation;
             let mut above = self.manager.as_mut().filter(|_| self.machine.speaks(generation));
             let pass_up = |lines: &[u8]| above.iter_mut().for_each(|above| above.pass_up(generation, lines));

@@ -2,7 +2,6 @@
 //! that is not known is skipped, so a newer hupwrap may add facts. Pure.
 
 use std::fmt::Write as _;
-use std::net::SocketAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -46,8 +45,6 @@ pub struct Handover {
     pub sockets: Vec<SocketFacts>,
     /// The child's NOTIFY_SOCKET.
     pub notify: Option<NotifySocketFacts>,
-    /// Where a connection shows that a child is ready. A name is not looked up again: after the exec nothing may fail.
-    pub ready_at: Option<SocketAddr>,
     /// The descriptor by which the pidfile is locked.
     pub pidfile: Option<i32>,
     /// The descriptor that signals are read from.
@@ -182,9 +179,6 @@ impl Handover {
                 fact("notify_directory", directory);
             }
         }
-        if let Some(address) = &self.ready_at {
-            fact("ready_at", address);
-        }
         text.into_bytes()
     }
 
@@ -246,7 +240,6 @@ impl Handover {
             watched: facts.all("watched", |value| if value == UNSEEN { Some(None) } else { parsed(value).map(Some) }),
             unsent: facts.all("unsent", unhex),
             notify: notify.map(|(path, socket)| NotifySocketFacts { socket, directory, path }),
-            ready_at: facts.find("ready_at"),
         };
         (state, facts.fault)
     }
@@ -401,7 +394,6 @@ mod tests {
                 SocketFacts { fd: 8, kind: SocketKind::Other, name: "unknown".to_owned(), said: None, made: None },
             ],
             notify: Some(NotifySocketFacts { socket: 9, directory: Some(10), path: "/run/x y".to_owned() }),
-            ready_at: Some("[fe80::1%2]:80".parse().unwrap()),
         }
     }
 
@@ -428,7 +420,6 @@ mod tests {
             foreign_children: vec![],
             sockets: vec![],
             notify: None,
-            ready_at: None,
             pidfile: None,
             signal_fd: None,
             requests: vec![],
