@@ -17,7 +17,7 @@ use crate::signal::Signal;
 use crate::sys::connect::Attempt;
 use crate::sys::proc::{self, ProcStat, Unseen};
 use crate::sys::reexec::Probe;
-use crate::sys::{Pid, clock, signals, wait};
+use crate::sys::{Pid, clock, signals, start_error, wait};
 use crate::text::messages;
 
 /// What a hupwrap adds to its child's environment.
@@ -205,7 +205,7 @@ impl Family {
     pub fn signal(&self, generation: GenerationId, to: To, signal: Signal) {
         let said = |pid: Pid, result: nix::Result<()>| {
             if let Err(error @ Errno::EPERM) = result {
-                report::say(&messages::not_sent(signal, pid, error));
+                report::say(&messages::not_sent(signal, pid, start_error::describe(error)));
             }
         };
         let pid = self.child(generation).and_then(|child| child.pid);
@@ -269,7 +269,7 @@ impl Family {
         asked.extend(&new);
         for seen in new {
             if let Err(error @ Errno::EPERM) = seen.kill(signal) {
-                report::say(&messages::not_sent(signal, seen.pid, error));
+                report::say(&messages::not_sent(signal, seen.pid, start_error::describe(error)));
             }
             let _ = seen.kill(Signal::CONT);
         }

@@ -261,9 +261,9 @@ pub fn prove() -> Result<String, String> {
 /// Makes a descriptor that bytes can be read from once: a sealed memfd, or where those are forbidden, a pipe. The pipe
 /// needs no file system, but holds 1 MiB at most.
 fn carrier(bytes: &[u8]) -> Result<OwnedFd, String> {
-    let said = |error: Errno| format!("the state cannot be handed over: {}", error.desc());
+    let said = |error: Errno| format!("the state cannot be handed over: {}", describe(error));
     match memory(bytes) {
-        Err(Errno::ENOSYS | Errno::EPERM | Errno::EACCES) => {}
+        Err(Errno::ENOSYS | Errno::EPERM | Errno::EACCES | Errno::EINVAL) => {}
         made => return made.map_err(said),
     }
     let (reader, writer) = pipe(OFlag::O_CLOEXEC).map_err(said)?;

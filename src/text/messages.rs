@@ -2,7 +2,6 @@
 //! docs/events.md is compared with it. Pure.
 
 use crate::facts::GenerationId;
-use nix::errno::Errno;
 use serde_json::{Value, json};
 
 use crate::config::{Level, Shown};
@@ -113,9 +112,9 @@ pub fn watching_late(reason: &str) -> LogLine {
 }
 
 /// A signal could not be sent.
-pub fn not_sent(signal: Signal, pid: i32, error: Errno) -> LogLine {
-    let text = format!("cannot send {signal} to pid {pid}: {}", error.desc());
-    LogLine::new(&NOT_SENT, [json!(signal.to_string()), json!(pid), json!(error.desc())], text)
+pub fn not_sent(signal: Signal, pid: i32, reason: &str) -> LogLine {
+    let text = format!("cannot send {signal} to pid {pid}: {reason}");
+    LogLine::new(&NOT_SENT, [json!(signal.to_string()), json!(pid), json!(reason)], text)
 }
 
 /// A try of `--ready cmd:` has failed, for another reason than the one before.
@@ -388,7 +387,7 @@ mod tests {
             super::error("x"),
             listening("web", "tcp:1", "x".to_owned()),
             signal(Signal::HUP),
-            not_sent(Signal::HUP, 1, Errno::EPERM),
+            not_sent(Signal::HUP, 1, "Operation not permitted"),
             status_file_failed("x", "y"),
             restored("x", true),
             not_restored("x", "y"),
