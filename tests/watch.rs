@@ -354,24 +354,24 @@ fn while_nothing_changes_it_sleeps() {
 
 #[test]
 fn what_hupwrap_writes_is_no_change() {
-    let dir = Dir::new();
+    let (dir, other) = (Dir::new(), Dir::new());
     let listen = format!("unix:{}/app.sock", dir.path().display());
-    let options =
-        ["--watch", ".", "--status-file", "status", "--pidfile", "pid", "--listen", &listen, "--ready", "exec"];
-    let mut watching = Watching::app(&dir, &options);
-    for generation in 2..4 {
+    let marker = other.path().join("marker").display().to_string();
+    let own = ["--status-file", "status", "--pidfile", "pid", "--listen", &listen, "--ready", "exec"];
+    let mut watching = Watching::app(&dir, &[&["--watch", ".", "--watch", &marker], &own[..]].concat());
+    for times in 1..3 {
         watching.run.kill("HUP");
-        assert_eq!(watching.run.ready().0, generation);
+        assert_eq!(watching.run.ready().0, 2 * times);
         let file = dir.path().join("status");
-        status_where(&file, "it is done", |status| {
-            status["reload"]["outcome"] == "ok" && status["generation"] == generation
-        });
+        let is_done = |status: &Value| status["reload"]["outcome"] == "ok" && status["generation"] == 2 * times;
+        status_where(&file, "it is done", is_done);
+        // All PATHs are looked at together: what has changed at another one would be told with this.
+        shell(&other, "date +%N >marker");
+        assert_eq!(watching.run.ready().0, 2 * times + 1);
     }
-    shell(&dir, "sed -i s/1/2/ app.sh");
-    watching.run.line("version 2");
-    assert_eq!(watching.run.ready().0, 4);
     let ended = watching.run.stop();
-    assert_eq!(ended.stderr.matches("has changed").count(), 1, "{}", ended.stderr);
+    assert_eq!(ended.stderr.matches(&format!("'{marker}' has changed")).count(), 2, "{}", ended.stderr);
+    assert_eq!(ended.stderr.matches("has changed").count(), 2, "{}", ended.stderr);
 }
 
 #[test]

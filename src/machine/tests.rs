@@ -1181,9 +1181,16 @@ fn a_replace_for_age_that_fails_is_tried_again_when_the_child_is_older_by_as_muc
     assert!(grown_old(1, &bench.grow_old()));
     bench.tell(Event::Checked);
     bench.tell(Event::Executed(3));
+    // However long the failure takes.
+    bench.pass(60 * SECOND);
+    bench.tell(Event::ChildEnded(3, ExitStatus::Exited(0)));
+    bench.tell(Event::RestGone(3));
+    assert!(grown_old(1, &bench.grow_old()));
+    bench.tell(Event::Checked);
+    bench.tell(Event::Executed(4));
     bench.pass(5 * SECOND);
     // The new one is old when it has been ready for so long, however long its predecessor takes to end.
-    bench.tell(Event::Ready(3));
+    bench.tell(Event::Ready(4));
     bench.pass(4 * SECOND);
     bench.tell(Event::ChildEnded(1, ExitStatus::Exited(0)));
     bench.tell(Event::RestGone(1));

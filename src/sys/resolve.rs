@@ -1,5 +1,5 @@
 //! Finding the address of a host. A resolver may be silent for half a minute, so a name is looked up by a process of its
-//! own, and signals are handled meanwhile.
+//! own, and hupwrap handles signals in that time.
 
 use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
