@@ -57,6 +57,10 @@ pub struct Args {
     #[arg(long, value_name = "T", help_heading = CHILD)]
     pub overlap: Option<String>,
 
+    /// FILE names the main process, if it changes
+    #[arg(long, value_name = "FILE", help_heading = CHILD)]
+    pub child_pidfile: Option<OsString>,
+
     /// Add the variables in FILE; repeatable
     #[arg(long, value_name = "FILE", help_heading = CHILD)]
     pub env_file: Vec<OsString>,
