@@ -23,6 +23,7 @@ mod generations;
 mod init;
 mod input;
 mod log;
+mod mainpid;
 mod php;
 mod race;
 mod ready;
