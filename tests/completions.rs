@@ -25,7 +25,7 @@ const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/completions");
 const LIMIT: Duration = Duration::from_secs(120);
 
 /// The long flags, and whether a value follows.
-const FLAGS: [(&str, bool); 35] = [
+const FLAGS: [(&str, bool); 36] = [
     ("--on", true),
     ("--on-hup", true),
     ("--check", true),
@@ -34,6 +34,7 @@ const FLAGS: [(&str, bool); 35] = [
     ("--ready", true),
     ("--ready-timeout", true),
     ("--overlap", true),
+    ("--child-pidfile", true),
     ("--env-file", true),
     ("--workdir", true),
     ("--stop-signal", true),
@@ -110,6 +111,8 @@ fn cases() -> Vec<(String, Want)> {
         ("hupwrap --listen=u", just("udp: unix:")),
         ("hupwrap --listen web=", just("tcp: udp: unix:")),
         ("hupwrap --listen=web=t", just("tcp:")),
+        ("hupwrap --child-pidfile toyex", just("toyexample")),
+        ("hupwrap --child-pidfile=toy", just("toydirectory toyexample")),
         ("hupwrap --env-file toy", just("toydirectory toyexample")),
         ("hupwrap --env-file=toyex", just("toyexample")),
         ("hupwrap --workdir toy", just("toydirectory")),

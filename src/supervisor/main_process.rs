@@ -49,7 +49,7 @@ pub(super) fn may_follow(child: &Child, status: ExitStatus, config: &Config) -> 
         Limit::After(limit) => Some(clock::now().saturating_add(limit)),
     };
     let may_be_named = config.child_pidfile.is_some() || child.announced.is_some();
-    may_be_named.then(|| EndedChild { pid: child.number, status, until, is_awaited: false, held: SignalSet::EMPTY })
+    may_be_named.then_some(EndedChild { pid: child.number, status, until, is_awaited: false, held: SignalSet::EMPTY })
 }
 
 impl Family {

@@ -96,7 +96,7 @@ mod tests {
             assert_eq!(announced.to_string().parse(), Ok(announced));
         }
         let mut held = SignalSet::EMPTY;
-        held.insert(Signal::USR1);
+        held.insert(Signal::TERM);
         for status in [ExitStatus::Exited(3), ExitStatus::Killed(Signal::KILL)] {
             for until in [None, Some(Duration::from_nanos(5))] {
                 let ended = EndedChild { pid: 7, status, until, is_awaited: true, held };
