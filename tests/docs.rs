@@ -464,8 +464,11 @@ fn the_units_are_clean() {
         let dir = Dir::new();
         let unit = dir.file(name, unit, 0o644);
         let out = Command::new(&analyze).args(["verify", "--man=no"]).arg(unit).output().expect("systemd-analyze");
-        let said = [out.stdout, out.stderr].concat();
-        assert!(out.status.success() && said.is_empty(), "{name}: {}", String::from_utf8_lossy(&said));
+        let said = String::from_utf8_lossy(&[out.stdout, out.stderr].concat()).into_owned();
+        // It looks at the units of this machine too, and has something to say about some.
+        let is_ours = |line: &&str| !line.starts_with("/lib/systemd/") && !line.starts_with("/usr/lib/systemd/");
+        let said: Vec<&str> = said.lines().filter(|line| !line.trim().is_empty()).filter(is_ours).collect();
+        assert!(out.status.success() && said.is_empty(), "{name}: {said:#?}");
     }
 }
 
