@@ -11,10 +11,10 @@ mod restore;
 mod service_manager;
 pub mod setup;
 mod status_writer;
+mod watcher;
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
-use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
@@ -30,7 +30,8 @@ use crate::machine::event::Event;
 use crate::machine::message::{Failure, Message};
 use crate::machine::status::State;
 use crate::report;
-use crate::signal::Signal;
+use crate::signal::{Signal, SignalSet};
+use crate::sys::path_watch::PathWatch;
 use crate::sys::pidfile::Pidfile;
 use crate::sys::poll::is_ready;
 use crate::sys::reexec::Origin;
@@ -66,8 +67,6 @@ pub struct Supervisor {
     origin: Option<Origin>,
     /// The sockets that outlive the child, in the order it gets them.
     sockets: Vec<Socket>,
-    /// Where a connection shows that the child is ready.
-    ready_at: Option<SocketAddr>,
     /// The processes below.
     family: Family,
     /// Readable when the session's leader has ended; under nohup only.
@@ -78,6 +77,10 @@ pub struct Supervisor {
     reaps_again: bool,
     /// Whether hupwrap was stopped, and continued, since it last looked at what has happened.
     resumed: bool,
+    /// The files whose change acts as a HUP.
+    watch: Option<PathWatch>,
+    /// Signals that no child has received, as was said already.
+    unreceived: SignalSet,
     /// What is wrong with hupwrap's files, by path.
     troubles: Vec<(String, String)>,
 }
@@ -97,6 +100,7 @@ impl Supervisor {
         }
         // What came before counts before.
         let mut ending = self.turn(self.signal_fd.is_full());
+        ending = ending.or_else(|| self.finish_first_look());
         let first = match self.before.take() {
             Some(before) => Event::Adopted { before },
             None => Event::Began,
@@ -130,11 +134,13 @@ impl Supervisor {
         let retries = !all_told || self.reaps_again || self.family.looks_again();
         let retry = retries.then(|| now.saturating_add(RETRY));
         let rewrite = self.status_writer.as_ref().and_then(StatusWriter::retry);
-        let deadline = self.machine.deadline().into_iter().chain(retry).chain(rewrite).min();
+        let look = self.watch.as_ref().and_then(PathWatch::deadline);
+        let deadline = self.machine.deadline().into_iter().chain(retry).chain(rewrite).chain(look).min();
         let left = deadline.map(|deadline| deadline.saturating_sub(now));
         let leader = self.leader.as_ref().map(|leader| (leader.as_fd(), PollFlags::POLLIN));
-        let mut others =
-            self.family.children.iter().flat_map(|child| child.fds(awaits_execution)).chain(leader).peekable();
+        let watch = self.watch.as_ref().and_then(PathWatch::fd).map(|watch| (watch, PollFlags::POLLIN));
+        let children = self.family.children.iter().flat_map(|child| child.fds(awaits_execution));
+        let mut others = children.chain(leader).chain(watch).peekable();
         if left.is_none() && others.peek().is_none() {
             return true;
         }
@@ -181,6 +187,7 @@ impl Supervisor {
         };
         let mut events: Vec<Event> = stops.into_iter().map(told(self.had_terminal)).collect();
         let mut requests: Vec<Event> = others.into_iter().map(told(self.had_terminal)).collect();
+        requests.extend(self.look_for_changes());
         if self.machine.is_about_to_start() {
             events.append(&mut requests);
         }
@@ -242,7 +249,7 @@ impl Supervisor {
         let says_ready = self.config.ready == Ready::Notify;
         let mut events = Vec::new();
         for child in &mut self.family.children {
-            // To whoever is above it is over with one that was replaced, or given up.
+            // For the service manager, a child that was replaced or given up no longer exists.
             let generation = child.generation;
             let mut above = self.manager.as_mut().filter(|_| self.machine.speaks(generation));
             let pass_up = |lines: &[u8]| above.iter_mut().for_each(|above| above.pass_up(generation, lines));
