@@ -294,14 +294,21 @@ fn a_main_process_is_followed_by_another() {
     assert_eq!(run.stop().shell(), 7);
 }
 
+/// Waits until the first process has named the other one, and that one can receive signals.
+#[track_caller]
+fn both_are_there(run: &Run) {
+    run.wrote_times("first ", 1);
+    run.wrote_times("ready ", 1);
+}
+
 /// What is asked of the child is asked of the process that takes its place while the child ends.
 #[test]
 fn a_main_process_that_comes_during_a_stop_is_stopped_too() {
     for mode in ["mixed", "group", "process"] {
         let dir = Dir::new();
         let script = r#"trap 'exit 3' TERM; "$0" exit=TERM:7 & echo $! > main; echo first $$; while :; do wait; done"#;
-        let mut run = supervise(&dir, &["--kill-mode", mode], script);
-        run.ready();
+        let run = supervise(&dir, &["--kill-mode", mode], script);
+        both_are_there(&run);
         let ended = run.stop();
         // In a group both get the signal at once, and the second may have ended first.
         let either = mode == "group" && ended.shell() == 3;
@@ -315,8 +322,8 @@ fn a_main_process_that_comes_during_a_stop_is_killed_in_time() {
     for mode in ["mixed", "group", "process"] {
         let dir = Dir::new();
         let script = r#"trap 'exit 3' TERM; "$0" ignore=TERM & echo $! > main; echo first $$; while :; do wait; done"#;
-        let mut run = supervise(&dir, &["--kill-mode", mode, "--stop-timeout", "300ms"], script);
-        run.ready();
+        let run = supervise(&dir, &["--kill-mode", mode, "--stop-timeout", "300ms"], script);
+        both_are_there(&run);
         assert_eq!(run.stop().shell(), 137, "{mode}");
     }
 }
