@@ -20,8 +20,8 @@ _hupwrap()
     local last=$((${#typed[@]} - 1))
     for ((i = 1; i <= last; i++)); do
         case ${typed[i]} in
-            --on | --on-hup | --check | --check-timeout | --listen | --ready | --ready-timeout | --overlap | --env-file | \
-                --workdir | --stop-signal | --stop-timeout | --kill-mode | --group | --parent-death | --map-status | \
+            --on | --on-hup | --check | --check-timeout | --listen | --ready | --ready-timeout | --overlap | --child-pidfile | \
+                --env-file | --workdir | --stop-signal | --stop-timeout | --kill-mode | --group | --parent-death | --map-status | \
                 --restart | --restart-delay | --restart-max-delay | --restart-reset | --restart-limit | --no-restart-on | \
                 --watch | --max-age | --pidfile | --status-file | --log-format | --reload | --stop | --status | --wait-ready | --timeout)
                 if ((++i == last)); then
@@ -51,7 +51,7 @@ _hupwrap()
         --*=*) _hupwrap_value "${typed[last]%%=*}" "${typed[last]#*=}" ;;
         *)
             COMPREPLY=($(compgen -W "--on --on-hup --check --check-timeout --listen --ready --ready-timeout --overlap
-                --env-file --workdir --group --stop-signal --stop-timeout --kill-mode --no-tether --parent-death
+                --child-pidfile --env-file --workdir --group --stop-signal --stop-timeout --kill-mode --no-tether --parent-death
                 --map-status --restart --restart-delay --restart-max-delay --restart-reset --restart-limit
                 --no-restart-on --watch --max-age --pidfile --status-file --log-format -v --verbose -q --quiet --reload
                 --stop --status --wait-ready --timeout -h --help -V --version" -- "${typed[last]}"))
@@ -92,7 +92,8 @@ _hupwrap_value()
             offers="tcp: udp: unix:"
             ;;
         --ready=*) offers="exec notify fd: delay: tcp: cmd:" ;;
-        --env-file=* | --watch=* | --pidfile=* | --status-file=* | --reload=* | --stop=* | --status=* | --wait-ready=*)
+        --child-pidfile=* | --env-file=* | --watch=* | --pidfile=* | --status-file=* | \
+            --reload=* | --stop=* | --status=* | --wait-ready=*)
             _hupwrap_files -f "$value"
             return
             ;;

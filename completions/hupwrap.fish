@@ -8,9 +8,9 @@ function __hupwrap_rest
     set -l begun 0
     while test $begun = 0; and set -q words[1]
         switch $words[1]
-            case --on --on-hup --check --check-timeout --listen --ready --ready-timeout --overlap --env-file --workdir \
-                    --stop-signal --stop-timeout --kill-mode --group --parent-death --map-status --restart --restart-delay \
-                    --restart-max-delay --restart-reset --restart-limit --no-restart-on --watch --max-age --pidfile \
+            case --on --on-hup --check --check-timeout --listen --ready --ready-timeout --overlap --child-pidfile \
+                    --env-file --workdir --stop-signal --stop-timeout --kill-mode --group --parent-death --map-status --restart \
+                    --restart-delay --restart-max-delay --restart-reset --restart-limit --no-restart-on --watch --max-age --pidfile \
                     --status-file --log-format --reload --stop --status --wait-ready --timeout
                 set -q words[2]; or return 1
                 set -e words[1..2]
@@ -129,6 +129,8 @@ complete -c hupwrap -n __hupwrap_options -l ready-timeout -x -a 'never 5s 10s 30
     -d 'Stop a child that is not ready after this time'
 complete -c hupwrap -n __hupwrap_options -l overlap -x -a '5s 10s 30s 1m' \
     -d 'How long the old and the new child both run in a replace'
+complete -c hupwrap -n __hupwrap_options -l child-pidfile -r -F \
+    -d 'File that names the main process once the first one has ended'
 complete -c hupwrap -n __hupwrap_options -l env-file -r -F \
     -d 'Add variables from a file to the environment of the child'
 complete -c hupwrap -n __hupwrap_options -l workdir -x -a '(__fish_complete_directories (__hupwrap_typed))' \

@@ -57,6 +57,10 @@ pub struct Args {
     #[arg(long, value_name = "T", help_heading = CHILD)]
     pub overlap: Option<String>,
 
+    /// FILE names the main process, if it changes
+    #[arg(long, value_name = "FILE", help_heading = CHILD)]
+    pub child_pidfile: Option<OsString>,
+
     /// Add the variables in FILE; repeatable
     #[arg(long, value_name = "FILE", help_heading = CHILD)]
     pub env_file: Vec<OsString>,
@@ -210,7 +214,6 @@ ADDRESS: tcp:HOST:PORT, udp:HOST:PORT or unix:PATH[,mode=0660]
 HOW: exec (default), notify (READY=1), fd:N (a newline), tcp:HOST:PORT, cmd:CMD,
      or delay:T (delay:1s is the default for the new child of a replace)
 T: 10s, 1m30s, 250ms, 1.5 (seconds); for a timeout also never
-
 Exit status: that of the child; 128+N if signal N killed the child; 124 timeout;
 125 error in hupwrap; 126 COMMAND not executable; 127 COMMAND not found.
 

@@ -26,7 +26,7 @@ const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/completions");
 const LIMIT: Duration = Duration::from_secs(120);
 
 /// The long flags, and whether a value follows.
-const FLAGS: [(&str, bool); 37] = [
+const FLAGS: [(&str, bool); 38] = [
     ("--on", true),
     ("--on-hup", true),
     ("--check", true),
@@ -35,6 +35,7 @@ const FLAGS: [(&str, bool); 37] = [
     ("--ready", true),
     ("--ready-timeout", true),
     ("--overlap", true),
+    ("--child-pidfile", true),
     ("--env-file", true),
     ("--workdir", true),
     ("--stop-signal", true),
@@ -113,6 +114,8 @@ fn cases() -> Vec<(String, Want)> {
         ("hupwrap --listen=u", just("udp: unix:")),
         ("hupwrap --listen web=", just("tcp: udp: unix:")),
         ("hupwrap --listen=web=t", just("tcp:")),
+        ("hupwrap --child-pidfile toyex", just("toyexample")),
+        ("hupwrap --child-pidfile=toy", just("toydirectory toyexample")),
         ("hupwrap --env-file toy", just("toydirectory toyexample")),
         ("hupwrap --env-file=toyex", just("toyexample")),
         ("hupwrap --workdir toy", just("toydirectory")),

@@ -23,6 +23,7 @@ mod generations;
 mod init;
 mod input;
 mod log;
+mod mainpid;
 mod names;
 mod php;
 mod race;

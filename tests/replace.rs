@@ -360,7 +360,7 @@ fn a_new_one_that_ends_before_it_is_ready_has_failed() {
         (
             "exit=WINCH:0",
             "WINCH",
-            "the new puppet ended (0) before it was ready; does it go into the background? it must stay in the foreground",
+            "the new puppet ended (0) before it was ready; does it go into the background? it must stay in the foreground, or name its main process, see --child-pidfile",
         ),
         (
             "",

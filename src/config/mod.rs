@@ -101,6 +101,8 @@ pub struct Config {
     pub ready_beside: Ready,
     /// How long a child may take to be ready.
     pub ready_timeout: Limit,
+    /// The file that names the main process of a generation, once the process that hupwrap started has ended.
+    pub child_pidfile: Option<OsString>,
     /// How long both children run after the new one is ready.
     pub overlap: Duration,
     /// Files that add to the environment, read at every start.
@@ -150,6 +152,7 @@ impl Config {
             ready: ready.unwrap_or(Ready::Exec),
             ready_timeout: optional("--ready-timeout", &args.ready_timeout, limit)?.unwrap_or(DEFAULT_READY_TIMEOUT),
             overlap: optional("--overlap", &args.overlap, duration)?.unwrap_or_default(),
+            child_pidfile: std::mem::take(&mut args.child_pidfile),
             env_files: std::mem::take(&mut args.env_file),
             workdir: std::mem::take(&mut args.workdir),
             group: optional("--group", &args.group, group)?,

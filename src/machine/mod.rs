@@ -223,6 +223,22 @@ impl Machine {
         self.child.id == generation || self.successor().is_some_and(|successor| successor.id == generation)
     }
 
+    /// The signal that a child which is being stopped gets: KILL when its time was up, or the stop signal. None for a child
+    /// that is not being stopped.
+    pub fn stop_signal(&self, generation: GenerationId) -> Option<Signal> {
+        match self.generations().find(|life| life.id == generation)?.phase {
+            Phase::Stopping { killed: true, .. } => Some(Signal::KILL),
+            Phase::Stopping { .. } => Some(self.settings.stop_signal),
+            _ => None,
+        }
+    }
+
+    /// Whether hupwrap ends because its child has ended by itself.
+    pub fn ends_by_itself(&self) -> bool {
+        let is_told = self.stop.is_some() || self.interrupted.is_some();
+        !is_told && matches!(self.next, Some(Next::End(Ending::Child(_))))
+    }
+
     /// The child that runs and is ready, if there is one.
     pub fn serving(&self) -> Option<GenerationId> {
         self.child.serves().then_some(self.child.id)

@@ -33,7 +33,8 @@ pub fn adopt(config: Config, startup: Startup, mut state: Handover, fault: Optio
         report::complain(&format!("the state of {} is damaged: {fault}; the rest of it is used", state.writer));
     }
     find_child(&mut state, fault.is_some(), startup.pid);
-    let adopted = state.machine.child.zip(state.child);
+    let is_known = state.child.is_some() || state.ended.is_some();
+    let adopted = state.machine.child.filter(|_| is_known);
     let parts = Parts {
         pidfile: adopt_pidfile(&config, state.pidfile, startup.pid),
         sockets: state.sockets.into_iter().filter_map(|facts| told(Socket::from_facts(facts))).collect(),
@@ -46,8 +47,11 @@ pub fn adopt(config: Config, startup: Startup, mut state: Handover, fault: Optio
         snapshot: Some(state.machine),
     };
     let mut supervisor = assemble(config, startup, parts);
-    if let Some((generation, pid)) = adopted {
-        let mut child = Child::new(generation, Some(pid), Some(pid).filter(|_| !state.shared_group));
+    if let Some(generation) = adopted {
+        let group = state.child_group.or(state.child).filter(|_| !state.shared_group);
+        let mut child = Child::new(generation, state.child, group);
+        child.number = state.child.or(state.ended.as_ref().map(|ended| ended.pid)).unwrap_or(0);
+        (child.announced, child.ended) = (state.announced, state.ended);
         if let Some(facts) = state.notify {
             let lost = || "the NOTIFY_SOCKET of the child is no longer open; what it says is lost".to_owned();
             child.notify = told(NotifySocket::from_facts(facts).ok_or_else(lost));
@@ -69,7 +73,9 @@ fn told<T>(found: Result<T, String>) -> Option<T> {
 fn find_child(state: &mut Handover, is_damaged: bool, own_pid: Pid) {
     state.foreign_children.retain(|pid| wait::is_child(*pid));
     let named = state.machine.child.zip(state.child).filter(|(_, pid)| wait::is_child(*pid));
-    if named.is_some() || (state.machine.child.is_none() && !is_damaged) {
+    // A child that has ended is not looked for: its main process is.
+    let has_ended = state.machine.child.is_some() && state.child.is_none() && state.ended.is_some();
+    if named.is_some() || has_ended || (state.machine.child.is_none() && !is_damaged) {
         return;
     }
     let found = proc::children().into_iter().filter_map(|pid| started_by(own_pid, ProcStat::at(pid)?));

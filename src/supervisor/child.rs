@@ -1,10 +1,11 @@
 //! What the supervisor keeps of one generation: pids and descriptors, by which it hears and reaches it.
 
-use crate::facts::GenerationId;
+use crate::facts::{GenerationId, Time};
 use std::os::fd::{AsFd, BorrowedFd};
 
 use nix::poll::PollFlags;
 
+use super::main_process;
 use crate::machine::event::Event;
 use crate::report;
 use crate::sys::Pid;
@@ -13,6 +14,7 @@ use crate::sys::notify_socket::NotifySocket;
 use crate::sys::proc::ProcStat;
 use crate::sys::ready_pipe::ReadyPipe;
 use crate::sys::spawn::Spawned;
+use crate::text::main_process::{Announced, EndedChild};
 use crate::text::messages;
 use crate::text::notify::{self, Notice};
 
@@ -27,8 +29,14 @@ pub struct Child {
     pub pid: Option<Pid>,
     /// The pid that it has or had, for people.
     pub number: Pid,
-    /// The process group that it leads, which may outlive it.
+    /// Its process group, where that is not hupwrap's. The group may outlive it.
     pub group: Option<Pid>,
+    /// When it was started; none where the hupwrap before this one has started it.
+    pub started: Option<Time>,
+    /// The main process that it has announced.
+    pub announced: Option<Announced>,
+    /// When it has ended, while its main process may still be named. The machine has not heard of its end.
+    pub ended: Option<EndedChild>,
     /// While it has not executed.
     pub unexecuted: Option<Spawned>,
     /// Its NOTIFY_SOCKET.
@@ -53,6 +61,9 @@ impl Child {
             pid,
             number: pid.unwrap_or(0),
             group,
+            started: None,
+            announced: None,
+            ended: None,
             unexecuted: None,
             notify: None,
             pipe: None,
@@ -79,7 +90,8 @@ impl Child {
         let mut events = Vec::new();
         let datagrams = self.notify.iter().flat_map(|notify| std::iter::from_fn(|| notify.receive()));
         for datagram in datagrams.take(DATAGRAMS_A_TURN) {
-            let Notice { ready, extend, passed_up } = notify::read(&datagram);
+            let Notice { ready, extend, main_pid, passed_up } = notify::read(&datagram);
+            self.announced = main_pid.and_then(main_process::announced).or(self.announced);
             events.extend(extend.map(|by| Event::Extended(generation, by)));
             events.extend((ready && says_ready).then_some(Event::Ready(generation)));
             passed_up.iter().for_each(|lines| pass_up(lines));

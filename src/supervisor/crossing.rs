@@ -54,6 +54,9 @@ impl Supervisor {
         Handover {
             writer: crate::NAME_AND_VERSION.to_owned(),
             child: child.and_then(|child| child.pid),
+            child_group: child.and_then(|child| child.group),
+            announced: child.and_then(|child| child.announced),
+            ended: child.and_then(|child| child.ended.clone()),
             notify: child.and_then(|child| child.notify.as_ref()).map(NotifySocket::facts),
             machine,
             shared_group: self.family.shared_group,

@@ -56,7 +56,7 @@ impl Supervisor {
                 }
             }
             Effect::Try(generation) => return self.try_out(generation),
-            Effect::Signal { generation, to, signal } => self.family.signal(generation, to, signal),
+            Effect::Signal { generation, to, signal } => return self.signal(generation, to, signal),
             Effect::AskRest(generation, signal) => self.family.ask_rest(generation, signal),
             Effect::Survey { generation, group_asked } => return self.family.sweep(generation, group_asked),
             Effect::Check { new_child } => return self.check(new_child),
@@ -169,6 +169,7 @@ impl Supervisor {
         (child.pid, child.number) = (Some(spawned.pid), spawned.pid);
         child.group = child.pid.filter(|_| !self.family.shared_group);
         child.born = if self.family.children.is_empty() { None } else { ProcStat::at_birth(spawned.pid) };
+        child.started = Some(clock::now());
         child.unexecuted = Some(spawned);
         Ok(child)
     }

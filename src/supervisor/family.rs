@@ -18,6 +18,7 @@ use crate::sys::connect::Attempt;
 use crate::sys::proc::{self, ProcStat, Unseen};
 use crate::sys::reexec::Probe;
 use crate::sys::{Pid, clock, signals, start_error, wait};
+use crate::text::main_process::EndedChild;
 use crate::text::messages;
 
 /// What a hupwrap adds to its child's environment.
@@ -64,7 +65,8 @@ impl Family {
 
     /// Whether somebody has to look again, because nothing may tell that there is more to see.
     pub fn looks_again(&self) -> bool {
-        self.unseen && self.children.iter().any(|child| child.asked.is_some())
+        let is_swept = |child: &Child| self.unseen && child.asked.is_some();
+        self.children.iter().any(|child| is_swept(child) || child.ended.is_some())
     }
 
     /// The child of a generation.
@@ -107,8 +109,13 @@ impl Family {
         events
     }
 
-    /// What the ends and stops of processes mean.
-    pub fn changes(&mut self, changes: Vec<(Pid, Change)>) -> Vec<Event> {
+    /// What the ends and stops of processes mean. `may_follow`: whether another process may take the place of a child that
+    /// has ended; then nothing is said of its end.
+    pub fn changes(
+        &mut self,
+        changes: Vec<(Pid, Change)>,
+        may_follow: impl Fn(&Child, ExitStatus) -> Option<EndedChild>,
+    ) -> Vec<Event> {
         let mut events = Vec::new();
         for (pid, change) in changes {
             let child = self.children.iter_mut().find(|child| child.pid == Some(pid));
@@ -117,7 +124,10 @@ impl Family {
                 (Change::Stopped(_), None) => {}
                 (Change::Ended(status), Some(child)) => {
                     child.pid = None;
-                    events.push(Event::ChildEnded(child.generation, status));
+                    child.ended = may_follow(child, status);
+                    if child.ended.is_none() {
+                        events.push(Event::ChildEnded(child.generation, status));
+                    }
                 }
                 (Change::Ended(status), None) => events.extend(self.helper_ended(pid, status)),
             }
@@ -163,7 +173,7 @@ impl Family {
     }
 
     /// Whether every child belongs to the same generation.
-    fn is_one_generation(&self) -> bool {
+    pub(super) fn is_one_generation(&self) -> bool {
         self.children.len() == 1 && self.foreign_children.is_empty() && self.probe.is_none() && self.helpers.is_empty()
     }
 
@@ -209,11 +219,12 @@ impl Family {
             }
         };
         let pid = self.child(generation).and_then(|child| child.pid);
+        let group = self.child(generation).and_then(|child| child.group);
         match (to, pid) {
             (To::Child, Some(child)) => said(child, signals::kill(child, signal)),
-            (To::Group, Some(child)) if !self.shared_group => {
+            (To::Group, Some(child)) if group.is_some() => {
                 // Before the setpgid of the child, and ours, this group does not exist.
-                let result = signals::kill_group(child, signal);
+                let result = group.map_or(Ok(()), |group| signals::kill_group(group, signal));
                 said(child, if result == Err(Errno::ESRCH) { signals::kill(child, signal) } else { result });
             }
             (To::Child | To::Group, None) => {}
@@ -228,18 +239,23 @@ impl Family {
 
     /// Every process of a generation: the child, its descendants, and those of its orphans that hupwrap has adopted.
     /// An error if /proc cannot tell.
-    fn members(&self, generation: GenerationId) -> Result<Vec<ProcStat>, Unseen> {
-        let mut except = self.foreign_children.clone();
-        except.extend(self.probe.iter().filter_map(Probe::pid));
-        except.extend(self.helpers.iter().map(Helper::pid));
-        let all = proc::descendants(&except)?;
+    pub(super) fn members(&self, generation: GenerationId) -> Result<Vec<ProcStat>, Unseen> {
+        let all = proc::descendants(&self.without_generation())?;
         Ok(all.into_iter().filter(|(root, _)| self.owner(root) == generation).map(|(_, seen)| seen).collect())
+    }
+
+    /// The children of hupwrap that belong to no generation.
+    pub(super) fn without_generation(&self) -> Vec<Pid> {
+        let mut all = self.foreign_children.clone();
+        all.extend(self.probe.iter().filter_map(Probe::pid));
+        all.extend(self.helpers.iter().map(Helper::pid));
+        all
     }
 
     /// The generation of a process that is a child of hupwrap. An orphan does not tell whose it was. While there are two
     /// generations, its age, its group or its environment shows it. If nothing shows it, the orphan belongs to the new
     /// generation: that one ends too, but later.
-    fn owner(&self, root: &ProcStat) -> GenerationId {
+    pub(super) fn owner(&self, root: &ProcStat) -> GenerationId {
         if let Some(child) = self.children.iter().find(|child| child.pid == Some(root.pid)) {
             return child.generation;
         }

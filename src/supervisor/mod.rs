@@ -6,6 +6,7 @@ mod crossing;
 mod effects;
 mod family;
 mod helper;
+mod main_process;
 mod restore;
 mod service_manager;
 pub mod setup;
@@ -172,7 +173,9 @@ impl Supervisor {
         let said = self.hear_children();
         let command = self.config.command.first().map(OsString::as_os_str).unwrap_or_default();
         let executions = self.family.executions(command, &changes);
-        let deaths = self.family.changes(changes);
+        let mut deaths =
+            self.family.changes(changes, |child, status| main_process::may_follow(child, status, &self.config));
+        deaths.extend(self.follow());
         let continued = received.iter().any(|received| received.signal == Signal::CONT);
         let is_stop = |signal| matches!(self.config.on.of(signal), Action::Stop(_));
         let (stops, others): (Vec<_>, Vec<_>) = received.into_iter().partition(|received| is_stop(received.signal));
@@ -291,7 +294,11 @@ impl Supervisor {
                 _ => None,
             };
             let is_gone = matches!(event, Event::ChildEnded(..) | Event::RestGone(_));
+            let background = self.background(&event);
             self.machine.handle(clock::now(), event, &mut effects);
+            if let Some(line) = background.filter(|_| self.machine.ends_by_itself()) {
+                report::say(&line);
+            }
             // At the end the files are removed.
             if is_gone && self.machine.status().state != State::Stopping {
                 self.restore_files();

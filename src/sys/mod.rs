@@ -4,6 +4,7 @@
 #![allow(unsafe_code)]
 
 mod bare;
+pub(crate) mod child_pidfile;
 pub mod clock;
 pub mod connect;
 pub mod environment;

@@ -11,6 +11,9 @@ use crate::sys::{Pid, errno, own_pid};
 /// More processes than can begin within a hundredth of a second.
 const PIDS_A_TICK: Pid = 10_000;
 
+/// More ancestors than any process has, in a /proc that changes while it is read.
+const MOST_ANCESTORS: usize = 10_000;
+
 /// A process that was seen alive: a pid alone may by now mean another.
 #[derive(Clone, Copy, Debug)]
 pub struct ProcStat {
@@ -79,6 +82,19 @@ impl ProcStat {
         let value = all.find_map(|var| var.strip_prefix(name.as_bytes())?.strip_prefix(b"="))?;
         String::from_utf8(value.to_vec()).ok()
     }
+}
+
+/// The child of this process that a process descends from, or is. None where it is neither.
+pub(crate) fn root(of: &ProcStat) -> Option<ProcStat> {
+    let own_pid = own_pid();
+    let mut seen = *of;
+    for _ in 0..MOST_ANCESTORS {
+        if seen.parent == own_pid {
+            return Some(seen);
+        }
+        seen = ProcStat::at(seen.parent)?;
+    }
+    None
 }
 
 /// The living children of this process.

@@ -9,6 +9,7 @@ use crate::exit::ExitStatus;
 use crate::machine::{Counts, RequestKind, Snapshot};
 use crate::signal::{Signal, SignalSet};
 use crate::text::listen::SocketFacts;
+use crate::text::main_process::{Announced, EndedChild};
 use crate::text::notify::NotifySocketFacts;
 use crate::text::status_file::Reload;
 
@@ -31,6 +32,12 @@ pub struct Handover {
     pub machine: Snapshot,
     /// The child's pid.
     pub child: Option<i32>,
+    /// The process group of the child, where that is not hupwrap's.
+    pub child_group: Option<i32>,
+    /// The main process that the child has announced.
+    pub announced: Option<Announced>,
+    /// The child, where it has ended and its main process is waited for.
+    pub ended: Option<EndedChild>,
     /// Whether child and hupwrap share a process group.
     pub shared_group: bool,
     /// Whether hupwrap had a terminal at startup.
@@ -126,6 +133,15 @@ impl Handover {
         }
         if let Some(child) = self.child {
             fact("child", &child);
+        }
+        if let Some(group) = self.child_group {
+            fact("child_group", &group);
+        }
+        if let Some(announced) = &self.announced {
+            fact("announced", announced);
+        }
+        if let Some(ended) = &self.ended {
+            fact("ended_child", ended);
         }
         let times = [
             ("retry_at", machine.restart_at),
@@ -228,6 +244,9 @@ impl Handover {
             machine,
             writer: facts.must("writer", parsed, "another hupwrap".to_owned()),
             child: facts.all("child", pid).pop(),
+            child_group: facts.all("child_group", pid).pop(),
+            announced: facts.find("announced"),
+            ended: facts.find("ended_child"),
             shared_group: facts.must("shared_group", parsed, false),
             had_terminal: facts.must("had_terminal", parsed, false),
             mask: SignalSet::from_bits(facts.must("mask", parsed, 0)),
@@ -368,6 +387,15 @@ mod tests {
                 paused: Duration::from_secs(4),
             },
             child: Some(4711),
+            child_group: Some(4710),
+            announced: Some(Announced { pid: 4712, began: Some(99) }),
+            ended: Some(EndedChild {
+                pid: 4710,
+                status: ExitStatus::Exited(3),
+                until: None,
+                is_awaited: true,
+                held: SignalSet::ALL,
+            }),
             shared_group: true,
             had_terminal: false,
             mask: SignalSet::ALL,
@@ -417,6 +445,9 @@ mod tests {
         let bare = Handover {
             machine,
             child: None,
+            child_group: None,
+            announced: None,
+            ended: None,
             foreign_children: vec![],
             sockets: vec![],
             notify: None,

@@ -51,6 +51,8 @@ events! {
     REEXECUTED Info "reexecuted" ["before" "version"]
     ENDED_EARLY Info "ended-early" ["exit"]
     BACKGROUNDED Info "backgrounded" ["generation" "pid"]
+    MAIN_PROCESS Info "main-process" ["generation" "pid" "old_pid" "exit"]
+    NO_MAIN_PROCESS Error "no-main-process" ["generation" "pid" "exit" "reason"]
     TRIED Debug "tried" ["generation" "pid" "reason"]
     NOT_READY Error "not-ready" ["generation" "pid" "timeout" "reason"]
     RESTARTING_LATER Info "restarting-later" ["generation" "pid" "exit" "ran" "delay" "attempt"]
@@ -299,6 +301,18 @@ impl Words {
         }
     }
 
+    /// The process that hupwrap has started ended; another one of its generation is the child from now on.
+    pub fn followed(&self, generation: GenerationId, pid: i32, old: i32, status: ExitStatus) -> LogLine {
+        let text = format!("{}[{old}] {}; pid {pid} is its main process from now on", self.command, ended(status));
+        LogLine::new(&MAIN_PROCESS, [json!(generation), json!(pid), json!(old), exit(status)], text)
+    }
+
+    /// The process that hupwrap has started ended, and no other one takes its place.
+    pub fn not_followed(&self, generation: GenerationId, pid: i32, status: ExitStatus, reason: &str) -> LogLine {
+        let text = format!("{}[{pid}] {}, and has no main process: {reason}", self.command, ended(status));
+        LogLine::new(&NO_MAIN_PROCESS, [json!(generation), json!(pid), exit(status), json!(reason)], text)
+    }
+
     /// The child ended with 0 soon after its start, and processes that it has started are still running.
     pub fn backgrounded(&self, generation: GenerationId, pid: i32) -> LogLine {
         let text = format!("{}[{pid}] ended with 0, and left processes running{IN_BACKGROUND}", self.command);
@@ -326,7 +340,8 @@ impl Words {
 }
 
 /// The hint for a command that ends with 0 too early.
-const IN_BACKGROUND: &str = "; does it go into the background? it must stay in the foreground";
+const IN_BACKGROUND: &str =
+    "; does it go into the background? it must stay in the foreground, or name its main process, see --child-pidfile";
 
 fn because(reason: Option<&str>) -> String {
     reason.map_or_else(String::new, |reason| format!(" ({reason})"))
@@ -395,6 +410,8 @@ mod tests {
             changed("x"),
             watching_late("x"),
             words.backgrounded(1, 4711),
+            words.followed(1, 4712, 4711, status),
+            words.not_followed(1, 4711, status, "x"),
         ]);
         for log_line in &log_lines {
             assert_eq!(log_line.facts.len(), log_line.kind.facts.len(), "{}", log_line.kind.name);

@@ -25,6 +25,8 @@ pub struct Notice {
     pub ready: bool,
     /// For how long from now its deadlines are not to run out: `EXTEND_TIMEOUT_USEC`. May be hundreds of millennia.
     pub extend: Option<Duration>,
+    /// Which process is its main process: `MAINPID`. The last one counts.
+    pub main_pid: Option<i32>,
     /// The lines that are for systemd as well, as they came, in a datagram that it takes; none where there are none.
     pub passed_up: Option<Vec<u8>>,
 }
@@ -53,6 +55,10 @@ pub fn read(datagram: &[u8]) -> Notice {
                 }
                 None => false,
             },
+            (b"MAINPID", _) => {
+                notice.main_pid = pid(value).or(notice.main_pid);
+                false
+            }
             (b"WATCHDOG", b"1" | b"trigger") => true,
             // With a NUL in it systemd would drop the datagram, and what is said beside it.
             (b"STATUS", _) => !value.contains(&0),
@@ -78,6 +84,12 @@ fn pass_up(lines: &mut Option<Vec<u8>>, line: &[u8]) {
         }
         None => *lines = Some(line.to_vec()),
     }
+}
+
+/// A pid, as plain digits.
+fn pid(value: &[u8]) -> Option<i32> {
+    let digits = std::str::from_utf8(value).ok().filter(|_| value.iter().all(u8::is_ascii_digit))?;
+    digits.parse().ok().filter(|pid| *pid > 0)
 }
 
 fn microseconds(value: &[u8]) -> Option<Duration> {
@@ -193,8 +205,31 @@ mod tests {
             ),
         ];
         for (datagram, ready, extend, passed_up) in cases {
-            let expected = Notice { ready, extend, passed_up: passed_up.map(<[u8]>::to_vec) };
-            assert_eq!(read(datagram), expected, "{}", datagram.escape_ascii());
+            let expected = Notice { ready, extend, main_pid: None, passed_up: passed_up.map(<[u8]>::to_vec) };
+            assert_eq!(Notice { main_pid: None, ..read(datagram) }, expected, "{}", datagram.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn the_main_process_is_a_pid() {
+        let cases: [(&[u8], Option<i32>); 12] = [
+            (b"MAINPID=4711", Some(4711)),
+            (b"STATUS=x\nMAINPID=4711\nREADY=1", Some(4711)),
+            (b"MAINPID=1\nMAINPID=2", Some(2)),
+            (b"MAINPID=2\nMAINPID=x", Some(2)),
+            (b"MAINPID=0", None),
+            (b"MAINPID=-1", None),
+            (b"MAINPID=+1", None),
+            (b"MAINPID= 1", None),
+            (b"MAINPID=", None),
+            (b"MAINPID=2147483648", None),
+            (b"MAINPIDFD=1", None),
+            (b"READY=1", None),
+        ];
+        for (datagram, pid) in cases {
+            let notice = read(datagram);
+            assert_eq!(notice.main_pid, pid, "{}", datagram.escape_ascii());
+            assert!(!notice.passed_up.is_some_and(|lines| lines.escape_ascii().to_string().contains("MAINPID")));
         }
     }
 

@@ -1,0 +1,208 @@
+//! A command that replaces its main process (contract, section 9). When the process that hupwrap started ends, and
+//! `--child-pidfile` or `MAINPID=` names another process of its generation, that one is the child from then on. The machine
+//! hears nothing of it: its generation goes on, and the child has another pid.
+
+use std::ffi::OsStr;
+use std::time::Duration;
+
+use nix::unistd::{Pid as NixPid, getpgid, getpgrp};
+
+use super::Supervisor;
+use super::child::Child;
+use super::family::Family;
+use crate::config::{Config, KillMode, Limit};
+use crate::exit::ExitStatus;
+use crate::facts::GenerationId;
+use crate::machine::effect::To;
+use crate::machine::event::Event;
+use crate::report;
+use crate::signal::{Signal, SignalSet};
+use crate::sys::proc::{self, ProcStat};
+use crate::sys::{Pid, child_pidfile, clock, wait};
+use crate::text::main_process::{Announced, EndedChild};
+use crate::text::messages::LogLine;
+
+/// A command that goes into the background ends this soon.
+const SOON: Duration = Duration::from_secs(5);
+
+/// What was found where a main process may be named.
+enum Named {
+    /// A process that can take the place of the child.
+    Process(Pid),
+    /// A process of the generation that is not a child of hupwrap yet: the process that started it lives.
+    Later(String),
+    /// No process that can. Why, unless that needs no explanation.
+    Nobody(Option<String>),
+}
+
+/// The process of a `MAINPID=`. None if it does not exist.
+pub(super) fn announced(pid: Pid) -> Option<Announced> {
+    let seen = ProcStat::at(pid);
+    let exists = seen.is_some() || proc::shows_us().is_err();
+    exists.then(|| Announced { pid, began: seen.map(|seen| seen.began()) })
+}
+
+/// What is kept of a child that has ended, where a main process was or may be named.
+pub(super) fn may_follow(child: &Child, status: ExitStatus, config: &Config) -> Option<EndedChild> {
+    let until = match config.ready_timeout {
+        Limit::Never => None,
+        Limit::After(limit) => Some(clock::now().saturating_add(limit)),
+    };
+    let may_be_named = config.child_pidfile.is_some() || child.announced.is_some();
+    may_be_named.then_some(EndedChild { pid: child.number, status, until, is_awaited: false, held: SignalSet::EMPTY })
+}
+
+impl Family {
+    /// Looks for the main process of a generation whose child has ended.
+    fn main_process(&self, child: &Child, file: Option<&OsStr>) -> Named {
+        let announced = child.announced.map(|Announced { pid, began }| match self.standing(child, pid, began) {
+            Named::Nobody(reason) => Named::Nobody(reason.map(|reason| format!("MAINPID={pid} names {reason}"))),
+            named => named,
+        });
+        let in_file = file.map(|path| {
+            let path_shown = path.to_string_lossy();
+            let explained = |reason: String| format!("--child-pidfile '{path_shown}' names {reason}");
+            match child_pidfile::read(path) {
+                Ok(Some(pid)) => match self.standing(child, pid, None) {
+                    Named::Nobody(reason) => Named::Nobody(reason.map(explained)),
+                    named => named,
+                },
+                Ok(None) => Named::Nobody(None),
+                Err(reason) => Named::Nobody(Some(format!("--child-pidfile '{path_shown}': {reason}"))),
+            }
+        });
+        match (announced, in_file) {
+            (Some(named @ Named::Process(_)), _) | (_, Some(named @ Named::Process(_))) => named,
+            (Some(named @ Named::Later(_)), _) | (_, Some(named)) | (Some(named), None) => named,
+            (None, None) => Named::Nobody(None),
+        }
+    }
+
+    /// Whether a process can take the place of a child. `began`: when it began, where that is known; another process may
+    /// have its pid by now.
+    fn standing(&self, child: &Child, pid: Pid, began: Option<u64>) -> Named {
+        let foreign = || Named::Nobody(Some(format!("pid {pid}, which is not of its generation")));
+        if proc::shows_us().is_err() {
+            let is_ours = wait::is_child(pid) && self.is_one_generation();
+            return if is_ours { Named::Process(pid) } else { foreign() };
+        }
+        let seen = ProcStat::at(pid).filter(|seen| began.is_none_or(|began| seen.began() == began));
+        let Some(seen) = seen else {
+            // The usual case: it names the process that has just ended.
+            let is_itself = child.ended.as_ref().is_some_and(|ended| ended.pid == pid);
+            return Named::Nobody((!is_itself).then(|| format!("pid {pid}, which does not run")));
+        };
+        match proc::root(&seen) {
+            Some(root) if self.without_generation().contains(&root.pid) => foreign(),
+            Some(root) if self.owner(&root) != child.generation => foreign(),
+            Some(root) if root.pid == pid => Named::Process(pid),
+            Some(_) => Named::Later(format!("the process that has started pid {pid} still runs")),
+            None => foreign(),
+        }
+    }
+
+    /// Whether a process of a generation lives. Where every child belongs to this one, the kernel knows.
+    fn lives(&self, generation: GenerationId) -> bool {
+        wait::has_children() && (self.is_one_generation() || self.members(generation).is_ok_and(|all| !all.is_empty()))
+    }
+}
+
+impl Supervisor {
+    /// Looks for the main processes of children that have ended. Returns the ends of those that have none.
+    pub(super) fn follow(&mut self) -> Vec<Event> {
+        let ended = self.family.children.iter().filter(|child| child.ended.is_some()).map(|child| child.generation);
+        let ended: Vec<GenerationId> = ended.collect();
+        ended.into_iter().filter_map(|generation| self.follow_one(generation)).collect()
+    }
+
+    fn follow_one(&mut self, generation: GenerationId) -> Option<Event> {
+        let file = self.config.child_pidfile.as_deref();
+        let stop = self.machine.stop_signal(generation);
+        let child = self.family.child(generation)?;
+        let ended = child.ended.as_ref()?;
+        let (reason, is_late) = match self.family.main_process(child, file) {
+            Named::Process(pid) => {
+                self.hand_over(generation, pid, stop);
+                return None;
+            }
+            Named::Later(reason) => (Some(reason), true),
+            Named::Nobody(reason) => (reason, file.is_some()),
+        };
+        // While it is stopped nobody waits for another; but see `signal`.
+        let may_wait = is_late && (stop.is_none() || ended.is_awaited);
+        let in_time = ended.until.is_none_or(|until| clock::now() < until);
+        if may_wait && in_time && self.family.lives(generation) {
+            self.family.child_mut(generation)?.ended.as_mut()?.is_awaited = true;
+            return None;
+        }
+        let shown = file.map(|file| format!("--child-pidfile '{}' names none", file.to_string_lossy()));
+        let reason = reason.or(shown.filter(|_| ended.is_awaited));
+        if let (Some(reason), None) = (reason, stop) {
+            report::say(&self.words.not_followed(generation, ended.pid, ended.status, &reason));
+        }
+        self.give_up(generation)
+    }
+
+    /// No main process takes the place of a child that has ended.
+    fn give_up(&mut self, generation: GenerationId) -> Option<Event> {
+        let ended = self.family.child_mut(generation)?.ended.take()?;
+        Some(Event::ChildEnded(generation, ended.status))
+    }
+
+    /// A process takes the place of a child that has ended. `stop`: the signal that this child has got in order to end.
+    fn hand_over(&mut self, generation: GenerationId, pid: Pid, stop: Option<Signal>) {
+        let own_group = !self.family.shared_group;
+        let Some(child) = self.family.child_mut(generation) else { return };
+        let Some(ended) = child.ended.take() else { return };
+        // The rest of the generation is mostly in the group of the process before it.
+        let group = getpgid(Some(NixPid::from_raw(pid))).ok();
+        let keeps_group = group.map(NixPid::as_raw) == child.group;
+        if own_group && !keeps_group {
+            child.group = group.filter(|group| *group != getpgrp()).map(NixPid::as_raw);
+        }
+        (child.pid, child.number, child.announced) = (Some(pid), pid, None);
+        report::say(&self.words.followed(generation, pid, ended.pid, ended.status));
+        let whole_group = self.config.kill_mode == KillMode::Group;
+        let to = if whole_group { To::Group } else { To::Child };
+        if let Some(signal) = stop.filter(|_| !(whole_group && (keeps_group || !own_group))) {
+            self.family.signal(generation, to, signal);
+            self.family.signal(generation, to, Signal::CONT);
+        }
+        ended.held.iter().for_each(|signal| self.family.signal(generation, to, signal));
+    }
+
+    /// Sends a signal, as the machine orders it. While the main process of a generation is waited for, a stop ends the
+    /// waiting: what lives of the generation is the rest of it. In `process` mode there is no such sweep, so the processes
+    /// of the generation get the signal. Other signals wait for the main process.
+    pub(super) fn signal(&mut self, generation: GenerationId, to: To, signal: Signal) -> Option<Event> {
+        let is_stopped = self.machine.stop_signal(generation).is_some();
+        let Some(ended) = self.family.child_mut(generation).and_then(|child| child.ended.as_mut()) else {
+            self.family.signal(generation, to, signal);
+            return None;
+        };
+        let is_immediate =
+            signal.is_job_control() || matches!(signal, Signal::CONT | Signal::WINCH | Signal::KILL | Signal::STOP);
+        if !is_stopped && !is_immediate {
+            ended.held.insert(signal);
+            return None;
+        }
+        if is_stopped && self.config.kill_mode == KillMode::Mixed {
+            return self.give_up(generation);
+        }
+        self.family.signal(generation, To::Rest, signal);
+        if is_stopped && self.config.kill_mode == KillMode::Group {
+            self.family.signal(generation, To::Rest, Signal::CONT);
+            return self.give_up(generation);
+        }
+        None
+    }
+
+    /// The hint for a command that has gone into the background: it ends with 0 soon after its start, and leaves processes.
+    pub(super) fn background(&self, event: &Event) -> Option<LogLine> {
+        let Event::ChildEnded(generation, ExitStatus::Exited(0)) = event else { return None };
+        let child = self.family.child(*generation)?;
+        let is_soon = clock::now().saturating_sub(child.started?) < SOON;
+        let leaves = is_soon && self.family.members(*generation).is_ok_and(|members| !members.is_empty());
+        leaves.then(|| self.words.backgrounded(*generation, child.number))
+    }
+}

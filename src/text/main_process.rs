@@ -1,0 +1,115 @@
+//! What is known of a generation's main process, as it crosses a re-exec. Pure.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use crate::exit::ExitStatus;
+use crate::facts::Time;
+use crate::signal::{Signal, SignalSet};
+
+/// The process that `MAINPID=` named last.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Announced {
+    /// Its pid.
+    pub pid: i32,
+    /// When it began, as `/proc/PID/stat` shows it. With the pid it is an identity. None without a /proc.
+    pub began: Option<u64>,
+}
+
+/// A child that has ended while its main process may still be named.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct EndedChild {
+    /// The pid that it had.
+    pub pid: i32,
+    /// How it ended.
+    pub status: ExitStatus,
+    /// How long the main process is waited for; none without a limit.
+    pub until: Option<Time>,
+    /// Whether it was waited for since.
+    pub is_awaited: bool,
+    /// Signals to forward, which the main process is to get.
+    pub held: SignalSet,
+}
+
+impl fmt::Display for Announced {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "{} {}", self.pid, self.began.unwrap_or(0))
+    }
+}
+
+impl FromStr for Announced {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let (pid, began) = text.split_once(' ').ok_or(())?;
+        let began: u64 = began.parse().map_err(|_| ())?;
+        let pid = pid.parse().ok().filter(|pid| *pid > 0).ok_or(())?;
+        Ok(Self { pid, began: Some(began).filter(|began| *began > 0) })
+    }
+}
+
+impl fmt::Display for EndedChild {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let (kind, number) = match self.status {
+            ExitStatus::Exited(code) => ("code", i32::from(code)),
+            ExitStatus::Killed(signal) => ("signal", signal.number()),
+        };
+        write!(f, "{} {kind} {number} {} {}", self.pid, self.is_awaited, self.held.bits())?;
+        self.until.map_or(Ok(()), |until| write!(f, " {}", until.as_nanos()))
+    }
+}
+
+impl FromStr for EndedChild {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let words: Vec<&str> = text.split(' ').collect();
+        let [pid, kind, number, is_awaited, held, until @ ..] = words.as_slice() else { return Err(()) };
+        let status = match *kind {
+            "code" => number.parse().ok().map(ExitStatus::Exited),
+            "signal" => number.parse().ok().and_then(Signal::from_number).map(ExitStatus::Killed),
+            _ => None,
+        };
+        let until = match until {
+            [] => None,
+            [until] => Some(until.parse().map(Duration::from_nanos).map_err(|_| ())?),
+            _ => return Err(()),
+        };
+        Ok(Self {
+            pid: pid.parse().ok().filter(|pid| *pid > 0).ok_or(())?,
+            status: status.ok_or(())?,
+            until,
+            is_awaited: is_awaited.parse().map_err(|_| ())?,
+            held: SignalSet::from_bits(held.parse().map_err(|_| ())?),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_comes_back_as_it_was() {
+        for announced in [Announced { pid: 7, began: Some(12) }, Announced { pid: 7, began: None }] {
+            assert_eq!(announced.to_string().parse(), Ok(announced));
+        }
+        let mut held = SignalSet::EMPTY;
+        held.insert(Signal::TERM);
+        for status in [ExitStatus::Exited(3), ExitStatus::Killed(Signal::KILL)] {
+            for until in [None, Some(Duration::from_nanos(5))] {
+                let ended = EndedChild { pid: 7, status, until, is_awaited: true, held };
+                assert_eq!(ended.to_string().parse(), Ok(ended));
+            }
+        }
+        for bad in
+            ["", "7", "0 code 0 true 0", "-1 code 0 true 0", "7 code 256 true 0", "7 code 0 true 0 x", "7 x 0 true 0"]
+        {
+            assert_eq!(bad.parse::<EndedChild>(), Err(()), "{bad}");
+        }
+        for bad in ["", "7", "0 1", "-1 1", "7 x"] {
+            assert_eq!(bad.parse::<Announced>(), Err(()), "{bad}");
+        }
+    }
+}
