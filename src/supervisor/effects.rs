@@ -49,6 +49,9 @@ impl Supervisor {
         match effect {
             Effect::Start(generation) => {
                 self.forget();
+                if generation > 1 {
+                    self.prepare_terminal();
+                }
                 match self.start(generation) {
                     Ok(child) => self.family.children.push(child),
                     Err(error) => return Some(Event::StartFailed(generation, error)),
@@ -194,6 +197,7 @@ impl Supervisor {
     fn check(&mut self, new_child: bool) -> Option<Event> {
         let checked = self.child_env().and_then(|child_env| {
             if new_child {
+                self.family.may_stop()?;
                 lookup::check(&self.config.command, &child_env)?;
             }
             if self.config.check.is_empty() {

@@ -10,11 +10,12 @@ mod restore;
 mod service_manager;
 pub mod setup;
 mod status_writer;
+mod terminal;
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, ppoll};
@@ -31,17 +32,18 @@ use crate::machine::status::State;
 use crate::report;
 use crate::signal::Signal;
 use crate::sys::pidfile::Pidfile;
-use crate::sys::poll::is_ready;
 use crate::sys::reexec::Origin;
-use crate::sys::signals::{self, SignalFd};
+use crate::sys::signals::{self, Received, SignalFd};
 use crate::sys::sockets::Socket;
 use crate::sys::startup::Startup;
-use crate::sys::{Pid, clock, spawn, terminal, wait};
+use crate::sys::terminal::HangUp;
+use crate::sys::{Pid, clock, spawn, wait};
 use crate::text::messages::{self, Words};
 use family::Family;
 use helper::{Helper, Purpose};
 use service_manager::{Service, ServiceManager};
 use status_writer::StatusWriter;
+use terminal::TerminalState;
 
 /// More rounds than any event can cause: a machine that wants more never comes to rest.
 const MAX_ROUNDS: usize = 1000;
@@ -59,8 +61,7 @@ pub struct Supervisor {
     status_writer: Option<StatusWriter>,
     pidfile: Option<Pidfile>,
     signal_fd: SignalFd,
-    had_terminal: bool,
-    nohup: bool,
+    terminal: TerminalState,
     /// Where hupwrap's own file is; looked up only where a signal can mean a re-exec.
     origin: Option<Origin>,
     /// The sockets that outlive the child, in the order it gets them.
@@ -69,8 +70,6 @@ pub struct Supervisor {
     ready_at: Option<SocketAddr>,
     /// The processes below.
     family: Family,
-    /// Readable when the session's leader has ended; under nohup only.
-    leader: Option<OwnedFd>,
     /// Who wrote the state that this hupwrap has adopted.
     before: Option<String>,
     /// Whether a child may have changed that could not be waited for.
@@ -89,10 +88,6 @@ impl Supervisor {
         {
             // It ended before the kernel knew that we care.
             let _ = signals::kill(self.startup.pid, signal);
-        }
-        // The session's leader may have ended before there was anything to watch.
-        if self.nohup && self.leader.is_none() && terminal::is_gone() {
-            self.tell(Event::TerminalGone);
         }
         // What came before counts before.
         let mut ending = self.turn(self.signal_fd.is_full());
@@ -126,14 +121,13 @@ impl Supervisor {
         let awaits_execution = self.machine.awaits_execution() || report::is_said(&messages::STARTED);
         let all_told = self.manager.as_mut().is_none_or(ServiceManager::flush);
         let now = clock::now();
-        let retries = !all_told || self.reaps_again || self.family.looks_again();
+        let retries = !all_told || self.reaps_again || self.family.looks_again() || self.watches_terminal();
         let retry = retries.then(|| now.saturating_add(RETRY));
         let rewrite = self.status_writer.as_ref().and_then(StatusWriter::retry);
         let deadline = self.machine.deadline().into_iter().chain(retry).chain(rewrite).min();
         let left = deadline.map(|deadline| deadline.saturating_sub(now));
-        let leader = self.leader.as_ref().map(|leader| (leader.as_fd(), PollFlags::POLLIN));
-        let mut others =
-            self.family.children.iter().flat_map(|child| child.fds(awaits_execution)).chain(leader).peekable();
+        let children = self.family.children.iter().flat_map(|child| child.fds(awaits_execution));
+        let mut others = children.chain(self.terminal.hang_up.iter().flat_map(HangUp::fds)).peekable();
         if left.is_none() && others.peek().is_none() {
             return true;
         }
@@ -162,29 +156,30 @@ impl Supervisor {
             || is_due
             || received.iter().any(|received| received.signal == Signal::CHLD);
         received.retain(|received| received.signal != Signal::CHLD || received.sender == Sender::Process);
+        // Before anybody is reaped who may have sent something.
+        self.name_senders(&mut received);
         let changes = if died { self.reap() } else { Vec::new() };
         let said = self.hear_children();
         let command = self.config.command.first().map(OsString::as_os_str).unwrap_or_default();
         let executions = self.family.executions(command, &changes);
         let deaths = self.family.changes(changes);
         let continued = received.iter().any(|received| received.signal == Signal::CONT);
+        self.lend_terminal(continued);
         let is_stop = |signal| matches!(self.config.on.of(signal), Action::Stop(_));
         let (stops, others): (Vec<_>, Vec<_>) = received.into_iter().partition(|received| is_stop(received.signal));
-        let told = |had_terminal| {
-            move |signals::Received { signal, sender }| {
-                let hung_up = signal == Signal::HUP && had_terminal && terminal::is_gone();
-                Event::Signal { signal, sender, hung_up }
-            }
+        let told = |Received { signal, sender, .. }| {
+            let hung_up = signal == Signal::HUP && self.terminal.hang_up.is_some() && crate::sys::terminal::is_gone();
+            Event::Signal { signal, sender, hung_up }
         };
-        let mut events: Vec<Event> = stops.into_iter().map(told(self.had_terminal)).collect();
-        let mut requests: Vec<Event> = others.into_iter().map(told(self.had_terminal)).collect();
+        let mut events: Vec<Event> = stops.into_iter().map(told).collect();
+        let mut requests: Vec<Event> = others.into_iter().map(told).collect();
         if self.machine.is_about_to_start() {
             events.append(&mut requests);
         }
         events.extend(executions);
         events.extend(said);
         events.extend(deaths);
-        events.extend(self.leader_ended());
+        events.extend(self.terminal_gone());
         events.append(&mut requests);
         if self.machine.deadline().is_some_and(|deadline| deadline <= clock::now()) {
             events.push(Event::Tick);
@@ -194,8 +189,9 @@ impl Supervisor {
             if self.is_undone(&event, continued) {
                 continue;
             }
-            if let (Event::Signal { signal, .. }, Some(manager)) = (&event, &mut self.manager)
+            if let (Event::Signal { signal, sender, .. }, Some(manager)) = (&event, &mut self.manager)
                 && self.config.on.of(*signal).is_request()
+                && !matches!(sender, Sender::Member(_))
             {
                 manager.asked();
             }
@@ -260,16 +256,6 @@ impl Supervisor {
             Purpose::Try(generation) => !machine.awaits_readiness(generation),
             Purpose::Check => false,
         });
-    }
-
-    /// Under nohup: whether the session's leader has ended since, and the terminal with it.
-    fn leader_ended(&mut self) -> Option<Event> {
-        let leader = self.leader.as_ref()?;
-        if !is_ready(leader.as_fd(), PollFlags::POLLIN) {
-            return None;
-        }
-        self.leader = None;
-        terminal::is_gone().then_some(Event::TerminalGone)
     }
 
     /// Tells the machine one event, carries out the effects, and tells the events that they cause, until there are none.
