@@ -20,6 +20,7 @@ mod environment;
 mod exits;
 mod forwarding;
 mod generations;
+mod hang_ups;
 mod init;
 mod input;
 mod log;

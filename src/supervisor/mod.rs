@@ -121,8 +121,9 @@ impl Supervisor {
         let awaits_execution = self.machine.awaits_execution() || report::is_said(&messages::STARTED);
         let all_told = self.manager.as_mut().is_none_or(ServiceManager::flush);
         let now = clock::now();
-        let retries = !all_told || self.reaps_again || self.family.looks_again() || self.watches_terminal();
-        let retry = retries.then(|| now.saturating_add(RETRY));
+        let retries = !all_told || self.reaps_again || self.family.looks_again();
+        let retry = retries.then_some(RETRY).into_iter().chain(self.terminal_interval()).min();
+        let retry = retry.map(|interval| now.saturating_add(interval));
         let rewrite = self.status_writer.as_ref().and_then(StatusWriter::retry);
         let deadline = self.machine.deadline().into_iter().chain(retry).chain(rewrite).min();
         let left = deadline.map(|deadline| deadline.saturating_sub(now));

@@ -1,6 +1,8 @@
 //! The terminal: its end, who sent a signal at it, and what one child leaves of it to the next.
 
-use super::Supervisor;
+use std::time::Duration;
+
+use super::{RETRY, Supervisor};
 use crate::facts::Sender;
 use crate::machine::event::Event;
 use crate::signal::Signal;
@@ -43,16 +45,19 @@ impl TerminalState {
 }
 
 impl Supervisor {
-    /// Whether somebody has to look at the terminal now and then, because nothing tells of a change.
-    pub(super) fn watches_terminal(&self) -> bool {
-        let suspects = self.terminal.hang_up.is_some() && self.machine.suspects_hang_up();
-        suspects || (self.terminal.exists && self.family.children.iter().any(|child| child.awaits_terminal))
+    /// How long hupwrap may wait before it looks at the terminal, where nothing tells of a change.
+    pub(super) fn terminal_interval(&self) -> Option<Duration> {
+        let is_unsure = |hang_up: &HangUp| hang_up.is_blind || self.machine.suspects_hang_up();
+        let awaits = self.family.children.iter().any(|child| child.awaits_terminal);
+        let must_look = self.terminal.hang_up.as_ref().is_some_and(is_unsure) || (self.terminal.exists && awaits);
+        must_look.then_some(RETRY)
     }
 
     /// Whether the terminal, or the leader of the session, is gone since.
     pub(super) fn terminal_gone(&mut self) -> Option<Event> {
         let hang_up = self.terminal.hang_up.as_ref()?;
-        if !hang_up.is_over() && !(self.machine.suspects_hang_up() && is_gone()) {
+        let must_look = hang_up.is_blind || self.machine.suspects_hang_up();
+        if !hang_up.is_over() && !(must_look && is_gone()) {
             return None;
         }
         self.terminal.hang_up = None;

@@ -148,23 +148,25 @@ pub struct HangUp {
     /// The standard descriptor that leads to the terminal, if there is one: it has a hang-up when the terminal is gone.
     standard: Option<BorrowedFd<'static>>,
     is_over: bool,
+    /// Whether the leader cannot be watched: then somebody has to look now and then. poll(2) does not wake for the hang-up
+    /// that its end causes, unless it waits for input.
+    pub is_blind: bool,
 }
 
 impl HangUp {
     /// Begins to watch.
     pub fn watch() -> Self {
         let leader = getsid(None).map(Group::as_raw).unwrap_or(0);
-        let (leader, is_over) = match leader {
-            // A leader outside of this pid namespace is 0.
-            0 => (None, false),
-            leader if leader == own_pid() => (None, false),
-            leader => match pidfd::open(leader) {
-                Ok(leader) => (Some(leader), false),
-                // The number of a session is not used for another process while the session exists.
-                Err(error) => (None, matches!(error, Errno::ESRCH | Errno::EINVAL) && is_gone()),
-            },
+        // A leader outside of this pid namespace is 0.
+        let others = Some(leader).filter(|leader| *leader != own_pid());
+        let (leader, is_over, is_blind) = match others.map(pidfd::open) {
+            None => (None, false, false),
+            Some(Ok(leader)) => (Some(leader), false, false),
+            // The number of a session is not used for another process while the session exists.
+            Some(Err(Errno::ESRCH | Errno::EINVAL)) if is_gone() => (None, true, false),
+            Some(Err(_)) => (None, false, true),
         };
-        Self { leader, standard: standard().into_iter().flatten().next(), is_over }
+        Self { leader, standard: standard().into_iter().flatten().next(), is_over, is_blind }
     }
 
     /// What to wait for.
