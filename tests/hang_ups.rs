@@ -35,7 +35,7 @@ fn often(test: &str, words: &[&str], act: impl Fn(u32, &Path) + Sync) {
     let Some(program) = installed(words[0]) else { return skipped(test, words[0]) };
     let next = AtomicU32::new(0);
     std::thread::scope(|scope| {
-        for _ in 0..5 {
+        for _ in 0..3 {
             scope.spawn(|| {
                 loop {
                     match next.fetch_add(1, Ordering::Relaxed) {

@@ -21,8 +21,10 @@ mod exits;
 mod forwarding;
 mod generations;
 mod hang_ups;
+
 mod init;
 mod input;
+mod jobs;
 mod log;
 mod php;
 mod race;
