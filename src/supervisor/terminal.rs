@@ -57,11 +57,8 @@ impl Supervisor {
     pub(super) fn terminal_gone(&mut self) -> Option<Event> {
         let hang_up = self.terminal.hang_up.as_ref()?;
         let must_look = hang_up.is_blind || self.machine.suspects_hang_up();
-        if !hang_up.is_over() && !(must_look && is_gone()) {
-            return None;
-        }
-        self.terminal.hang_up = None;
-        Some(Event::TerminalGone)
+        let is_over = hang_up.is_over() || (must_look && is_gone());
+        self.terminal.hang_up.take_if(|_| is_over).map(|_| Event::TerminalGone)
     }
 
     /// Finds out which signals come from a process of a generation, where that matters: an echo of a stop has no effect,

@@ -157,7 +157,7 @@ impl HangUp {
     /// Begins to watch.
     pub fn watch() -> Self {
         let leader = getsid(None).map(Group::as_raw).unwrap_or(0);
-        // A leader outside of this pid namespace is 0.
+        // A leader outside of this pid namespace is 0, which cannot be opened.
         let others = Some(leader).filter(|leader| *leader != own_pid());
         let (leader, is_over, is_blind) = match others.map(pidfd::open) {
             None => (None, false, false),
@@ -224,4 +224,18 @@ pub fn columns() -> Option<usize> {
         0 => 80,
         columns => usize::from(columns),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn modes_cross_a_re_exec() {
+        let modes = Modes { flags: [1, u32::MAX, 3, 0x8a3b], line: 7, characters: (0..32).collect() };
+        assert_eq!(Modes::from_bytes(&modes.to_bytes()), Some(modes));
+        for length in 0..17 {
+            assert_eq!(Modes::from_bytes(&vec![0; length]), None);
+        }
+    }
 }

@@ -377,6 +377,8 @@ mod tests {
             child: Some(4711),
             shared_group: true,
             had_terminal: false,
+            terminal_modes: Some(vec![0, 255, 3]),
+            non_blocking: Some(5),
             mask: SignalSet::ALL,
             chld_ignored: true,
             foreign_children: vec![1, 2],
