@@ -23,7 +23,7 @@ _hupwrap()
             --on | --on-hup | --check | --check-timeout | --listen | --ready | --ready-timeout | --overlap | --env-file | \
                 --workdir | --stop-signal | --stop-timeout | --kill-mode | --group | --parent-death | --map-status | \
                 --restart | --restart-delay | --restart-max-delay | --restart-reset | --restart-limit | --no-restart-on | \
-                --pidfile | --status-file | --log-format | --reload | --stop | --status | --wait-ready | --timeout)
+                --watch | --max-age | --pidfile | --status-file | --log-format | --reload | --stop | --status | --wait-ready | --timeout)
                 if ((++i == last)); then
                     _hupwrap_value "${typed[i - 1]}" "${typed[i]}"
                     return
@@ -53,8 +53,8 @@ _hupwrap()
             COMPREPLY=($(compgen -W "--on --on-hup --check --check-timeout --listen --ready --ready-timeout --overlap
                 --env-file --workdir --group --stop-signal --stop-timeout --kill-mode --no-tether --parent-death
                 --map-status --restart --restart-delay --restart-max-delay --restart-reset --restart-limit
-                --no-restart-on --pidfile --status-file --log-format -v --verbose -q --quiet --reload --stop --status
-                --wait-ready --timeout -h --help -V --version" -- "${typed[last]}"))
+                --no-restart-on --watch --max-age --pidfile --status-file --log-format -v --verbose -q --quiet --reload
+                --stop --status --wait-ready --timeout -h --help -V --version" -- "${typed[last]}"))
             ;;
     esac
 }
@@ -80,6 +80,7 @@ _hupwrap_value()
         --stop-signal=* | --parent-death=*) offers=$signals ;;
         --stop-timeout=* | --check-timeout=* | --ready-timeout=* | --timeout=*) offers="never 5s 10s 30s 1m" ;;
         --overlap=* | --restart-delay=* | --restart-max-delay=* | --restart-reset=*) offers="5s 10s 30s 1m" ;;
+        --max-age=*) offers="1h 12h 24h 7d" ;;
         --restart=*) offers="no on-failure always" ;;
         --no-restart-on=*)
             value=${value##*,}
@@ -91,7 +92,7 @@ _hupwrap_value()
             offers="tcp: udp: unix:"
             ;;
         --ready=*) offers="exec notify fd: delay: tcp: cmd:" ;;
-        --env-file=* | --pidfile=* | --status-file=* | --reload=* | --stop=* | --status=* | --wait-ready=*)
+        --env-file=* | --watch=* | --pidfile=* | --status-file=* | --reload=* | --stop=* | --status=* | --wait-ready=*)
             _hupwrap_files -f "$value"
             return
             ;;

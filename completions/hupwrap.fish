@@ -10,8 +10,8 @@ function __hupwrap_rest
         switch $words[1]
             case --on --on-hup --check --check-timeout --listen --ready --ready-timeout --overlap --env-file --workdir \
                     --stop-signal --stop-timeout --kill-mode --group --parent-death --map-status --restart --restart-delay \
-                    --restart-max-delay --restart-reset --restart-limit --no-restart-on --pidfile --status-file \
-                    --log-format --reload --stop --status --wait-ready --timeout
+                    --restart-max-delay --restart-reset --restart-limit --no-restart-on --watch --max-age --pidfile \
+                    --status-file --log-format --reload --stop --status --wait-ready --timeout
                 set -q words[2]; or return 1
                 set -e words[1..2]
             case --
@@ -156,6 +156,9 @@ complete -c hupwrap -n __hupwrap_options -l restart-reset -x -a '5s 10s 30s 1m' 
 complete -c hupwrap -n __hupwrap_options -l restart-limit -x -d 'Give up after this many automatic restarts'
 complete -c hupwrap -n __hupwrap_options -l no-restart-on -x -a '(__hupwrap_statuses)' \
     -d 'Statuses and signals after which the child is never restarted'
+complete -c hupwrap -n __hupwrap_options -l watch -r -F -d 'Act as on HUP when this file or directory changes'
+complete -c hupwrap -n __hupwrap_options -l max-age -x -a '1h 12h 24h 7d' \
+    -d 'Act as on HUP when the child was ready for this long'
 complete -c hupwrap -n __hupwrap_options -l pidfile -r -F -d 'Write the pid of hupwrap to a file, and lock the file'
 complete -c hupwrap -n __hupwrap_options -l status-file -r -F -d 'Write the current state to a file, as JSON'
 complete -c hupwrap -n __hupwrap_options -l log-format -x -a 'text json' -d 'The format of the messages of hupwrap'

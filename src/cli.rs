@@ -117,6 +117,14 @@ pub struct Args {
     #[arg(long, value_name = "LIST", help_heading = RESTART)]
     pub no_restart_on: Vec<String>,
 
+    /// Act as on HUP when PATH changes; repeatable
+    #[arg(long, value_name = "PATH", help_heading = RESTART)]
+    pub watch: Vec<OsString>,
+
+    /// Act as on HUP when the child was ready for T
+    #[arg(long, value_name = "T", help_heading = RESTART)]
+    pub max_age: Option<String>,
+
     /// Write hupwrap's pid to FILE, and lock FILE
     #[arg(long, value_name = "FILE", help_heading = MONITORING)]
     pub pidfile: Option<OsString>,
@@ -207,9 +215,8 @@ Exit status: that of the child; 128+N if signal N killed the child; 124 timeout;
 125 error in hupwrap; 126 COMMAND not executable; 127 COMMAND not found.
 
 Examples:
-  hupwrap --on-hup reexec -- php app.php
   hupwrap --on-hup replace --listen tcp:*:8080 --ready notify -- ./server
-  hupwrap --restart on-failure --status-file app.json -- ./app
+  hupwrap --restart on-failure --watch conf --status-file app.json -- ./app
   hupwrap --reload app.json";
 
 /// What a command line asks for.

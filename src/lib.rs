@@ -31,6 +31,7 @@ use crate::cli::Said;
 use crate::config::{Config, Level, LogFormat, Wait};
 use crate::exit::{Ending, OWN_FAILURE};
 use crate::signal::SignalSet;
+use crate::supervisor::setup::NotSetUp;
 use crate::sys::startup::Startup;
 
 /// What `--version` prints, and how a re-executed hupwrap calls itself.
@@ -75,7 +76,11 @@ fn life(mut startup: Startup) -> Result<Ending, String> {
             }
             let supervisor = match taken_over {
                 Some((state, fault)) => supervisor::adopt::adopt(config, startup, state, fault),
-                None => supervisor::setup::setup(config, startup)?,
+                None => match supervisor::setup::setup(config, startup) {
+                    Ok(supervisor) => supervisor,
+                    Err(NotSetUp::Told(signal)) => return Ok(Ending::Told(signal)),
+                    Err(NotSetUp::Because(reason)) => return Err(reason),
+                },
             };
             Ok(supervisor.run())
         }

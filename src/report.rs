@@ -13,7 +13,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde_json::{Value, json};
 
 use crate::config::{Level, LogFormat};
-use crate::sys::output;
+use crate::sys::{output, start_error};
 use crate::text::messages::{self, LogLine, MessageKind};
 use crate::text::status_file;
 
@@ -177,7 +177,7 @@ pub fn print(text: &str) -> Result<(), String> {
                 let _ = poll(&mut [PollFd::new(stdout.as_fd(), PollFlags::POLLOUT)], PollTimeout::NONE);
             }
             Err(Errno::EPIPE | Errno::EBADF) => return Ok(()),
-            Err(error) => return Err(format!("cannot write to stdout: {}", error.desc())),
+            Err(error) => return Err(format!("cannot write to stdout: {}", start_error::describe(error))),
         }
     }
     Ok(())

@@ -2,7 +2,6 @@
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
-    clippy::print_stdout,
     clippy::disallowed_methods,
     reason = "these are tests: they run shells and read the environment, and fail by panicking"
 )]
@@ -19,13 +18,15 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::support::{installed, skipped};
+
 const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/completions");
 
 /// Far beyond what a shell needs on a loaded machine.
 const LIMIT: Duration = Duration::from_secs(120);
 
 /// The long flags, and whether a value follows.
-const FLAGS: [(&str, bool); 35] = [
+const FLAGS: [(&str, bool); 37] = [
     ("--on", true),
     ("--on-hup", true),
     ("--check", true),
@@ -49,6 +50,8 @@ const FLAGS: [(&str, bool); 35] = [
     ("--restart-reset", true),
     ("--restart-limit", true),
     ("--no-restart-on", true),
+    ("--watch", true),
+    ("--max-age", true),
     ("--pidfile", true),
     ("--status-file", true),
     ("--log-format", true),
@@ -120,6 +123,9 @@ fn cases() -> Vec<(String, Want)> {
         ("hupwrap --restart-limit ", just("")),
         ("hupwrap --no-restart-on TER", just("TERM")),
         ("hupwrap --no-restart-on=SIGTER", just("SIGTERM")),
+        ("hupwrap --watch toy", just("toydirectory toyexample")),
+        ("hupwrap --watch=toyex", just("toyexample")),
+        ("hupwrap --max-age 1", just("1h 12h")),
         ("hupwrap --log-format ", just("text json")),
         ("hupwrap --log-format=j", just("json")),
         ("hupwrap --pidfile toy", just("toydirectory toyexample")),
@@ -321,14 +327,13 @@ fn read(mut pipe: impl Read + Send + 'static) -> mpsc::Receiver<String> {
     receive
 }
 
-/// Whether a test has to be skipped for want of a program; says so.
-fn skipped(program: &str) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let missing = !std::env::split_paths(&path).any(|directory| directory.join(program).is_file());
-    if missing {
-        println!("skipped: {program} is not installed");
+/// Whether a program is missing, so that its test is skipped; says so.
+fn is_missing(program: &str) -> bool {
+    let is_missing = installed(program).is_none();
+    if is_missing {
+        skipped("completions", &format!("{program} is not installed"));
     }
-    missing
+    is_missing
 }
 
 /// In quotes that all three shells understand; no case has quotes or backslashes of its own.
@@ -414,14 +419,14 @@ fn bash_completion() -> Option<String> {
     let places = ["/usr/share", "/usr/local/share"].map(|place| format!("{place}/bash-completion/bash_completion"));
     let found = places.iter().find(|place| Path::new(place).is_file());
     if found.is_none() {
-        println!("skipped: bash-completion is not installed");
+        skipped("completions", "bash-completion is not installed");
     }
     found.map(|place| format!("shopt -s extglob progcomp; source {}", quoted(place)))
 }
 
 #[test]
 fn in_bash() {
-    if skipped("bash") {
+    if is_missing("bash") {
         return;
     }
     let Some(begin) = bash_completion() else { return };
@@ -437,7 +442,7 @@ fn in_bash() {
 
 #[test]
 fn in_bash_without_bash_completion() {
-    if skipped("bash") {
+    if is_missing("bash") {
         return;
     }
     let lines = [
@@ -460,7 +465,7 @@ fn in_bash_without_bash_completion() {
 /// Some people take `:` or `=` out of COMP_WORDBREAKS; then bash wants the word from its beginning.
 #[test]
 fn in_bash_with_other_word_breaks() {
-    if skipped("bash") {
+    if is_missing("bash") {
         return;
     }
     let lines =
@@ -487,7 +492,7 @@ end
 
 #[test]
 fn in_fish() {
-    if skipped("fish") {
+    if is_missing("fish") {
         return;
     }
     let (cases, room) = (cases(), Room::new());
@@ -543,7 +548,7 @@ while zpty -r inner text; do :; done
 
 #[test]
 fn in_zsh() {
-    if skipped("zsh") {
+    if is_missing("zsh") {
         return;
     }
     let (cases, room) = (cases(), Room::new());

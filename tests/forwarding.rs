@@ -1,6 +1,7 @@
 //! What hupwrap passes on, to whom, and what it keeps to itself.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
+use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, Stdio};
@@ -279,17 +280,65 @@ fn in_group_mode_the_whole_group_hears_it() {
     assert!(!is_alive(one) && !is_alive(other));
 }
 
+/// With these blocked, as env(1) starts it, a puppet cannot die of what it receives right after its exec.
+fn blocking_users(words: Vec<OsString>) -> Setup {
+    let env = args([&"--block-signal=USR1,USR2", &hupwrap()]);
+    Setup::of("env", env.into_iter().chain(words))
+}
+
 #[test]
-fn a_signal_while_no_child_runs_is_said() {
+fn an_exec_that_is_tried_again_keeps_what_is_held() {
+    for ready in ["exec", "notify"] {
+        let dir = Dir::new();
+        let program = dir.program("program", fs::read(puppet()).unwrap());
+        let writer = fs::OpenOptions::new().append(true).open(&program).unwrap();
+        let mut run = blocking_users(args([&"--ready", &ready, &"--", &program, &"notify"]))
+            .env("NOTIFY_SOCKET", "/nowhere")
+            .start();
+        run.said("trying again in");
+        run.kill("USR1");
+        run.kill("USR2");
+        run.kill("USR1");
+        drop(writer);
+        run.line("got USR1");
+        let ended = run.stop();
+        assert_eq!((ended.shell(), ended.stdout.matches("got USR1").count()), (0, 1), "{ready}: {}", ended.stdout);
+        assert!(!ended.stderr.contains("not passed on"), "{ready}: {}", ended.stderr);
+    }
+}
+
+#[test]
+fn a_hup_that_is_forwarded_is_held_too() {
     let dir = Dir::new();
-    let program = dir.program("program", "#!/bin/sh\nexit 6\n");
-    let writer = std::fs::OpenOptions::new().append(true).open(&program).unwrap();
-    let run = Setup::new([&program]).start();
+    let program = dir.program("program", fs::read(puppet()).unwrap());
+    let writer = fs::OpenOptions::new().append(true).open(&program).unwrap();
+    let mut run = blocking_users(args([&"-v", &"--on-hup", &"forward:USR1", &"--", &program])).start();
     run.said("trying again in");
-    run.kill("USR1");
-    run.said("hupwrap: USR1 not passed on: no child runs\n");
+    run.kill("HUP");
     drop(writer);
-    assert_eq!(run.end().shell(), 6);
+    run.line("got USR1");
+    let ended = run.stop();
+    assert_eq!((ended.shell(), ended.stderr.matches("forward done").count()), (0, 1), "{}", ended.stderr);
+    assert!(!ended.stderr.contains("refused") && !ended.stderr.contains("not passed on"), "{}", ended.stderr);
+}
+
+#[test]
+fn a_signal_that_no_child_will_receive_is_said() {
+    for (on_hup, signal, line) in
+        [("restart", "USR1", "USR1 not passed on: no child runs"), ("forward", "HUP", "forward refused")]
+    {
+        let script = "\"$0\" ignore=TERM exit=USR1:0 & exec sleep 1000";
+        let mut run = Setup::new(args([&"--on-hup", &on_hup, &"--", &"sh", &"-c", &script, &puppet()])).start();
+        let (_, worker) = run.ready();
+        // Told to stop, hupwrap ends when what is left has ended, and nothing starts again.
+        run.kill("TERM");
+        run.line("got TERM");
+        run.kill(signal);
+        run.said(line);
+        kill(worker, "USR1");
+        let ended = run.end();
+        assert_eq!((ended.shell(), ended.stderr.lines().count()), (143, 1), "{signal}: {}", ended.stderr);
+    }
 }
 
 #[test]

@@ -61,7 +61,7 @@ fn a_worker_that_loses_its_parent_meanwhile_is_asked_once() {
     nix::unistd::mkfifo(&dir.path().join("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
     let parent = "trap 'read x < fifo; exit' TERM; echo worker $$; \"$0\" ignore=TERM exit=USR1:0 & wait";
     let script = "sh -c \"$1\" \"$0\" & exec sleep 1000";
-    let mut run = Setup::new(args([&"--", &"sh", &"-c", &script, &puppet(), &parent])).dir(dir.path()).start();
+    let mut run = Setup::new(args([&"-v", &"--", &"sh", &"-c", &script, &puppet(), &parent])).dir(dir.path()).start();
     let parent = worker_pid(&mut run);
     let (_, worker) = run.ready();
     run.kill("HUP");
@@ -69,8 +69,8 @@ fn a_worker_that_loses_its_parent_meanwhile_is_asked_once() {
     fs::write(dir.path().join("fifo"), "\n").unwrap();
     wait_until("the parent is reaped", || state(parent).is_none());
     // Whatever its death has caused is done when this is said.
-    run.kill("USR2");
-    run.said("USR2 not passed on");
+    run.kill("URG");
+    run.said("got URG");
     kill(worker, "RTMAX");
     run.line("got RTMAX");
     assert_eq!(run.stdout().matches("got TERM").count(), 1, "{}", run.stdout());

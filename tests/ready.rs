@@ -25,8 +25,9 @@ fn pass(began: Instant, time: Duration) {
 /// Returns when hupwrap has acted upon everything that was told and sent before. The child is a puppet.
 #[track_caller]
 fn settled(run: &mut Run) {
-    run.kill("RTMIN");
-    run.line("got RTMIN ");
+    // Not held until the child is ready, as most signals are.
+    run.kill("WINCH");
+    run.line("got WINCH ");
 }
 
 fn fifo(dir: &Dir, name: &str) {

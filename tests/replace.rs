@@ -76,7 +76,7 @@ fn at_rest(run: &mut Run) {
     run.line("got RTMIN+1");
 }
 
-/// The same where everybody hears what is passed on, and nobody shall die of it.
+/// The same where no child is ready to receive more than that, or everybody does.
 #[track_caller]
 fn settled(run: &mut Run) {
     run.kill("WINCH");
@@ -229,7 +229,7 @@ fn a_hup_before_the_first_child_is_ready_waits_for_it() {
     let mut run = Setup::new(by_hand(&[], &[])).start();
     let (_, first) = run.ready();
     run.kill("HUP");
-    at_rest(&mut run);
+    settled(&mut run);
     assert_eq!((alive(run.pid), starts(&run)), (vec![first], 1));
     make_ready(&mut run, first);
     let (_, second) = run.ready();
@@ -330,7 +330,7 @@ fn when_the_old_one_dies_nothing_that_was_forwarded_reaches_the_new_one_too_earl
     kill(old, "KILL");
     run.said("waiting for the new one");
     alone(&run, new);
-    at_rest(&mut run);
+    settled(&mut run);
     assert_eq!(run.stdout().matches("got USR1").count(), 1);
     make_ready(&mut run, new);
     run.line("got USR1");

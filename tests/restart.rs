@@ -1,12 +1,15 @@
 //! Restarting by itself: contract, section 7. The rules are tested with the machine; here real processes end.
 
+use std::ffi::OsString;
 use std::fs::{self, OpenOptions};
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use nix::libc;
 use serde_json::Value;
 
+use crate::support::notify::Above;
 use crate::support::pty::Terminal;
 use crate::support::watched::{monotonic, status_where};
 use crate::support::*;
@@ -197,11 +200,20 @@ fn a_stop_is_at_once_and_starts_nothing() {
 }
 
 #[test]
-fn what_is_passed_on_meets_nobody() {
+fn what_is_forwarded_waits_for_the_next_child() {
     let run = waiting(&[]);
     run.kill("USR1");
-    run.said("USR1 not passed on");
+    run.kill("HUP");
+    // It ends the next child, too, by its handler or right after the exec.
+    run.said_times("starting it again in 1h", 2);
     assert_eq!(run.stop().shell(), 143);
+    // A stop forgets what is held.
+    let run = waiting(&["-v"]);
+    run.kill("USR1");
+    run.said("got USR1");
+    let ended = run.stop();
+    assert_eq!(ended.shell(), 143);
+    assert!(!ended.stderr.contains("not passed on"), "{}", ended.stderr);
 }
 
 #[test]
@@ -421,11 +433,111 @@ fn pid_1_restarts_too() {
     }
     let hupwrap = hupwrap().to_str().unwrap();
     // An orphan is left each time.
-    let script = "(sleep 1000 &); echo $$ is $(pgrep -c sleep); exit 9";
+    let script = "(sleep 1000 &); until pgrep -x sleep > /dev/null; do :; done; echo $$ is $(pgrep -c sleep); exit 9";
     let options = ["--restart", "on-failure", "--restart-delay", "1ms", "--restart-limit", "2"];
     let ended = as_init(&[&[hupwrap][..], &options, &["--", "sh", "-c", script]].concat()).end();
     assert_eq!(ended.shell(), 9, "{}", ended.stderr);
     let orphans: Vec<&str> = ended.stdout.lines().filter_map(|line| line.split(' ').nth(2)).collect();
     assert_eq!(orphans, ["1", "1", "1"], "{}", ended.stdout);
     assert_eq!(ended.stderr.matches("gave up").count(), 1, "{}", ended.stderr);
+}
+
+/// Nobody watches, or somebody does: what happens is the same.
+#[test]
+fn a_long_run_begins_a_new_series_whoever_watches() {
+    let dir = Dir::new();
+    let file = dir.path().join("status");
+    let watchers: [&[&str]; 4] = [&[], &["-v"], &["--status-file", file.to_str().unwrap()], &["--log-format", "json"]];
+    for (watcher, above) in watchers.into_iter().map(|watcher| (watcher, None)).chain([(&[][..], Some(Above::new()))]) {
+        let options = ["--restart-limit", "1", "--restart-reset", "200ms", "--restart-delay", "10ms"];
+        let mut setup = failing(&[&options[..], watcher].concat());
+        if let Some(above) = &above {
+            setup = setup.env("NOTIFY_SOCKET", above.name());
+        }
+        let mut run = setup.start();
+        for _ in 0..3 {
+            let (_, child) = run.ready();
+            let began = Instant::now();
+            wait_until("it has run for long", || began.elapsed() > Duration::from_millis(250));
+            kill(child, "USR1");
+        }
+        // The last of them was the first of its series. A short run after it is one too many.
+        kill(run.ready().1, "USR1");
+        let ended = run.end();
+        assert_eq!(ended.shell(), 3, "{watcher:?}: {}", ended.stderr);
+        assert_eq!(ended.stdout.matches("ready ").count(), 4, "{watcher:?}: {}", ended.stderr);
+    }
+}
+
+/// `--reload` hears of an upgrade that is asked for while a crashed child's rest is stopped, and the delay goes on.
+#[test]
+fn an_upgrade_during_the_sweep_after_a_crash_has_an_outcome() {
+    for broken in [false, true] {
+        let dir = Dir::new();
+        let file = dir.path().join("status");
+        let program = dir.hupwrap("hupwrap");
+        let worker = puppet();
+        let script = "\"$0\" ignore=TERM exit=USR1:0 & read x < fifo; exit 7";
+        nix::unistd::mkfifo(&dir.path().join("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let options = ["-v", "--restart", "on-failure", "--on-hup", "upgrade", "--status-file", file.to_str().unwrap()];
+        let command = ["--", "sh", "-c", script, worker.to_str().unwrap()];
+        let words: Vec<OsString> = [&options[..], &LONG, &command].concat().into_iter().map(Into::into).collect();
+        let mut run = Setup::of(&program, words).dir(dir.path()).start();
+        let (_, worker) = run.ready();
+        fs::write(dir.path().join("fifo"), "\n").unwrap();
+        run.line("got TERM");
+        if broken {
+            fs::remove_file(&program).unwrap();
+        }
+        let reload = Setup::new(args([&"--reload", &file, &"--timeout", &"50s"])).start();
+        run.said("got HUP");
+        kill(worker, "USR1");
+        assert_eq!(reload.end().shell(), i32::from(broken));
+        // Nobody has asked for a start, so none is made before its time.
+        let status = status_where(&file, "it waits", |status| status["state"] == "waiting");
+        assert_eq!(status["reload"]["action"], "upgrade", "{status}");
+        assert_eq!((&status["restarts"]["asked"], &status["generation"]), (&0.into(), &1.into()));
+        assert_eq!(run.stop().shell(), 143);
+    }
+}
+
+/// A HUP while the rest of a crashed child is stopped begins a new series: the next attempt is the first.
+#[test]
+fn a_hup_during_the_sweep_after_a_crash_begins_a_new_series() {
+    let dir = Dir::new();
+    let script = "\"$0\" ignore=TERM exit=USR1:0 & read x < fifo; exit 7";
+    nix::unistd::mkfifo(&dir.path().join("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let options = ["--restart-delay", "10ms", "--log-format", "json"];
+    let mut run = restarting(&options, &[&"sh", &"-c", &script, &puppet()]).dir(dir.path()).start();
+    for round in 1..=3 {
+        let (_, worker) = run.ready();
+        fs::write(dir.path().join("fifo"), "\n").unwrap();
+        run.line("got TERM");
+        if round == 3 {
+            run.kill("HUP");
+        }
+        kill(worker, "USR1");
+    }
+    let (_, worker) = run.ready();
+    fs::write(dir.path().join("fifo"), "\n").unwrap();
+    run.line("got TERM");
+    run.kill("TERM");
+    kill(worker, "USR1");
+    let later = events(&run.end().stderr, "restarting-later");
+    let attempts: Vec<_> = later.iter().map(|line| line["attempt"].as_u64().unwrap()).collect();
+    assert_eq!(attempts, [1, 2, 3, 1]);
+}
+
+/// Ctrl-C is final for a child that is stopped because it was not ready in time, too.
+#[test]
+fn ctrl_c_is_final_for_a_late_child() {
+    for policy in ["no", "always"] {
+        let mut terminal = Terminal::new();
+        let options = ["--ready", "notify", "--ready-timeout", "100ms", "--restart", policy];
+        let words = args([&puppet(), &"ignore=TERM", &"exit=INT:9"]);
+        let run = terminal.lead(Setup::new(options.iter().map(OsString::from).chain(words))).start();
+        terminal.line("got TERM");
+        terminal.keys("\x03");
+        assert_eq!(run.end().shell(), 9, "{policy}: {}", terminal.text());
+    }
 }

@@ -1,5 +1,6 @@
 //! Kernels and sandboxes that lack a system call, or refuse it: hupwrap does the same by other means.
 
+use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
 use crate::support::*;
@@ -39,12 +40,136 @@ fn whole_life(calls: &str) {
         assert_eq!(ended.stdout.matches("got USR1").count(), receivers, "{calls}: {ended:?}");
         // A restart says so; nothing had to be killed, nothing is missed aloud.
         assert!(ended.stderr.lines().all(|line| line.contains("restart")), "{calls}: {ended:?}");
+        assert_eq!(ended.stderr.lines().count(), 1, "{calls}: {ended:?}");
+    }
+}
+
+/// hupwrap, or a command that asks it, below this.
+fn below(outer: &[OsString], args: Vec<OsString>) -> Setup {
+    let words = [outer, &[hupwrap().into()], &args].concat();
+    Setup::of(&words[0], &words[1..])
+}
+
+/// Everything that hupwrap does to itself and with two children, asked for by commands below the same. `asks`: whether
+/// those can know that the process is the right one.
+fn renewals(outer: &[OsString], asks: bool) {
+    let dir = Dir::new();
+    let file = dir.path().join("status.json");
+    let options = ["--on", "USR1=replace", "--on", "USR2=reexec", "--ready", "exec", "--status-file"];
+    let list = [options.map(OsString::from).to_vec(), args([&file, &"--", &puppet(), &"exit=TERM:7"])].concat();
+    let mut run = below(outer, list).start();
+    let what = outer.join(" ".as_ref());
+    let ask = |form: &str| {
+        let ended = below(outer, args([&form, &file, &"--timeout", &"50s"])).end();
+        assert_eq!(ended.shell(), if asks { 0 } else { 125 }, "{what:?} {form}: {ended:?}");
+        assert_eq!(ended.stderr.lines().count(), usize::from(!asks), "{what:?} {form}: {ended:?}");
+    };
+    assert_eq!(run.ready().0, 1, "{what:?}");
+    wait_until("there is a status file", || file.exists());
+    ask("--wait-ready");
+    ask("--status");
+    run.kill("USR1");
+    assert_eq!(run.ready().0, 2, "{what:?}");
+    run.wrote_times("got TERM", 1);
+    wait_until("the old one is gone", || children(run.pid).len() == 1);
+    run.kill("USR2");
+    run.wrote_times("got TERM", 2);
+    assert_eq!(run.ready().0, 3, "{what:?}");
+    run.said("took over");
+    if asks {
+        ask("--reload");
+        run.wrote_times("got TERM", 3);
+        assert_eq!(run.ready().0, 4, "{what:?}");
+        ask("--stop");
+    } else {
+        run.kill("TERM");
+    }
+    let ended = run.end();
+    assert_eq!(ended.shell(), 7, "{what:?}: {ended:?}");
+    let is_known = |line: &str| {
+        ["restart", "replac", "ready; stopping", "re-exec", "took over"].iter().any(|word| line.contains(word))
+    };
+    assert!(ended.stderr.lines().all(is_known), "{what:?}: {ended:?}");
+}
+
+/// Each call, and what its lack is answered with.
+fn table() -> impl Iterator<Item = String> {
+    let calls = [
+        "pidfd_open",
+        "pidfd_send_signal",
+        "memfd_create",
+        "inotify_init1",
+        "pwritev2",
+        "clone_vm",
+        "close_range",
+        "waitid_pidfd",
+        "inotify_add_watch",
+        "getdents64",
+    ];
+    calls.into_iter().flat_map(|call| ERRNOS.map(|errno| format!("{call}:{errno}")))
+}
+
+#[test]
+fn each_refusal_leaves_everything_as_it_is() {
+    for calls in table() {
+        renewals(&args([&without(), &calls, &"--"]), true);
+    }
+}
+
+#[test]
+fn all_refusals_together_leave_everything_as_it_is() {
+    for errno in ERRNOS {
+        let calls: Vec<_> = table().filter(|call| call.ends_with(errno)).collect();
+        renewals(&args([&without(), &calls.join(","), &"--"]), true);
     }
 }
 
 #[test]
 fn nothing_is_refused() {
     whole_life("pwritev2:EOPNOTSUPP");
+}
+
+/// Without /proc nobody can know whether a pid means the same process still.
+#[test]
+fn no_proc() {
+    let script = "umount -l /proc && exec \"$@\"";
+    let outer = args([&"unshare", &"--mount", &"sh", &"-c", &script, &"sh"]);
+    if Setup::of("unshare", [&outer[1..], &["true".into()]].concat()).end().shell() != 0 {
+        return skipped("sandbox::no_proc", "unshare(1), or the right to unmount /proc");
+    }
+    renewals(&outer, false);
+}
+
+/// Emulators of user space refuse much of what a kernel can do.
+#[test]
+fn below_qemu() {
+    const NAME: &str = "sandbox::below_qemu";
+    let Some(program) = static_build() else { return skipped(NAME, "a static build (cargo static)") };
+    let Some(qemu) = installed("qemu-x86_64") else { return skipped(NAME, "qemu-x86_64 (Debian: qemu-user)") };
+    let emulated = |words: &[&dyn AsRef<OsStr>]| {
+        let words = words.iter().map(|word| word.as_ref().to_owned());
+        Setup::of(&qemu, [program.clone().into_os_string()].into_iter().chain(words))
+    };
+    for (script, code) in [("exit 0", 0), ("exit 7", 7), ("kill -TERM $$", 143)] {
+        let ended = emulated(&[&"--", &"sh", &"-c", &script]).end();
+        assert_eq!((ended.shell(), &*ended.stderr), (code, ""), "{script}");
+    }
+    assert_eq!(emulated(&[&"--", &"/no/such"]).end().shell(), 127);
+    assert_eq!(emulated(&[&"--", &"/"]).end().shell(), 126);
+    assert_eq!(emulated(&[&"--no-such"]).end().shell(), 125);
+    for options in [&["-v"][..], &["--group", "shared", "--kill-mode", "group"], &["--kill-mode", "process"]] {
+        let options = options.iter().map(|word| word as &dyn AsRef<OsStr>);
+        let puppet = puppet();
+        let command: [&dyn AsRef<OsStr>; 3] = [&"--", &puppet, &"exit=TERM:7"];
+        let mut run = emulated(&options.chain(command).collect::<Vec<_>>()).start();
+        assert_eq!(run.ready().0, 1);
+        run.kill("USR1");
+        run.line("got USR1");
+        run.kill("HUP");
+        run.line("got TERM");
+        assert_eq!(run.ready().0, 2);
+        assert_eq!(run.stop().shell(), 7);
+    }
 }
 
 #[test]

@@ -920,10 +920,12 @@ fn a_name_that_is_lost_does_not_end_a_child() {
     let hosts = dir.file("hosts", "127.77.2.1 web.test\n", 0o644);
     let port = TcpListener::bind("127.77.2.1:0").unwrap();
     let ready = format!("tcp:web.test:{}", port.local_addr().unwrap().port());
-    let script = "mount --bind \"$0\" /etc/hosts; exec \"$@\"";
-    let rest =
-        args([&hosts, &hupwrap(), &"--on-hup", &"upgrade", &"--on", &"USR1=replace", &"--ready", &ready, &puppet()]);
-    let setup = Setup::of("unshare", [args([&"--mount", &"sh", &"-c", &script]), rest].concat());
+    // Nothing but the file is asked.
+    let switch = dir.file("nsswitch.conf", "hosts: files\n", 0o644);
+    let script = "mount --bind \"$0\" /etc/hosts; mount --bind \"$1\" /etc/nsswitch.conf; shift; exec \"$@\"";
+    let options = args([&"-v", &"--on-hup", &"upgrade", &"--on", &"USR1=replace", &"--ready", &ready, &puppet()]);
+    let words = args([&"--mount", &"sh", &"-c", &script, &hosts, &switch, &hupwrap()]);
+    let setup = Setup::of("unshare", [words, options].concat());
     let mut run = setup.start();
     let (_, child) = run.ready();
     fs::write(&hosts, "").unwrap();
@@ -932,9 +934,11 @@ fn a_name_that_is_lost_does_not_end_a_child() {
         run.said_times("took over", times);
     }
     assert_eq!(children(run.pid), [child]);
-    // It still knows where.
+    // The next child is ready when the name is known again.
     run.kill("USR1");
     assert_eq!(run.ready().0, 2);
+    run.said("is not ready yet: the host 'web.test' has no address: ");
+    fs::write(&hosts, "127.77.2.1 web.test\n").unwrap();
     run.said("is ready; stopping");
     assert_eq!(run.stop().shell(), 0);
 }

@@ -95,6 +95,28 @@ fn puppet_name() -> String {
     puppet().display().to_string()
 }
 
+/// A start that failed has used up its number: the number in the file never goes back.
+#[test]
+fn a_failed_start_uses_up_its_number() {
+    let (dir, file) = place();
+    let script = "[ ! -e broken ] || exit 7; echo $HUPWRAP_GENERATION; exec sleep 1000";
+    let options = ["--on-hup", "replace", "--ready", "delay:100ms"];
+    let mut run = watched(&file, &options, &["sh", "-c", script]).dir(dir.path()).start();
+    assert_eq!(run.line(""), "1");
+    in_state(&run, &file, "running");
+    fs::write(dir.path().join("broken"), "").unwrap();
+    run.kill("HUP");
+    let is_over = |status: &Value| status["reload"]["outcome"] == "failed" && status["state"] == "running";
+    let status = status_where(&file, "the replace has failed", is_over);
+    assert_eq!((&status["generation"], &status["old_child"]), (&2.into(), &Value::Null));
+    fs::remove_file(dir.path().join("broken")).unwrap();
+    run.kill("HUP");
+    assert_eq!(run.line(""), "3");
+    let is_over = |status: &Value| status["reload"]["outcome"] == "ok" && status["state"] == "running";
+    let status = status_where(&file, "it was replaced", is_over);
+    assert_eq!((&status["generation"], &status["restarts"]["asked"]), (&3.into(), &2.into()));
+}
+
 #[test]
 fn every_state_is_told() {
     let (dir, file) = place();

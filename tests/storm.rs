@@ -1,6 +1,8 @@
 //! Storms of HUPs, and what must be as before when they are over.
 
 use std::fs;
+use std::os::unix::process::ExitStatusExt;
+use std::time::{Duration, Instant};
 
 use crate::support::*;
 
@@ -207,4 +209,107 @@ fn a_term_in_the_same_batch_as_hups_forbids_the_start() {
         let ended = run.end();
         assert_eq!((ended.shell(), ended.stdout.matches("ready").count()), (0, 1), "{order:?}");
     }
+}
+
+/// Sends a real-time signal to a stopped process very often. Each waits in the queue.
+fn flood(run: &Run, and_then: &[&str]) {
+    run.kill("STOP");
+    wait_until("it is stopped", || state(run.pid) == Some('T'));
+    (0..50_000).for_each(|_| run.kill("RTMIN+1"));
+    and_then.iter().for_each(|signal| run.kill(signal));
+}
+
+/// Waits until hupwrap has read every signal, and handled them.
+fn has_read_all(run: &Run) {
+    wait_until("no signal waits", || status(run.pid, "ShdPnd") == "0000000000000000" && state(run.pid) == Some('S'));
+}
+
+/// A TERM behind a flood is handled within this time: long before the flood was, when each signal took a turn.
+const SOON: Duration = Duration::from_secs(1);
+
+#[test]
+fn a_flood_of_real_time_signals_costs_neither_memory_nor_time() {
+    let crashed = args([&"--restart", &"always", &"--restart-delay", &"1h", &"--", &"true"]);
+    let starting = args([&"--ready", &"notify", &"--", &puppet()]);
+    let running = args([&"--", &puppet()]);
+    for (list, sign, code) in [(crashed, "", 143), (starting, "ready", 0), (running, "ready", 0)] {
+        for signals in [&["TERM"][..], &[]] {
+            let mut run = Setup::new(&list).start();
+            match sign {
+                "" => run.said("starting it again"),
+                sign => drop(run.line(sign)),
+            }
+            has_read_all(&run);
+            let before = memory(run.pid);
+            flood(&run, signals);
+            let began = Instant::now();
+            run.kill("CONT");
+            if signals.is_empty() {
+                has_read_all(&run);
+                assert!(memory(run.pid) <= before + 256, "{} kB, before {before} kB", memory(run.pid));
+                run.kill("TERM");
+            }
+            run.status();
+            let took = began.elapsed();
+            let ended = run.end();
+            assert_eq!(ended.shell(), code, "{list:?} {signals:?}");
+            assert!(took < SOON, "{list:?} {signals:?}: {took:?}");
+            assert!(ended.stderr.lines().count() <= 1, "{list:?} {signals:?}: {}", ended.stderr.lines().count());
+            // They are levels: many of them may count as one.
+            let heard = ended.stdout.matches("got RTMIN+1").count();
+            assert!(heard <= 100, "{list:?} {signals:?}: {heard}");
+        }
+    }
+}
+
+#[test]
+fn what_nobody_receives_is_said_once() {
+    let dir = Dir::new();
+    let fifo = dir.path().join("fifo");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    // What is left of the child ignores TERM, and ends with the fifo.
+    let script = r#"(trap '' TERM; echo up; read line <"$0") & exec "$1""#;
+    let mut run = Setup::new(args([&"--", &"sh", &"-c", &script, &fifo, &puppet()])).start();
+    run.line("up");
+    run.ready();
+    run.kill("TERM");
+    run.line("got TERM");
+    wait_until("the child is gone", || children(run.pid).len() == 1);
+    for _ in 0..3 {
+        // One by one, so that each has a turn of its own.
+        for signal in ["USR1", "RTMIN+1", "USR2"] {
+            run.kill(signal);
+            has_read_all(&run);
+        }
+    }
+    flood(&run, &[]);
+    run.kill("CONT");
+    has_read_all(&run);
+    fs::write(&fifo, "").unwrap();
+    let ended = run.end();
+    let said = ended.stderr.matches("not passed on: no child runs").count();
+    assert_eq!((said, ended.shell()), (3, 0));
+}
+
+#[test]
+fn thousands_of_orphans_that_end_at_once_do_not_delay_a_stop() {
+    const NAME: &str = "storm::thousands_of_orphans_that_end_at_once_do_not_delay_a_stop";
+    const COUNT: usize = 5000;
+    if installed("perl").is_none() {
+        return skipped(NAME, "perl(1)");
+    }
+    let script = r#"$| = 1; <STDIN>; for (1..shift) { my $p = fork; if (!$p) { fork; exit } waitpid $p, 0 } print "done\n"; sleep 1000"#;
+    let list = args([&"--", &"perl", &"-e", &script, &COUNT.to_string()]);
+    let mut run = Setup::new(list).stdin().start();
+    has_read_all(&run);
+    run.kill("STOP");
+    wait_until("it is stopped", || state(run.pid) == Some('T'));
+    run.write("\n");
+    run.line("done");
+    wait_until("all are orphans, and have ended", || children(run.pid).len() == COUNT + 1);
+    let began = Instant::now();
+    run.kill("TERM");
+    run.kill("CONT");
+    assert_eq!(run.status().signal(), Some(nix::libc::SIGTERM));
+    assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
 }

@@ -19,8 +19,9 @@ fn the_end(run: Run, above: &mut Above) -> Ended {
 /// Returns when hupwrap has acted upon everything that was told and sent before. The child is a puppet.
 #[track_caller]
 fn settled(run: &mut Run) {
-    run.kill("RTMIN");
-    run.line("got RTMIN ");
+    // Not held until the child is ready, as most signals are.
+    run.kill("WINCH");
+    run.line("got WINCH ");
 }
 
 #[test]

@@ -249,19 +249,32 @@ fn a_hup_that_is_passed_on_is_over_when_it_is_delivered() {
     }
 }
 
-/// Also while something else is under way.
 #[test]
-fn a_hup_is_passed_on_during_a_check() {
+fn a_hup_that_is_forwarded_is_checked_before() {
     let (dir, file) = place();
-    let options = ["--on-hup", "forward", "--on", "USR1=restart", "--check", "sh -c 'echo checking; read go < fifo'"];
+    let check = "sh -c 'echo checking; read answer < fifo; exit $answer'";
+    let options = ["--on-hup", "forward", "--on", "USR1=restart", "--check", check];
     let mut run = service(&dir, &file, &options, &[puppet().to_str().unwrap()]);
     run.ready();
+    // It waits for another request that is under way.
     run.kill("USR1");
     run.said("checking");
-    ends(ask("--reload", &file).start(), 0, "");
-    run.line("got HUP");
-    tell(&dir, "go");
+    let reload = ask("--reload", &file).start();
+    tell(&dir, "0");
     assert_eq!(run.ready().0, 2);
+    run.said_times("checking", 2);
+    assert_eq!(run.stdout().matches("got HUP").count(), 0);
+    tell(&dir, "0");
+    run.line("got HUP");
+    ends(reload, 0, "");
+    // A signal whose forwarding nobody named is not checked.
+    run.kill("USR2");
+    run.line("got USR2");
+    let reload = ask("--reload", &file).start();
+    run.said_times("checking", 3);
+    tell(&dir, "3");
+    ends(reload, 1, "forward refused");
+    assert_eq!(run.stdout().matches("got HUP").count(), 1);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use clap::{Arg, Command};
 use crate::signal::Signal;
 
 /// Options of other programs, and what does the same here.
-const HABITS: [(&[&str], &str); 9] = [
+const HABITS: [(&[&str], &str); 10] = [
     (&["-s", "--signal"], "for the stop signal: '--stop-signal SIG'"),
     (&["-k", "--kill-after"], "for KILL after a time: '--stop-timeout T'"),
     (&["-e", "--env", "--environment"], "for a variable: 'env NAME=VALUE COMMAND', or '--env-file FILE'"),
@@ -21,6 +21,7 @@ const HABITS: [(&[&str], &str); 9] = [
         &["-d", "--daemon", "--daemonize", "--background", "--detach"],
         "hupwrap runs in the foreground: for the background, append '&'",
     ),
+    (&["--every", "--interval", "--max-lifetime", "--ttl"], "did you mean '--max-age T', a new child after a time?"),
     (&["-n", "--name"], "hupwrap has no names; '--status-file FILE' identifies one"),
 ];
 
@@ -88,8 +89,9 @@ fn as_value(options: &Command, argv: &[&OsStr], option: &str) -> Option<String> 
 /// Names the option whose value is not UTF-8, which clap does not.
 fn not_utf8(options: &Command, argv: &[&OsStr]) -> String {
     const WHAT: &str = "is not UTF-8; only paths, COMMAND and its arguments may be arbitrary bytes";
-    let is_path =
-        |arg: &Arg| arg.get_value_names().is_some_and(|names| names.iter().any(|n| n == "FILE" || n == "DIR"));
+    let is_path = |arg: &Arg| {
+        arg.get_value_names().is_some_and(|names| names.iter().any(|n| n == "FILE" || n == "DIR" || n == "PATH"))
+    };
     let found = argv.windows(2).find_map(|pair| {
         let [before, word] = pair else { return None };
         let not_utf8 = word.to_str().is_none();
@@ -184,6 +186,16 @@ mod tests {
                 "--user www x",
                 format!(
                     "unknown option '--user'; {go_after}; for another user: 'setpriv --reuid USER --regid GROUP --init-groups COMMAND'"
+                ),
+            ),
+            (
+                "--every 1h x",
+                format!("unknown option '--every'; {go_after}; did you mean '--max-age T', a new child after a time?"),
+            ),
+            (
+                "--interval=1h x",
+                format!(
+                    "unknown option '--interval'; {go_after}; did you mean '--max-age T', a new child after a time?"
                 ),
             ),
             ("--stop-timeout -5 x", "--stop-timeout '-5': a duration is not negative; want one such as 10s".to_owned()),

@@ -3,6 +3,7 @@
 mod actions;
 mod duration;
 mod readiness;
+mod renewal;
 mod restart;
 mod status_map;
 mod value;
@@ -108,6 +109,10 @@ pub struct Config {
     pub workdir: Option<OsString>,
     /// When the child is restarted automatically.
     pub restart: Restart,
+    /// The files and directories whose change acts as a HUP.
+    pub watch: Vec<OsString>,
+    /// How long a child may be ready before it is renewed.
+    pub max_age: Option<Duration>,
     /// Where hupwrap's pid is written.
     pub pidfile: Option<OsString>,
     /// Where the current state is written.
@@ -155,6 +160,8 @@ impl Config {
             parent_death: optional("--parent-death", &args.parent_death, signal)?,
             map_status: StatusMap::new(&args.map_status)?,
             restart: Restart::new(&args)?,
+            watch: renewal::watch(&args)?,
+            max_age: renewal::max_age(&args)?,
             pidfile: std::mem::take(&mut args.pidfile),
             status_file: std::mem::take(&mut args.status_file),
             log_format: optional("--log-format", &args.log_format, format)?.unwrap_or_default(),
@@ -185,6 +192,7 @@ impl Config {
         }
         listen::check_distinct(&self.listen)?;
         self.restart.check(args)?;
+        renewal::check(args, self.on.of(Signal::HUP))?;
         // A forward is checked if the command line names it, not if it is the default.
         let names_forward = || args.on.iter().chain(&args.on_hup).any(|said| said.contains("forward"));
         let is_checked = self.on.any(Action::is_request) || names_forward();

@@ -61,7 +61,7 @@ pub enum Effect {
         /// Whether to stop even where the kernel discards that signal (an orphaned process group).
         insist: bool,
     },
-    /// Tell people, and whoever supervises hupwrap.
+    /// Tell people and the service manager.
     Say(Message),
     /// End. Nothing follows.
     Finish(Ending),

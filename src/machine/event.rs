@@ -25,6 +25,8 @@ pub enum Event {
         /// Whether hupwrap had a controlling terminal that is no more. Only looked at for HUP.
         hung_up: bool,
     },
+    /// A file of `--watch` has changed.
+    Changed,
     /// The terminal, or the leader of the session, was found gone.
     TerminalGone,
     /// The child executes the program.

@@ -51,6 +51,8 @@ pub enum Message {
     Ended(GenerationId, ExitStatus),
     /// A child is ready.
     Ready(GenerationId),
+    /// The child has been ready for so long that it is to be renewed.
+    GrownOld(GenerationId, Duration),
     /// The child is about to be stopped and started again.
     Restarting(GenerationId),
     /// A new child is about to be started beside this one.

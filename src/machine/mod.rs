@@ -3,7 +3,7 @@
 //! The machine is told facts ([`Event`]) and answers with [`Effect`]s. It works in two steps. `note` writes down what
 //! happened and decides nothing. Then `rules` look at what is written there, the strongest rule first, and the first one
 //! that applies does one thing, until none applies. What follows the end of a child is decided in one rule, and kept in
-//! one value, `Next`. docs/ARCHITECTURE.md has the rules in words, and the tables of the states.
+//! one value, `Next`. docs/ARCHITECTURE.md has the rules in words, docs/states.md the tables of the states.
 
 mod backoff;
 pub mod effect;
@@ -102,6 +102,8 @@ pub struct Machine {
     terminal_gone: Option<Time>,
     /// When a process sent the HUP that began a renewal. It may turn out to be a hang-up.
     suspect_hup: Option<Time>,
+    /// When the child that serves is renewed because of its age. It means nothing while none serves.
+    renew_at: Option<Time>,
     /// When the watchdog is fed next, if no child can.
     feed_at: Time,
     /// How long hupwrap was suspended altogether. All times above are less by this than CLOCK_MONOTONIC: a pause moves
@@ -133,6 +135,7 @@ impl Machine {
             interrupted: None,
             terminal_gone: None,
             suspect_hup: None,
+            renew_at: None,
             feed_at: Time::ZERO,
             paused: Time::ZERO,
         }
@@ -169,7 +172,7 @@ impl Machine {
         };
         let of_suspect = self.suspect_hup.map(|at| at.saturating_add(signals::HANG_UP_WINDOW));
         let of_generations = self.generations().filter_map(Generation::deadline);
-        let others = [of_request, of_watchdog, of_start, of_suspect].into_iter().flatten();
+        let others = [of_request, of_watchdog, of_start, of_suspect, self.of_age()].into_iter().flatten();
         of_generations.chain(others).min().map(|deadline| deadline.saturating_add(self.paused))
     }
 
@@ -186,6 +189,7 @@ impl Machine {
         let beside = self.other.as_ref().is_some_and(|other| other.phase == Phase::Starting);
         let awaited = self.again.is_some()
             || self.settings.place.is_watched
+            || self.settings.max_age.is_some()
             || self.child.readiness != Readiness::Executed
             || self.held_signals != SignalSet::EMPTY;
         beside || (self.child.phase == Phase::Starting && awaited)
@@ -242,6 +246,11 @@ impl Machine {
     /// The new child of a replace, while it may still take over.
     fn successor(&self) -> Option<&Generation> {
         self.other.as_ref().filter(|other| other.id > self.child.id && other.is_up())
+    }
+
+    /// When the child is old enough for a renewal. None while one is asked for, or under way.
+    fn of_age(&self) -> Option<Time> {
+        self.renew_at.filter(|_| self.child.serves() && self.other.is_none() && !self.is_asked())
     }
 
     /// Whether nothing is in the way of a start.

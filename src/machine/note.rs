@@ -11,8 +11,9 @@ use super::request::{RequestKind, Step};
 use super::settings::Readiness;
 use super::turn::Turn;
 use super::{Machine, Next};
+use crate::config::Action;
 use crate::exit::ExitStatus;
-use crate::facts::{GenerationId, StartError};
+use crate::facts::{GenerationId, StartError, Time};
 use crate::signal::Signal;
 
 /// How long after a failed try the child is tried again.
@@ -31,10 +32,15 @@ impl Machine {
             Event::Adopted { before } => {
                 self.feed(turn);
                 turn.say(Message::Reexecuted { before });
+                // Where the hupwrap before did not say it.
+                if self.child.serves() && self.renew_at.is_none() {
+                    self.begin_age(self.child.ready_at.unwrap_or(turn.now));
+                }
                 self.request_step(Step::Crossed, Step::Adopted);
             }
             Event::Signal { signal: Signal::HUP, sender, hung_up } => self.note_hup(sender, hung_up, turn),
             Event::Signal { signal, sender, .. } => self.note_signal(signal, sender, turn),
+            Event::Changed => self.note_renewal_of(self.settings.on.of(Signal::HUP)),
             Event::TerminalGone => self.note_terminal_gone(turn),
             Event::Executed(id) => self.note_execution(id, turn),
             Event::StartFailed(id, error) => self.note_failed_start(id, error, turn),
@@ -142,8 +148,17 @@ impl Machine {
         life.hears = true;
         // That a child executes may be told late. So readiness by exec counts from the start that was ordered.
         let is_told_late = life.readiness == Readiness::Executed;
-        life.ready_at = Some(if is_told_late { life.began } else { turn.now });
+        let ready_at = if is_told_late { life.began } else { turn.now };
+        life.ready_at = Some(ready_at);
         turn.say(Message::Ready(id));
+        if id == self.child.id {
+            self.begin_age(ready_at);
+        }
+    }
+
+    /// The age of a child counts from then (`--max-age`). Children that were started together differ by up to 10 %.
+    pub(super) fn begin_age(&mut self, from: Time) {
+        self.renew_at = self.settings.max_age.map(|age| from.saturating_add(self.backoff.spread(age, 0.1)));
     }
 
     fn note_failed_start(&mut self, id: GenerationId, error: StartError, turn: &Turn) {
@@ -160,6 +175,13 @@ impl Machine {
         let mapped = if id == self.child.id { self.settings.map_status.map(status) } else { status };
         if let Some(life) = self.generation(id) {
             life.went(Ok(mapped), turn.now);
+        }
+    }
+
+    /// Something asks for what an action asks for, if that is a renewal.
+    pub(super) fn note_renewal_of(&mut self, action: Action) {
+        if let Some(kind) = RequestKind::of(action) {
+            self.note_renewal(kind);
         }
     }
 

@@ -1,5 +1,6 @@
 //! What somebody asked for by a signal, and how far it is.
 
+use crate::config::Action;
 use crate::facts::Time;
 use crate::signal::SignalSet;
 
@@ -24,6 +25,18 @@ pub enum RequestKind {
 impl RequestKind {
     const ALL: [Self; 6] =
         [Self::Restart, Self::Replace, Self::Upgrade, Self::Reexec, Self::UpgradeReplace, Self::Forward];
+
+    /// What an action asks for, unless it only passes a signal on, stops or ignores.
+    pub(super) fn of(action: Action) -> Option<Self> {
+        match action {
+            Action::Restart => Some(Self::Restart),
+            Action::Replace => Some(Self::Replace),
+            Action::Upgrade => Some(Self::Upgrade),
+            Action::Reexec => Some(Self::Reexec),
+            Action::UpgradeReplace => Some(Self::UpgradeReplace),
+            Action::Forward(_) | Action::Stop(_) | Action::Ignore | Action::LeftAlone => None,
+        }
+    }
 
     /// The action that asks for it.
     pub fn name(self) -> &'static str {

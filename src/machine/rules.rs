@@ -19,7 +19,7 @@ const RULES: [Rule; 16] = [
     Machine::kill_overdue,        // 3
     Machine::refuse_overdue,      // 2, 5
     Machine::stop_late,           // 9
-    Machine::keep_time,           // 9, 2
+    Machine::keep_time,           // 9, 2, 7
     Machine::fail_successor,      // 9
     Machine::promote_successor,   // 9
     Machine::deliver_held,        // 2
@@ -85,8 +85,16 @@ impl Machine {
     }
 
     /// What is due at a time and is no failure: readiness after a delay, the next try, the watchdog, the end of a
-    /// suspicion.
+    /// suspicion, the renewal of an old child.
     fn keep_time(&mut self, turn: &mut Turn) -> bool {
+        if turn.is_due(self.of_age()) {
+            // If that is refused or fails, this one is asked for again when it is older by as much.
+            self.begin_age(turn.now);
+            let age = turn.now.saturating_sub(self.child.ready_at.unwrap_or(turn.now));
+            turn.say(Message::GrownOld(self.child.id, age));
+            self.note_renewal_of(self.settings.on.of(Signal::HUP));
+            return true;
+        }
         if turn.is_due(self.suspect_hup.map(|at| at.saturating_add(signals::HANG_UP_WINDOW))) {
             self.suspect_hup = None;
             return true;
@@ -161,6 +169,9 @@ impl Machine {
             turn.say(Message::Replaced { old: old.id, new: self.child.id });
             old.stop_for_another(&self.settings, turn);
             self.settle(Outcome::Ok, turn);
+        }
+        if let Some(ready_at) = self.child.ready_at {
+            self.begin_age(ready_at);
         }
         // Nothing is left that an overlap could wait for.
         self.child.probation = self.child.probation.filter(|on| matches!(on, Probation::Readiness { .. }));

@@ -79,6 +79,8 @@ pub struct Settings {
     pub overlap: Duration,
     /// When the child is started again without a request.
     pub restart: Restart,
+    /// How long a child may be ready before it is renewed.
+    pub max_age: Option<Duration>,
     /// How long the user's check may take, where there is one.
     pub check: Option<Limit>,
     /// What hupwrap found at its start.
@@ -101,6 +103,7 @@ impl Settings {
             ready_timeout: config.ready_timeout,
             overlap: config.overlap,
             restart: config.restart.clone(),
+            max_age: config.max_age,
             check: (!config.check.is_empty()).then_some(config.check_timeout),
             place,
             follows_stops: place.has_terminal && !place.is_init,

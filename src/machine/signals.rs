@@ -85,11 +85,10 @@ impl Machine {
             self.interrupted = Some(turn.now);
         }
         match self.settings.on.of(signal) {
-            Action::Restart => self.note_renewal(RequestKind::Restart),
-            Action::Replace => self.note_renewal(RequestKind::Replace),
-            Action::Upgrade => self.note_renewal(RequestKind::Upgrade),
-            Action::Reexec => self.note_renewal(RequestKind::Reexec),
-            Action::UpgradeReplace => self.note_renewal(RequestKind::UpgradeReplace),
+            action
+            @ (Action::Restart | Action::Replace | Action::Upgrade | Action::Reexec | Action::UpgradeReplace) => {
+                self.note_renewal_of(action)
+            }
             // A child that survives Ctrl-C, a shell or a REPL, keeps running.
             Action::Stop(None) | Action::Forward(None) if heard => {}
             Action::Stop(by) => {

@@ -39,6 +39,8 @@ pub struct Snapshot {
     pub interrupted: Option<Time>,
     /// When the terminal was found gone.
     pub terminal_gone: Option<Time>,
+    /// When the child is renewed because of its age.
+    pub renew_at: Option<Time>,
     /// When a HUP came that may turn out to be a hang-up.
     pub suspect_hup: Option<Time>,
     /// Signals to forward that wait for a child.
@@ -82,6 +84,7 @@ impl Machine {
         machine.first_start = snapshot.first_start;
         machine.interrupted = snapshot.interrupted;
         machine.terminal_gone = snapshot.terminal_gone;
+        machine.renew_at = snapshot.renew_at;
         machine.suspect_hup = snapshot.suspect_hup;
         machine.held_signals = snapshot.held_signals;
         machine.held_hup = snapshot.held_hup;
@@ -118,6 +121,7 @@ impl Machine {
             first_start: self.first_start,
             interrupted: self.interrupted,
             terminal_gone: self.terminal_gone,
+            renew_at: self.renew_at,
             suspect_hup: self.suspect_hup,
             held_signals: self.held_signals,
             held_hup: self.held_hup,

@@ -1,4 +1,4 @@
-//! How things are, for whoever watches.
+//! The state, for the status file and the service manager.
 
 use super::generation::{Generation, Phase};
 use super::request::Step;

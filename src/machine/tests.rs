@@ -162,7 +162,7 @@ fn the_rest_gets_the_deadline_of_the_child_or_one_of_its_own() {
     assert_eq!(bench.left(), Some(10 * SECOND));
     bench.pass(10 * SECOND);
     assert_eq!(bench.out, [Effect::Say(Message::KillingRest(10 * SECOND)), sent(To::Rest, "KILL")]);
-    // Whatever was forked meanwhile is killed as well.
+    // What was forked since is killed as well.
     assert_eq!(bench.tell(Event::RestRemains(1)), [sent(To::Rest, "KILL")]);
 }
 
@@ -185,7 +185,7 @@ fn failed_starts_are_tried_again_later_and_later() {
     bench.machine.backoff.consecutive = u32::MAX;
     bench.tell(Event::StartFailed(bench.machine.last_id, error(false)));
     assert_delay(bench.left().unwrap(), 60 * SECOND);
-    // A HUP starts at once, and begins to count afresh.
+    // A HUP starts at once, and resets the count.
     assert!(matches!(bench.kill("HUP"), [Effect::Check { .. }, Effect::Start(_)]));
     bench.tell(Event::StartFailed(bench.machine.last_id, error(false)));
     assert_delay(bench.left().unwrap(), Duration::from_millis(100));
@@ -325,7 +325,7 @@ fn a_limit_in_a_row() {
     let last = Some(Failure::Ended(ExitStatus::Exited(7)));
     let gave_up = Message::GaveUp { restarts: 3, within: None, generation: 4, last };
     assert_eq!(bench.out, [Effect::Say(gave_up), end]);
-    // Requests are no failures, and begin the count afresh.
+    // Requests are not failures, and reset the count.
     let mut bench = Bench::restarting(&[("restart", "on-failure"), ("limit", "1")]);
     bench.crash(SECOND, FAILED);
     for _ in 0..10 {
@@ -513,7 +513,7 @@ fn stops_of_the_terminal() {
     assert_eq!(bench.kill("TTIN"), [sent(To::Child, "TTIN"), suspend("TTIN", true)]);
     // A child that stops its group stops hupwrap where the kernel would.
     assert_eq!(bench.signal("TTIN", Sender::Member(1)), [sent(To::Child, "TTIN"), suspend("TTIN", false)]);
-    // No deadline runs out meanwhile.
+    // No deadline runs during the suspension.
     bench.kill("HUP");
     bench.now += 100 * SECOND;
     bench.tell(Event::Resumed(100 * SECOND));
@@ -854,7 +854,7 @@ fn a_new_child_that_fails_leaves_the_old_one_alone() {
             continue;
         }
         bench.tell(Event::RestGone(2));
-        // Nothing is tried again, and whoever asks again gets another.
+        // Nothing is tried again. A second request gets another child.
         assert_eq!(bench.left(), None);
         assert_eq!(bench.kill("HUP"), [CHECK, Effect::Say(Message::Replacing(1)), Effect::Start(3)]);
     }
@@ -1005,13 +1005,13 @@ fn a_child_that_is_late() {
     assert_eq!(bench.pass(20 * SECOND), [&[late], &stop[..]].concat());
     bench.tell(Event::ChildEnded(1, ExitStatus::Exited(0)));
     assert_eq!(bench.tell(Event::RestGone(1)), [Effect::Finish(Ending::Own(TIMED_OUT))]);
-    // Where it was told to stop meanwhile, that it was late is not the answer.
+    // If it was told to stop in between, that it was late is not the answer.
     let mut bench = Bench::with(with, |_| ());
     bench.pass(20 * SECOND);
     bench.kill("TERM");
     bench.tell(Event::ChildEnded(1, ExitStatus::Exited(0)));
     assert_eq!(bench.tell(Event::RestGone(1)), [Effect::Finish(Ending::Child(ExitStatus::Exited(0)))]);
-    // Who asked for another one meanwhile gets it.
+    // A request for another one in between gets it.
     let mut bench = Bench::with(with, |_| ());
     assert_eq!(bench.kill("HUP"), []);
     bench.pass(20 * SECOND);
@@ -1104,4 +1104,131 @@ fn no_time_of_a_second_child_runs_out_while_hupwrap_is_stopped() {
         bench.tell(Event::Resumed(100 * SECOND));
         assert_eq!(bench.left(), Some(left * SECOND));
     }
+}
+
+/// A machine whose child is renewed after ten seconds and up to one more.
+fn ageing(change: impl FnOnce(&mut Args)) -> Bench {
+    let with = |args: &mut Args| {
+        args.max_age = Some("10s".to_owned());
+        change(args);
+    };
+    Bench::with(with, |_| ())
+}
+
+impl Bench {
+    /// Goes to the time when the child is old.
+    fn grow_old(&mut self) -> Vec<Effect> {
+        let left = self.left().unwrap();
+        assert!((10 * SECOND..=11 * SECOND).contains(&left), "{left:?}");
+        let early = left - Duration::from_nanos(1);
+        assert_eq!(self.pass(early), []);
+        self.pass(Duration::from_nanos(1)).to_vec()
+    }
+}
+
+fn grown_old(generation: GenerationId, effects: &[Effect]) -> bool {
+    matches!(effects, [Effect::Say(Message::GrownOld(id, _)), Effect::Check { new_child: true }] if *id == generation)
+}
+
+#[test]
+fn a_changed_file_acts_as_a_hup() {
+    let mut bench = Bench::unborn(|_| (), |_| ());
+    assert_eq!(bench.tell(Event::Changed), [], "the first start finds it");
+    bench.tell(Event::Began);
+    bench.tell(Event::Executed(1));
+    assert_eq!(bench.tell(Event::Changed), [CHECK]);
+    // What changes during the check and after it makes one more.
+    assert_eq!(bench.tell(Event::Changed), []);
+    let stops = [sent(To::Child, "TERM"), sent(To::Child, "CONT")];
+    assert_eq!(bench.tell(Event::Checked)[1..], stops);
+    assert_eq!(bench.tell(Event::Changed), []);
+    bench.tell(Event::ChildEnded(1, ExitStatus::Exited(0)));
+    assert_eq!(bench.tell(Event::RestGone(1)), [Effect::Start(2)]);
+    bench.kill("TERM");
+    assert_eq!(bench.tell(Event::Changed), [], "after a stop");
+}
+
+#[test]
+fn an_old_child_is_renewed() {
+    let mut bench = ageing(notify);
+    assert_eq!(bench.left(), Some(60 * SECOND), "its age counts from when it is ready");
+    bench.pass(30 * SECOND);
+    bench.tell(Event::Ready(1));
+    assert!(grown_old(1, &bench.grow_old()));
+    bench.tell(Event::Checked);
+    bench.tell(Event::ChildEnded(1, ExitStatus::Exited(0)));
+    bench.tell(Event::RestGone(1));
+    bench.tell(Event::Executed(2));
+    bench.pass(3 * SECOND);
+    bench.tell(Event::Ready(2));
+    assert!(grown_old(2, &bench.grow_old()));
+}
+
+#[test]
+fn a_renewal_for_age_that_is_refused_is_tried_again_when_the_child_is_older_by_as_much() {
+    let mut bench = ageing(|_| ());
+    for _ in 0..3 {
+        assert!(grown_old(1, &bench.grow_old()));
+        assert_eq!(bench.left(), None, "nothing is asked for while it is under way");
+        bench.pass(2 * SECOND);
+        bench.now -= 2 * SECOND;
+        assert_eq!(bench.tell(Event::Refused("no".to_owned())).len(), 1);
+    }
+}
+
+#[test]
+fn a_replace_for_age_that_fails_is_tried_again_when_the_child_is_older_by_as_much() {
+    let mut bench = ageing(|args| {
+        (args.on_hup, args.ready) = (vec!["replace".to_owned()], Some("notify".to_owned()));
+    });
+    bench.tell(Event::Ready(1));
+    assert!(grown_old(1, &bench.grow_old()));
+    bench.tell(Event::Checked);
+    bench.tell(Event::ChildEnded(2, ExitStatus::Exited(3)));
+    bench.tell(Event::RestGone(2));
+    assert!(grown_old(1, &bench.grow_old()));
+    bench.tell(Event::Checked);
+    bench.tell(Event::Executed(3));
+    bench.pass(5 * SECOND);
+    // The new one is old when it has been ready for so long, however long its predecessor takes to end.
+    bench.tell(Event::Ready(3));
+    bench.pass(4 * SECOND);
+    bench.tell(Event::ChildEnded(1, ExitStatus::Exited(0)));
+    bench.tell(Event::RestGone(1));
+    let left = bench.left().unwrap();
+    assert!((6 * SECOND..=7 * SECOND).contains(&left), "{left:?}");
+}
+
+#[test]
+fn a_child_that_is_renewed_for_another_reason_is_young() {
+    let mut bench = ageing(|_| ());
+    bench.pass(9 * SECOND);
+    bench.kill("HUP");
+    bench.pass(5 * SECOND);
+    bench.tell(Event::ChildEnded(1, ExitStatus::Exited(0)));
+    bench.tell(Event::RestGone(1));
+    bench.tell(Event::Executed(2));
+    assert!(grown_old(2, &bench.grow_old()));
+}
+
+#[test]
+fn an_age_crosses_an_upgrade_and_a_suspension_does_not_count() {
+    let mut bench = ageing(|args| args.on = vec!["USR1=upgrade".to_owned()]);
+    bench.pass(3 * SECOND);
+    bench.now += 100 * SECOND;
+    bench.tell(Event::Resumed(100 * SECOND));
+    let left = bench.left().unwrap();
+    assert!((7 * SECOND..=8 * SECOND).contains(&left), "{left:?}");
+    bench.kill("USR1");
+    bench.tell(Event::Proven);
+    let snapshot = bench.machine.snapshot().unwrap();
+    let settings = bench.machine.settings.clone();
+    bench.machine = Machine::adopt(settings.clone(), snapshot.clone());
+    bench.tell(Event::Adopted { before: String::new() });
+    assert_eq!(bench.left(), Some(left));
+    // The hupwrap before may have known nothing of it.
+    bench.machine = Machine::adopt(settings, Snapshot { renew_at: None, ..snapshot });
+    bench.tell(Event::Adopted { before: String::new() });
+    let left = bench.left().unwrap();
+    assert!((7 * SECOND..=8 * SECOND).contains(&left), "{left:?}");
 }

@@ -22,6 +22,8 @@ use crate::facts::{Sender, StartError};
 const NOW: Time = Duration::from_secs(1000);
 /// Before every window that is looked at.
 const LONG_AGO: Time = Duration::ZERO;
+/// After every other deadline.
+const LATER: Time = Duration::from_secs(100_000);
 /// More feedback than one event can need.
 const MAX_ROUNDS: usize = 20;
 /// The longest overlap and delay of these rules: no longer time than this counts.
@@ -139,7 +141,7 @@ struct State {
     path: Path,
 }
 
-/// How a state came about, for whoever must mend it. Shared by the states that follow from it.
+/// How a state came about, for the person who must fix it. Shared by the states that follow from it.
 #[derive(Clone, Default)]
 struct Path(Option<Rc<(Trace, Path)>>);
 
@@ -168,7 +170,7 @@ impl Path {
 
 type Key = (
     (Generation, Option<Generation>, Option<Next>, Option<Request>, Option<RequestKind>, Option<Signal>),
-    (SignalSet, SignalSet, bool, u32, [Option<Time>; 4], bool, World),
+    (SignalSet, SignalSet, bool, u32, [Option<Time>; 5], bool, World),
 );
 
 type Seen = HashSet<Key, BuildHasherDefault<Quick>>;
@@ -210,7 +212,7 @@ impl Hasher for Quick {
 impl State {
     fn key(&self) -> Key {
         let m = &self.machine;
-        let times = [m.first_start, m.interrupted, m.terminal_gone, m.suspect_hup];
+        let times = [m.first_start, m.interrupted, m.terminal_gone, m.suspect_hup, m.renew_at];
         // When the watchdog is fed next depends on all that has been: one time for each state must do.
         let hungry = m.settings.place.watchdog.is_some() && m.feed_at <= NOW;
         let world = World { unfed: Duration::ZERO, ..self.world.clone() };
@@ -262,6 +264,9 @@ impl State {
         if let Some(Next::StartAt(at)) = &mut m.next {
             moved(at);
         }
+        // A child is old, or has time: the move "grows old" makes the difference.
+        let is_old = m.renew_at.is_some_and(|at| at <= now);
+        m.renew_at = m.renew_at.map(|_| if is_old { NOW } else { LATER });
         if !self.hangs_up {
             m.suspect_hup = None;
         }
@@ -405,6 +410,13 @@ impl State {
                 if open != Some(*kind) {
                     self.fail("an status of no request");
                 }
+            }
+            Message::GrownOld(generation, _) => {
+                if m.serving() != Some(*generation) || self.world.open.is_some() {
+                    self.fail("a child is renewed for its age that does not serve, or is renewed anyway");
+                }
+                (self.world.owed, self.world.asked) = (true, true);
+                self.world.owed_hupwrap |= m.request.is_some_and(|request| request.kind.wants_new_hupwrap());
             }
             Message::Replacing(old) => self.world.replacing = Some(*old),
             Message::SuccessorRemains(_) => {
@@ -657,7 +669,7 @@ impl State {
         }
         let free = m.request.is_none() && m.other.is_none() && m.child.probation.is_none();
         if m.again.is_some() && free && m.stop.is_none() && matches!(m.child.phase, Phase::Running | Phase::Absent) {
-            self.fail("what was asked meanwhile is not taken up");
+            self.fail("what was asked during a request is not taken up");
         }
         if m.settings.place.watchdog.is_some_and(|interval| world.unfed > interval) {
             self.fail("the watchdog starves");
@@ -897,6 +909,25 @@ impl State {
                     add("leaves behind", &|state| state.world.model(generation).unwrap().rest = body);
                 }
             }
+        }
+        if self.machine.settings.max_age.is_some() {
+            add("grows old", &|state| state.machine.renew_at = state.machine.renew_at.map(|_| NOW));
+            let hup: Signal = Signal::HUP;
+            add("file changes", &|state| {
+                // The same follows as from a HUP.
+                let mut other = state.machine.clone();
+                let (mut effects, mut expected) = (Vec::new(), Vec::new());
+                other.handle(
+                    NOW,
+                    Event::Signal { signal: hup, sender: Sender::Process, hung_up: false },
+                    &mut expected,
+                );
+                let mut machine = state.machine.clone();
+                machine.handle(NOW, Event::Changed, &mut effects);
+                if (machine, effects) != (other, expected) {
+                    state.fail("a changed file is not what a HUP is");
+                }
+            });
         }
         add("time passes", &|state| {
             let m = &mut state.machine;
@@ -1142,6 +1173,25 @@ fn every_order_of_events_in_a_terminal_with_two_generations() {
 fn every_order_of_events_when_children_need_more_time() {
     let actions = ["HUP=replace", "USR1=ignore", "USR2=restart"];
     walk_place(&actions, ["notify", "", ""], KillMode::Mixed, SHORT, Place::default(), true);
+}
+
+#[test]
+fn every_order_of_events_when_children_grow_old() {
+    for (hup, ready, mode) in [
+        ("HUP=restart", None, KillMode::Mixed),
+        ("HUP=replace", Some("notify"), KillMode::Process),
+        ("HUP=reexec", Some("notify"), KillMode::Process),
+        ("HUP=upgrade+replace", Some("delay:1s"), KillMode::Process),
+    ] {
+        let change = |args: &mut Args| {
+            args.on = on(&[hup, "USR1=upgrade", "USR2=ignore"]);
+            args.max_age = Some("30h".to_owned());
+            args.ready = ready.map(str::to_owned);
+            args.check = Some("y".to_owned());
+        };
+        let states = walk(rules(change, mode, SHORT, Place::default()), false);
+        assert!((1000..200_000).contains(&states), "{states} states");
+    }
 }
 
 #[test]

@@ -38,7 +38,6 @@ pub fn adopt(config: Config, startup: Startup, mut state: Handover, fault: Optio
     let parts = Parts {
         pidfile: adopt_pidfile(&config, state.pidfile, startup.pid),
         sockets: state.sockets.into_iter().filter_map(|facts| told(Socket::from_facts(facts))).collect(),
-        ready_at: state.ready_at,
         signal_fd: adopt_signal_fd(state.signal_fd, listen_to_signals(&config), startup.pid),
         shared_group: state.shared_group,
         terminal: TerminalState::adopt(
@@ -49,6 +48,7 @@ pub fn adopt(config: Config, startup: Startup, mut state: Handover, fault: Optio
         ),
         manager: ServiceManager::adopt(&startup, state.machine.child, state.unsent),
         requests: state.requests,
+        watched: state.watched,
         snapshot: Some(state.machine),
     };
     let mut supervisor = assemble(config, startup, parts);
@@ -114,7 +114,7 @@ fn adopt_pidfile(config: &Config, fd: Option<i32>, own_pid: Pid) -> Option<Pidfi
 }
 
 /// Goes on with the descriptor of signals. Format 2 had none: then another is made, and hupwrap waits until it can be,
-/// because without it hupwrap could do nothing. The signals wait meanwhile.
+/// because without it hupwrap could do nothing. Until then the signals are pending.
 fn adopt_signal_fd(fd: Option<i32>, signals: SignalSet, own_pid: Pid) -> SignalFd {
     let mut adopted = fd.and_then(|fd| SignalFd::adopt(fd, signals, own_pid));
     let mut is_told = false;

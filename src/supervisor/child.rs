@@ -6,12 +6,14 @@ use std::os::fd::{AsFd, BorrowedFd};
 use nix::poll::PollFlags;
 
 use crate::machine::event::Event;
+use crate::report;
 use crate::sys::Pid;
 use crate::sys::connect::Attempt;
 use crate::sys::notify_socket::NotifySocket;
 use crate::sys::proc::ProcStat;
 use crate::sys::ready_pipe::ReadyPipe;
 use crate::sys::spawn::Spawned;
+use crate::text::messages;
 use crate::text::notify::{self, Notice};
 
 /// How many datagrams of a child are read before anything else has its turn.
@@ -73,7 +75,7 @@ impl Child {
         readable.chain(self.attempt.as_ref().map(|attempt| (attempt.as_fd(), PollFlags::POLLOUT)))
     }
 
-    /// What it has said since, and what was found out about it. Lines for whoever is above go to `pass_up`. `says_ready`:
+    /// What it has said since, and what was found out about it. Lines for the service manager go to `pass_up`. `says_ready`:
     /// whether `READY=1` is how it shows that it is ready.
     pub fn hear(&mut self, says_ready: bool, mut pass_up: impl FnMut(&[u8])) -> Vec<Event> {
         let generation = self.generation;
@@ -96,8 +98,20 @@ impl Child {
         }
         if let Some(connected) = self.attempt.as_ref().and_then(Attempt::connected) {
             self.attempt = None;
-            events.push(if connected { Event::Ready(generation) } else { Event::TriedInVain(generation) });
+            events.push(match connected {
+                Ok(()) => Event::Ready(generation),
+                Err(reason) => self.tried_in_vain(reason),
+            });
         }
         events
+    }
+
+    /// The event for a try that has failed. The reason is kept, because a line may have to say it.
+    pub fn tried_in_vain(&mut self, reason: String) -> Event {
+        if self.not_ready_because.as_ref() != Some(&reason) {
+            report::say(&messages::tried(self.generation, self.number, &reason));
+            self.not_ready_because = Some(reason);
+        }
+        Event::TriedInVain(self.generation)
     }
 }

@@ -69,9 +69,9 @@ impl Supervisor {
             chld_ignored: self.startup.chld_ignored,
             foreign_children: self.family.foreign_children.clone(),
             sockets: self.sockets.iter().map(Socket::facts).cloned().collect(),
-            ready_at: self.ready_at,
             pidfile: self.pidfile.as_ref().map(Pidfile::fact),
             requests: self.status_writer.as_ref().map(StatusWriter::requests).unwrap_or_default(),
+            watched: self.watch.as_ref().map(|watch| watch.digests().to_vec()).unwrap_or_default(),
             signal_fd: Some(self.signal_fd.as_fd().as_raw_fd()),
             unsent: self.manager.as_ref().map(ServiceManager::unsent).unwrap_or_default(),
         }

@@ -17,13 +17,13 @@ use crate::machine::RequestKind;
 use crate::machine::effect::Effect;
 use crate::machine::event::Event;
 use crate::machine::message::Message;
-use crate::signal::Signal;
-use crate::sys::connect::Attempt;
+use crate::signal::{Signal, SignalSet};
 use crate::sys::environment::ChildEnv;
 use crate::sys::notify_socket::NotifySocket;
 use crate::sys::proc::ProcStat;
 use crate::sys::ready_pipe::ReadyPipe;
 use crate::sys::reexec::Probe;
+use crate::sys::resolve::{Lookup, is_name, resolve};
 use crate::sys::sockets::Socket;
 use crate::sys::spawn::{self, Spawn};
 use crate::sys::{clock, lookup, signals, start_error};
@@ -52,6 +52,7 @@ impl Supervisor {
                 if generation > 1 {
                     self.prepare_terminal();
                 }
+                self.unreceived = SignalSet::EMPTY;
                 match self.start(generation) {
                     Ok(child) => self.family.children.push(child),
                     Err(error) => return Some(Event::StartFailed(generation, error)),
@@ -73,7 +74,12 @@ impl Supervisor {
                 self.resumed |= signals::suspend(signal, insist);
                 return Some(Event::Resumed(clock::now().saturating_sub(began)));
             }
+            // Somebody may send it over and over. One line says it, until there is another child.
+            Effect::Say(Message::NotForwarded(signal)) if self.unreceived.contains(signal) => {}
             Effect::Say(line) => {
+                if let Message::NotForwarded(signal) = line {
+                    self.unreceived.insert(signal);
+                }
                 if matches!(line, Message::Began(_) | Message::Settled { kind: RequestKind::Forward, .. }) {
                     self.restore_files();
                 }
@@ -215,26 +221,33 @@ impl Supervisor {
 
     /// Finds out whether a child is ready.
     fn try_out(&mut self, generation: GenerationId) -> Option<Event> {
-        let in_vain = Some(Event::TriedInVain(generation));
-        match (&self.config.ready, self.ready_at) {
-            (Ready::Tcp(_), Some(to)) => {
-                let attempt = Attempt::begin(to);
-                let begun = attempt.is_some();
-                self.family.child_mut(generation)?.attempt = attempt;
-                in_vain.filter(|_| !begun)
+        let purpose = Purpose::Try(generation);
+        match &self.config.ready {
+            Ready::Tcp(endpoint) if is_name(&endpoint.host) => match Lookup::begin(endpoint, self.startup.mask) {
+                Ok(lookup) => {
+                    self.family.helpers.push(Helper::lookup(generation, lookup));
+                    None
+                }
+                Err(error) => {
+                    let reason = format!("'{}' cannot be looked up: {}", endpoint.host, start_error::describe(error));
+                    self.family.answered((purpose, Err(reason)))
+                }
+            },
+            Ready::Tcp(endpoint) => {
+                let address = resolve(endpoint).map(Some);
+                self.family.answered((purpose, address))
             }
-            (Ready::Cmd(words), _) => {
+            Ready::Cmd(words) => {
                 let order = self.child_env().and_then(|mut child_env| {
                     // In a replace there are two children.
                     child_env.set(GENERATION_VARIABLE.as_bytes(), generation.to_string().as_bytes());
                     self.order(words, child_env)
                 });
                 match order {
-                    Ok(order) => self.send_out(Purpose::Try(generation), order),
+                    Ok(order) => self.send_out(purpose, order),
                     Err(error) => {
-                        let purpose = Purpose::Try(generation);
                         let reason = format!("{} {}", purpose.word(), error.reason);
-                        Some(self.family.answered((purpose, Err(reason))))
+                        self.family.answered((purpose, Err(reason)))
                     }
                 }
             }
@@ -249,7 +262,7 @@ impl Supervisor {
                 self.family.helpers.push(helper);
                 None
             }
-            Err(reason) => Some(self.family.answered((purpose, Err(reason)))),
+            Err(reason) => self.family.answered((purpose, Err(reason))),
         }
     }
 }

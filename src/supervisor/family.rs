@@ -1,6 +1,7 @@
 //! The processes below hupwrap: which belongs to which generation, and which to none.
 
 use std::ffi::OsStr;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -13,9 +14,10 @@ use crate::machine::effect::To;
 use crate::machine::event::Event;
 use crate::report;
 use crate::signal::Signal;
+use crate::sys::connect::Attempt;
 use crate::sys::proc::{self, ProcStat, Unseen};
 use crate::sys::reexec::Probe;
-use crate::sys::{Pid, clock, signals, terminal, wait};
+use crate::sys::{Pid, clock, signals, start_error, terminal, wait};
 use crate::text::messages;
 
 /// What a hupwrap adds to its child's environment.
@@ -35,7 +37,7 @@ pub struct Family {
     pub children: Vec<Child>,
     /// The new hupwrap, while it is asked whether it runs.
     pub probe: Option<Probe>,
-    /// Commands that are run to find something out.
+    /// Processes that find something out.
     pub helpers: Vec<Helper>,
     /// Children that belong to no generation: those before the first, and probes and helpers that were given up.
     pub foreign_children: Vec<Pid>,
@@ -151,16 +153,27 @@ impl Family {
         events
     }
 
-    /// The event for what came of a helper. Why a try failed is kept with the child: a line may have to say it.
-    pub(super) fn answered(&mut self, (purpose, answer): Answer) -> Event {
-        if let (Purpose::Try(generation), Err(reason)) = (purpose, &answer)
-            && let Some(child) = self.child_mut(generation)
-            && child.not_ready_because.as_ref() != Some(reason)
-        {
-            child.not_ready_because = Some(reason.clone());
-            report::say(&messages::tried(generation, child.number, reason));
+    /// The event for what a helper has found, if it is one already.
+    pub(super) fn answered(&mut self, (purpose, answer): Answer) -> Option<Event> {
+        match (purpose, answer) {
+            (Purpose::Check, Ok(_)) => Some(Event::Checked),
+            (Purpose::Check, Err(reason)) => Some(Event::Refused(reason)),
+            (Purpose::Try(generation), Ok(None)) => Some(Event::Ready(generation)),
+            (Purpose::Try(generation), Ok(Some(address))) => self.connect(generation, address),
+            (Purpose::Try(generation), Err(reason)) => Some(self.child_mut(generation)?.tried_in_vain(reason)),
         }
-        purpose.event(answer)
+    }
+
+    /// Begins to connect to a child. The event for a connection that is refused at once.
+    pub(super) fn connect(&mut self, generation: GenerationId, to: SocketAddr) -> Option<Event> {
+        let child = self.child_mut(generation)?;
+        match Attempt::begin(to) {
+            Ok(attempt) => {
+                child.attempt = Some(attempt);
+                None
+            }
+            Err(reason) => Some(child.tried_in_vain(reason)),
+        }
     }
 
     /// Why the last try found that the newest child is not ready.
@@ -186,7 +199,7 @@ impl Family {
         }
         if let Some(at) = self.helpers.iter().position(|helper| helper.pid() == pid) {
             let answer = self.helpers.swap_remove(at).ended(status);
-            return Some(self.answered(answer));
+            return self.answered(answer);
         }
         self.foreign_children.retain(|foreign_child| *foreign_child != pid);
         None
@@ -211,7 +224,7 @@ impl Family {
     pub fn signal(&self, generation: GenerationId, to: To, signal: Signal) {
         let said = |pid: Pid, result: nix::Result<()>| {
             if let Err(error @ Errno::EPERM) = result {
-                report::say(&messages::not_sent(signal, pid, error));
+                report::say(&messages::not_sent(signal, pid, start_error::describe(error)));
             }
         };
         let pid = self.child(generation).and_then(|child| child.pid);
@@ -306,7 +319,7 @@ impl Family {
         asked.extend(&new);
         for seen in new {
             if let Err(error @ Errno::EPERM) = seen.kill(signal) {
-                report::say(&messages::not_sent(signal, seen.pid, error));
+                report::say(&messages::not_sent(signal, seen.pid, start_error::describe(error)));
             }
             let _ = seen.kill(Signal::CONT);
         }

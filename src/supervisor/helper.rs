@@ -1,14 +1,15 @@
-//! A command that is run to find something out: `--check`, and `--ready cmd:`.
+//! Processes that find something out: the commands of `--check` and `--ready cmd:`, and the lookup of a name.
 
-use crate::facts::GenerationId;
 use std::ffi::{CStr, CString, OsStr};
 use std::fs::OpenOptions;
+use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
 use crate::exit::ExitStatus;
-use crate::machine::event::Event;
+use crate::facts::GenerationId;
 use crate::signal::Signal;
+use crate::sys::resolve::Lookup;
 use crate::sys::spawn::{self, Spawn, Spawned};
 use crate::sys::{Pid, signals, start_error};
 
@@ -29,30 +30,28 @@ impl Purpose {
             Self::Try(_) => "cmd",
         }
     }
-
-    /// The event that tells the answer.
-    pub(super) fn event(self, answer: Result<(), String>) -> Event {
-        match (self, answer) {
-            (Self::Check, Ok(())) => Event::Checked,
-            (Self::Check, Err(reason)) => Event::Refused(reason),
-            (Self::Try(generation), Ok(())) => Event::Ready(generation),
-            (Self::Try(generation), Err(_)) => Event::TriedInVain(generation),
-        }
-    }
 }
 
-/// What came of a helper: what it was for, and its answer or the reason why there is none.
-pub(super) type Answer = (Purpose, Result<(), String>);
+/// What a helper was for, and what it has found: it is so, or it depends on a connection to an address, or it is not so,
+/// for this reason.
+pub(super) type Answer = (Purpose, Result<Option<SocketAddr>, String>);
 
 /// One that is under way.
 pub struct Helper {
     /// What for.
     pub purpose: Purpose,
-    /// Its first word.
-    program: CString,
-    /// All its words.
-    name: String,
-    spawned: Spawned,
+    task: Task,
+}
+
+enum Task {
+    Command {
+        /// Its first word.
+        program: CString,
+        /// All its words.
+        name: String,
+        spawned: Spawned,
+    },
+    Lookup(Lookup),
 }
 
 impl Helper {
@@ -82,12 +81,20 @@ impl Helper {
         let file = order.program.clone();
         let program = order.argv.first().cloned().unwrap_or_default();
         let spawned = spawn::spawn(order).map_err(|error| failed(&file, error))?;
-        Ok(Self { purpose, program, name, spawned })
+        Ok(Self { purpose, task: Task::Command { program, name, spawned } })
+    }
+
+    /// A lookup of the address at which a connection shows that a child is ready.
+    pub fn lookup(generation: GenerationId, lookup: Lookup) -> Self {
+        Self { purpose: Purpose::Try(generation), task: Task::Lookup(lookup) }
     }
 
     /// Its pid.
     pub fn pid(&self) -> Pid {
-        self.spawned.pid
+        match &self.task {
+            Task::Command { spawned, .. } => spawned.pid,
+            Task::Lookup(lookup) => lookup.pid(),
+        }
     }
 
     /// Ends it, and what it has started. It is reaped as any other child.
@@ -100,12 +107,16 @@ impl Helper {
 
     /// It was reaped. What does its end mean?
     pub fn ended(self, status: ExitStatus) -> Answer {
-        let Self { purpose, program, name, spawned } = self;
+        let Self { purpose, task } = self;
+        let (program, name, spawned) = match task {
+            Task::Command { program, name, spawned } => (program, name, spawned),
+            Task::Lookup(lookup) => return (purpose, lookup.answer().map(Some)),
+        };
         let program = OsStr::from_bytes(program.as_bytes());
         let word = purpose.word();
         let answer = match (spawned.executed(program), status) {
             (Some(Err(error)), _) => Err(format!("{word} {}", error.reason)),
-            (_, ExitStatus::Exited(0)) => Ok(()),
+            (_, ExitStatus::Exited(0)) => Ok(None),
             (_, ExitStatus::Exited(code)) => Err(format!("{word} '{name}' ended with {code}")),
             (_, ExitStatus::Killed(signal)) => Err(format!("{signal} ended {word} '{name}'")),
         };

@@ -11,10 +11,10 @@ mod service_manager;
 pub mod setup;
 mod status_writer;
 mod terminal;
+mod watcher;
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
-use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
@@ -30,7 +30,8 @@ use crate::machine::event::Event;
 use crate::machine::message::{Failure, Message};
 use crate::machine::status::State;
 use crate::report;
-use crate::signal::Signal;
+use crate::signal::{Signal, SignalSet};
+use crate::sys::path_watch::PathWatch;
 use crate::sys::pidfile::Pidfile;
 use crate::sys::reexec::Origin;
 use crate::sys::signals::{self, Received, SignalFd};
@@ -66,8 +67,6 @@ pub struct Supervisor {
     origin: Option<Origin>,
     /// The sockets that outlive the child, in the order it gets them.
     sockets: Vec<Socket>,
-    /// Where a connection shows that the child is ready.
-    ready_at: Option<SocketAddr>,
     /// The processes below.
     family: Family,
     /// Who wrote the state that this hupwrap has adopted.
@@ -76,6 +75,10 @@ pub struct Supervisor {
     reaps_again: bool,
     /// Whether hupwrap was stopped, and continued, since it last looked at what has happened.
     resumed: bool,
+    /// The files whose change acts as a HUP.
+    watch: Option<PathWatch>,
+    /// Signals that no child has received, as was said already.
+    unreceived: SignalSet,
     /// What is wrong with hupwrap's files, by path.
     troubles: Vec<(String, String)>,
 }
@@ -91,6 +94,7 @@ impl Supervisor {
         }
         // What came before counts before.
         let mut ending = self.turn(self.signal_fd.is_full());
+        ending = ending.or_else(|| self.finish_first_look());
         let first = match self.before.take() {
             Some(before) => Event::Adopted { before },
             None => Event::Began,
@@ -125,10 +129,13 @@ impl Supervisor {
         let retry = retries.then_some(RETRY).into_iter().chain(self.terminal_interval()).min();
         let retry = retry.map(|interval| now.saturating_add(interval));
         let rewrite = self.status_writer.as_ref().and_then(StatusWriter::retry);
-        let deadline = self.machine.deadline().into_iter().chain(retry).chain(rewrite).min();
+        let look = self.watch.as_ref().and_then(PathWatch::deadline);
+        let deadline = self.machine.deadline().into_iter().chain(retry).chain(rewrite).chain(look).min();
         let left = deadline.map(|deadline| deadline.saturating_sub(now));
+        let watch = self.watch.as_ref().and_then(PathWatch::fd).map(|watch| (watch, PollFlags::POLLIN));
         let children = self.family.children.iter().flat_map(|child| child.fds(awaits_execution));
-        let mut others = children.chain(self.terminal.hang_up.iter().flat_map(HangUp::fds)).peekable();
+        let hang_up = self.terminal.hang_up.iter().flat_map(HangUp::fds);
+        let mut others = children.chain(hang_up).chain(watch).peekable();
         if left.is_none() && others.peek().is_none() {
             return true;
         }
@@ -174,6 +181,7 @@ impl Supervisor {
         };
         let mut events: Vec<Event> = stops.into_iter().map(told).collect();
         let mut requests: Vec<Event> = others.into_iter().map(told).collect();
+        requests.extend(self.look_for_changes());
         if self.machine.is_about_to_start() {
             events.append(&mut requests);
         }
@@ -236,7 +244,7 @@ impl Supervisor {
         let says_ready = self.config.ready == Ready::Notify;
         let mut events = Vec::new();
         for child in &mut self.family.children {
-            // To whoever is above it is over with one that was replaced, or given up.
+            // For the service manager, a child that was replaced or given up no longer exists.
             let generation = child.generation;
             let mut above = self.manager.as_mut().filter(|_| self.machine.speaks(generation));
             let pass_up = |lines: &[u8]| above.iter_mut().for_each(|above| above.pass_up(generation, lines));

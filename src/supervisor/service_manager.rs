@@ -40,7 +40,7 @@ pub struct ServiceManager {
 
 /// No child's number: the status is hupwrap's own.
 const OWN: GenerationId = 0;
-/// The most that is kept of what a child says to whoever does not listen.
+/// The most messages of a child that are kept for a service manager that does not read.
 const MOST_PASSED_UP: usize = 64;
 /// The longest message that systemd reads, in bytes.
 const LONGEST_MESSAGE: usize = 4096;
@@ -135,7 +135,7 @@ impl ServiceManager {
         self.asked = true;
     }
 
-    /// The new hupwrap is about to begin, which serves whoever has asked until now.
+    /// The new hupwrap is about to begin. It serves everybody who has asked until now.
     pub fn crossing(&mut self, now: Time) {
         if self.asked && self.told == Told::Reloading {
             self.reload(now);

@@ -1,6 +1,10 @@
 //! The first start: everything that may fail, loudly.
 
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::Supervisor;
 use super::effects::LISTEN_PID_VARIABLE;
@@ -8,6 +12,7 @@ use super::family::Family;
 use super::service_manager::{self, ServiceManager};
 use super::status_writer::StatusWriter;
 use super::terminal::TerminalState;
+use super::watcher;
 use crate::config::{Action, Config, Group, Ready};
 use crate::facts::StartError;
 use crate::machine::settings::{self, Settings};
@@ -17,12 +22,14 @@ use crate::signal::{Signal, SignalSet};
 use crate::sys::environment::ChildEnv;
 use crate::sys::pidfile::Pidfile;
 use crate::sys::reexec::Origin;
+use crate::sys::resolve::{Lookup, is_name, resolve};
 use crate::sys::signals::{self, SignalFd};
 use crate::sys::sockets::{self, Socket};
 use crate::sys::startup::Startup;
 use crate::sys::status_file::StatusFile;
 use crate::sys::terminal::{Place, Terminal};
 use crate::sys::{clock, fd, lookup, proc, start_error, wait};
+use crate::text::listen::Endpoint;
 use crate::text::messages::Words;
 use crate::text::status_file::Reload;
 use crate::text::{listen, messages};
@@ -31,59 +38,59 @@ use crate::text::{listen, messages};
 pub(super) struct Parts {
     pub(super) pidfile: Option<Pidfile>,
     pub(super) sockets: Vec<Socket>,
-    pub(super) ready_at: Option<SocketAddr>,
     pub(super) signal_fd: SignalFd,
     pub(super) shared_group: bool,
     pub(super) terminal: TerminalState,
     pub(super) manager: Option<ServiceManager>,
     /// The requests so far, for the status file.
     pub(super) requests: Vec<Reload>,
+    /// What was seen of each PATH of `--watch`.
+    pub(super) watched: Vec<Option<u64>>,
     /// The state of the machine, where there is one.
     pub(super) snapshot: Option<Snapshot>,
+}
+
+/// Why there is no supervisor.
+pub enum NotSetUp {
+    /// This signal told hupwrap to stop.
+    Told(Signal),
+    /// Something is missing, or wrong.
+    Because(String),
+}
+
+impl From<String> for NotSetUp {
+    fn from(reason: String) -> Self {
+        Self::Because(reason)
+    }
 }
 
 /// Sets up the supervisor of a first start.
 ///
 /// # Errors
-/// Says what is missing.
-pub fn setup(config: Config, startup: Startup) -> Result<Supervisor, String> {
-    let ready_at = match &config.ready {
-        Ready::Tcp(endpoint) => {
-            let named = |error| format!("--ready 'tcp:{}:{}': {error}", endpoint.host, endpoint.port);
-            Some(sockets::resolve(endpoint).map_err(named)?)
-        }
-        _ => None,
-    };
+/// Something is missing, or hupwrap was told to stop.
+pub fn setup(mut config: Config, startup: Startup) -> Result<Supervisor, NotSetUp> {
     look_up_helpers(&config, &startup)?;
+    watcher::check(&config, startup.pid)?;
     // First: a second instance must leave everything else alone.
     let pidfile = config.pidfile.as_ref().map(|path| {
         Pidfile::take(path, startup.pid).map_err(|error| format!("--pidfile '{}': {error}", path.to_string_lossy()))
     });
     let pidfile = pidfile.transpose()?;
-    // Before anything else is opened: inherited sockets are known by their numbers.
-    let sockets = bind(&config, &startup)?;
-    if let Some(asked) = ready_at
-        && config.replaces()
-        && sockets.iter().filter_map(Socket::local).any(|bound| listen::answers(bound, asked))
-    {
-        return Err(format!(
-            "--ready 'tcp:{asked}': that is a socket of --listen, which takes connections before the new child is ready; \
-             want notify, fd:N or cmd:CMD"
-        ));
-    }
-    let signal_fd = SignalFd::new(listen_to_signals(&config), startup.pid)
-        .map_err(|error| format!("cannot listen to signals: {}", start_error::describe(error)))?;
     if let Some(path) = &config.status_file {
         StatusFile::new(path, startup.pid)
             .check()
             .map_err(|error| format!("--status-file '{}': {error}", path.to_string_lossy()))?;
     }
+    let listened = listen_to_signals(&config);
+    // Before anything is opened that stays open: inherited sockets are known by their numbers.
+    let sockets = bind(&mut config, &startup)?;
+    check_readiness(&config, &startup, &sockets)?;
+    let signal_fd = SignalFd::new(listened, startup.pid).map_err(no_signals)?;
     let terminal = Terminal::open();
     let place = terminal.as_ref().map_or(Place::NoTerminal, Terminal::place);
     let parts = Parts {
         pidfile,
         sockets,
-        ready_at,
         signal_fd,
         shared_group: match config.group {
             Some(group) => group == Group::Shared,
@@ -92,6 +99,7 @@ pub fn setup(config: Config, startup: Startup) -> Result<Supervisor, String> {
         terminal: TerminalState::new(terminal.as_ref(), place),
         manager: ServiceManager::new(&startup),
         requests: Vec::new(),
+        watched: Vec::new(),
         snapshot: None,
     };
     let mut supervisor = assemble(config, startup, parts);
@@ -132,7 +140,8 @@ pub(super) fn listen_to_signals(config: &Config) -> SignalSet {
 
 /// Makes a supervisor of its parts. Nothing in here can fail.
 pub(super) fn assemble(mut config: Config, startup: Startup, parts: Parts) -> Supervisor {
-    let Parts { pidfile, sockets, ready_at, signal_fd, shared_group, terminal, manager, requests, snapshot } = parts;
+    let watch = watcher::open(&config, &parts, startup.pid);
+    let Parts { pidfile, sockets, signal_fd, shared_group, terminal, manager, requests, snapshot, .. } = parts;
     let is_init = startup.pid == 1;
     if !is_init {
         wait::become_subreaper();
@@ -169,19 +178,20 @@ pub(super) fn assemble(mut config: Config, startup: Startup, parts: Parts) -> Su
         terminal,
         origin: Signal::all().any(reexecs).then(|| Origin::new(&startup)),
         sockets,
-        ready_at,
         family: Family::new(startup.pid, shared_group),
         before: None,
         reaps_again: false,
         resumed: false,
+        watch,
+        unreceived: SignalSet::EMPTY,
         troubles: Vec::new(),
         config,
         startup,
     }
 }
 
-/// The sockets that hupwrap was given, and those it is to make.
-fn bind(config: &Config, startup: &Startup) -> Result<Vec<Socket>, String> {
+/// The sockets that hupwrap was given, and those it is to make. The names among their addresses are looked up.
+fn bind(config: &mut Config, startup: &Startup) -> Result<Vec<Socket>, NotSetUp> {
     let var = |name| startup.var(name);
     let mut sockets =
         sockets::inherited(var("LISTEN_FDS"), var(LISTEN_PID_VARIABLE), var("LISTEN_FDNAMES"), startup.pid)?;
@@ -189,20 +199,78 @@ fn bind(config: &Config, startup: &Startup) -> Result<Vec<Socket>, String> {
         .saturating_add(i32::try_from(sockets.len().saturating_add(config.listen.len())).unwrap_or(i32::MAX));
     if let Ready::Fd(fd) = config.ready {
         if fd < taken && taken > listen::FIRST_FD {
-            return Err(format!(
-                "--ready 'fd:{fd}': the sockets of the child are there; want a descriptor from {taken} on"
-            ));
+            let error =
+                format!("--ready 'fd:{fd}': the sockets of the child are there; want a descriptor from {taken} on");
+            return Err(error.into());
         }
         // While they are put in place each has a copy above, and so has what tells of the exec.
         let copies = taken.saturating_sub(listen::FIRST_FD).saturating_add(2);
         let end = fd::descriptor_limit().saturating_sub(i64::from(copies));
         if i64::from(fd) >= end {
-            return Err(format!(
-                "--ready 'fd:{fd}': so many files may not be open (ulimit -n); want a descriptor below {end}"
-            ));
+            let error =
+                format!("--ready 'fd:{fd}': so many files may not be open (ulimit -n); want a descriptor below {end}");
+            return Err(error.into());
         }
     }
-    let more = sockets::bind_all(&config.listen, &sockets)?;
+    let mut listen = std::mem::take(&mut config.listen);
+    for listen in &mut listen {
+        let option = &listen.option;
+        if let Some(endpoint) = listen.address.endpoint_mut() {
+            let found = look_up(config, startup, endpoint)?;
+            let address = found.map_err(|error| format!("--listen '{option}': {error}"))?;
+            *endpoint = Endpoint::from(address);
+        }
+    }
+    let more = sockets::bind_all(&listen, &sockets)?;
+    config.listen = listen;
     sockets.extend(more);
     Ok(sockets)
+}
+
+/// Whether `--ready tcp:` would prove nothing, because a socket of hupwrap's own answers there. Where the name has no
+/// address yet, the child is not ready as long as that is so.
+fn check_readiness(config: &Config, startup: &Startup, sockets: &[Socket]) -> Result<(), NotSetUp> {
+    let Ready::Tcp(endpoint) = &config.ready else { return Ok(()) };
+    let mut bound = sockets.iter().filter_map(Socket::local).filter(|bound| bound.port() == endpoint.port).peekable();
+    if !config.replaces() || bound.peek().is_none() {
+        return Ok(());
+    }
+    match look_up(config, startup, endpoint)? {
+        Ok(asked) if bound.any(|bound| listen::answers(bound, asked)) => Err(NotSetUp::Because(format!(
+            "--ready 'tcp:{asked}': that is a socket of --listen, which takes connections before the new child is ready; \
+             want notify, fd:N or cmd:CMD"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// Finds the address of an endpoint, or why it has none. A signal that tells hupwrap to stop ends the wait for a resolver.
+/// All other signals stay pending until there is a supervisor.
+fn look_up(config: &Config, startup: &Startup, endpoint: &Endpoint) -> Result<Result<SocketAddr, String>, NotSetUp> {
+    if !is_name(&endpoint.host) {
+        return Ok(resolve(endpoint));
+    }
+    let mut stops = SignalSet::EMPTY;
+    for signal in Signal::all().filter(|signal| matches!(config.on.of(*signal), Action::Stop(_))) {
+        stops.insert(signal);
+    }
+    let stops = SignalFd::new(stops, startup.pid).map_err(no_signals)?;
+    let lookup = match Lookup::begin(endpoint, startup.mask) {
+        Ok(lookup) => lookup,
+        Err(error) => return Ok(Err(start_error::describe(error).to_owned())),
+    };
+    let fds = [lookup.as_fd(), stops.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+    while poll(&mut fds.clone(), PollTimeout::NONE).is_err() {}
+    if stops.is_full()
+        && let Some(signals::Received { signal, .. }) = stops.drain().first()
+    {
+        lookup.give_up();
+        report::say(&messages::signal(*signal));
+        return Err(NotSetUp::Told(*signal));
+    }
+    Ok(lookup.answer())
+}
+
+fn no_signals(error: Errno) -> String {
+    format!("cannot listen to signals: {}", start_error::describe(error))
 }

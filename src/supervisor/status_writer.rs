@@ -30,7 +30,7 @@ pub struct StatusWriter {
     /// When the request that runs was taken up.
     asked: Option<Time>,
     reload: Option<Reload>,
-    /// Those before it that are settled: whoever waits for one may read the file when the next has begun.
+    /// Those before it that are settled: a client that waits for one may read the file when the next has begun.
     settled: Vec<Reload>,
     /// What the file says.
     written: String,

@@ -11,36 +11,52 @@ use nix::sys::socket::{SockFlag, SockType, SockaddrStorage, connect, setsockopt,
 use crate::sys::fd::above_stdio;
 use crate::sys::poll::is_ready;
 use crate::sys::sockets::family;
+use crate::sys::{errno, start_error};
 
 /// Asks whether somebody listens, by connecting.
-pub struct Attempt(TcpStream);
+pub struct Attempt {
+    stream: TcpStream,
+    to: SocketAddr,
+}
 
 impl Attempt {
-    /// Begins to connect. When its descriptor is writable, [`Attempt::connected`] has the answer. None if it is refused at
-    /// once.
-    pub fn begin(to: SocketAddr) -> Option<Self> {
-        let fd = socket(family(to), SockType::Stream, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK, None).ok()?;
-        let fd = above_stdio(fd).ok()?;
-        match connect(fd.as_raw_fd(), &SockaddrStorage::from(to)) {
-            Ok(()) | Err(Errno::EINPROGRESS) => Some(Self(TcpStream::from(fd))),
-            Err(_) => None,
-        }
+    /// Begins to connect. When its descriptor is writable, [`Attempt::connected`] has the answer.
+    ///
+    /// # Errors
+    /// One line that says why it was refused at once.
+    pub fn begin(to: SocketAddr) -> Result<Self, String> {
+        let begin = || {
+            let fd = socket(family(to), SockType::Stream, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK, None)?;
+            let fd = above_stdio(fd)?;
+            match connect(fd.as_raw_fd(), &SockaddrStorage::from(to)) {
+                Ok(()) | Err(Errno::EINPROGRESS) => Ok(TcpStream::from(fd)),
+                Err(error) => Err(error),
+            }
+        };
+        begin().map(|stream| Self { stream, to }).map_err(|error| no_connection(to, error))
     }
 
-    /// Whether it is connected; none as long as that is undecided.
-    pub fn connected(&self) -> Option<bool> {
-        if !is_ready(self.0.as_fd(), PollFlags::POLLOUT) {
+    /// Whether it is connected, or why it is not; none as long as that is undecided.
+    pub fn connected(&self) -> Option<Result<(), String>> {
+        if !is_ready(self.stream.as_fd(), PollFlags::POLLOUT) {
             return None;
         }
-        let answered = matches!(self.0.take_error(), Ok(None));
-        Some(answered && !self.is_with_itself())
+        Some(match self.stream.take_error() {
+            Ok(None) if self.is_with_itself() => Err(no_connection(self.to, Errno::ECONNREFUSED)),
+            Ok(None) => Ok(()),
+            Ok(Some(error)) | Err(error) => Err(no_connection(self.to, errno(error))),
+        })
     }
 
     /// Whether the connection is with itself: if nobody listens on the port, the kernel may choose that very port as the
     /// port of the side that connects.
     fn is_with_itself(&self) -> bool {
-        matches!((self.0.local_addr(), self.0.peer_addr()), (Ok(local), Ok(peer)) if local == peer)
+        matches!((self.stream.local_addr(), self.stream.peer_addr()), (Ok(local), Ok(peer)) if local == peer)
     }
+}
+
+fn no_connection(to: SocketAddr, error: Errno) -> String {
+    format!("cannot connect to {to}: {}", start_error::describe(error))
 }
 
 impl Drop for Attempt {
@@ -48,14 +64,14 @@ impl Drop for Attempt {
         if self.is_with_itself() {
             // An orderly close would keep the child from its port for a minute.
             let linger = libc::linger { l_onoff: 1, l_linger: 0 };
-            let _ = setsockopt(&self.0, sockopt::Linger, &linger);
+            let _ = setsockopt(&self.stream, sockopt::Linger, &linger);
         }
     }
 }
 
 impl AsFd for Attempt {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.stream.as_fd()
     }
 }
 
@@ -77,9 +93,9 @@ mod tests {
     }
 
     fn reaches(to: SocketAddr) -> bool {
-        let Some(attempt) = Attempt::begin(to) else { return false };
+        let Ok(attempt) = Attempt::begin(to) else { return false };
         poll(&mut [PollFd::new(attempt.as_fd(), PollFlags::POLLOUT)], PollTimeout::NONE).unwrap();
-        attempt.connected().unwrap()
+        attempt.connected().unwrap().is_ok()
     }
 
     #[test]
@@ -100,10 +116,10 @@ mod tests {
     fn a_connection_with_itself_does_not_count() {
         let (fd, address) = bound("127.77.0.3:0".parse().unwrap());
         connect(fd.as_raw_fd(), &SockaddrStorage::from(address)).unwrap();
-        let mut attempt = Attempt(TcpStream::from(fd));
-        attempt.0.write_all(b"x").unwrap();
-        attempt.0.read_exact(&mut [0]).unwrap();
-        assert_eq!(attempt.connected(), Some(false));
+        let mut attempt = Attempt { stream: TcpStream::from(fd), to: address };
+        attempt.stream.write_all(b"x").unwrap();
+        attempt.stream.read_exact(&mut [0]).unwrap();
+        assert!(attempt.connected().unwrap().unwrap_err().ends_with("onnection refused"));
         drop(attempt);
         // Without REUSEADDR: nothing of it lingers.
         bound(address);

@@ -1,4 +1,4 @@
-//! What a child will see: its environment and its working directory, read afresh at every start.
+//! What a child will see: its environment and its working directory, read again at every start.
 
 use crate::facts::StartError;
 use std::collections::BTreeMap;
@@ -94,7 +94,7 @@ impl ChildEnv {
         }
     }
 
-    /// Sets a variable, whoever has set it before. A value that no variable can have sets nothing.
+    /// Sets a variable, and replaces a value that it has. A value that no variable can have sets nothing.
     pub fn set(&mut self, name: &[u8], value: &[u8]) {
         self.remove(name);
         self.own.extend(CString::new([name, b"=", value].concat()));
@@ -275,8 +275,8 @@ mod tests {
     }
 
     #[test]
-    fn it_is_read_afresh() {
-        let dir = Dir::new("env-afresh");
+    fn it_is_read_again() {
+        let dir = Dir::new("env-again");
         let file = [dir.file("x", "A=1")];
         assert_eq!(read(&file, None).ok().unwrap().own, [c"A=1".to_owned()]);
         dir.file("x", "A=2");

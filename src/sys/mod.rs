@@ -15,7 +15,6 @@ pub mod lookup;
 pub mod manager_socket;
 pub mod notify_socket;
 pub mod output;
-#[cfg_attr(not(test), expect(dead_code, reason = "the supervisor does not use it yet"))]
 pub(crate) mod path_watch;
 pub(crate) mod pidfd;
 pub mod pidfile;
@@ -24,6 +23,7 @@ pub(crate) mod proc;
 mod program;
 pub mod ready_pipe;
 pub mod reexec;
+pub(crate) mod resolve;
 pub mod signals;
 pub mod sockets;
 pub mod spawn;
@@ -50,6 +50,13 @@ pub type Pid = libc::pid_t;
 /// The pid of this process.
 pub(crate) fn own_pid() -> Pid {
     nix::unistd::getpid().as_raw()
+}
+
+/// Says that a test is skipped, past the capture of `cargo test`.
+#[cfg(test)]
+fn skipped(test: &str, missing: &str) {
+    use std::io::Write;
+    let _ = writeln!(io::stderr(), "skipped: {test}: {missing}");
 }
 
 /// The errno of an error of std. Errors that std itself finds have none, and count as invalid.

@@ -182,7 +182,7 @@ fn random<const LENGTH: usize>() -> nix::Result<String> {
 
 #[cfg(test)]
 // The tests have threads, programs of others to run, and something to say.
-#[allow(clippy::disallowed_methods, clippy::print_stderr, clippy::arithmetic_side_effects)]
+#[allow(clippy::disallowed_methods, clippy::arithmetic_side_effects)]
 mod tests {
     use std::collections::BTreeSet;
     use std::os::fd::{IntoRawFd, RawFd};
@@ -196,6 +196,7 @@ mod tests {
     use super::*;
     use crate::sys::manager_socket::ManagerSocket;
     use crate::sys::ready_pipe::ReadyPipe;
+    use crate::sys::skipped;
 
     const NOBODY: u32 = 65534;
     const END: &[u8] = b"the end";
@@ -216,7 +217,7 @@ mod tests {
     fn may_change_user(test: &str) -> bool {
         let may = fs::metadata("/proc/self").unwrap().uid() == 0;
         if !may {
-            eprintln!("skipped: {test}: the right to become nobody");
+            skipped(test, "the right to become nobody");
         }
         may
     }
@@ -239,7 +240,7 @@ mod tests {
             match ended.join().unwrap() {
                 Ok(output) if output.status.success() => Some(said),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    eprintln!("skipped: {program:?} is not installed");
+                    skipped("a program of sd_notify(3)", &format!("{program:?} is not installed"));
                     None
                 }
                 bad => panic!("{bad:?}"),

@@ -26,7 +26,10 @@ pub fn write_at_once(stream: BorrowedFd, bytes: &[u8]) {
         // Before Linux 6.5 a socket has no RWF_NOWAIT.
         Ok(SFlag::S_IFSOCK) => send(stream.as_raw_fd(), bytes, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL),
         _ => match write_nowait(stream, bytes) {
-            Err(Errno::EOPNOTSUPP | Errno::ENOSYS | Errno::EINVAL) => write_own(stream, bytes),
+            // Not every file has it, and a sandbox may refuse it.
+            Err(Errno::EOPNOTSUPP | Errno::ENOSYS | Errno::EINVAL | Errno::EPERM | Errno::EACCES) => {
+                write_own(stream, bytes)
+            }
             written => written,
         },
     };

@@ -44,7 +44,7 @@ impl Origin {
         };
         let mut places = vec![path.to_owned()];
         if !path.to_bytes().starts_with(b"/") {
-            // As the user meant it: by the name of the directory, where a deploy may have moved a link meanwhile.
+            // As the user meant it: by the name of the directory, where a deploy may have moved a link since.
             let named = startup.var("PWD").filter(|pwd| pwd.starts_with(b"/") && same_file(pwd, b"."));
             if let Some(absolute) = named.and_then(|pwd| CString::new([pwd, b"/", path.to_bytes()].concat()).ok()) {
                 places.insert(0, absolute);
@@ -261,9 +261,9 @@ pub fn prove() -> Result<String, String> {
 /// Makes a descriptor that bytes can be read from once: a sealed memfd, or where those are forbidden, a pipe. The pipe
 /// needs no file system, but holds 1 MiB at most.
 fn carrier(bytes: &[u8]) -> Result<OwnedFd, String> {
-    let said = |error: Errno| format!("the state cannot be handed over: {}", error.desc());
+    let said = |error: Errno| format!("the state cannot be handed over: {}", describe(error));
     match memory(bytes) {
-        Err(Errno::ENOSYS | Errno::EPERM | Errno::EACCES) => {}
+        Err(Errno::ENOSYS | Errno::EPERM | Errno::EACCES | Errno::EINVAL) => {}
         made => return made.map_err(said),
     }
     let (reader, writer) = pipe(OFlag::O_CLOEXEC).map_err(said)?;
@@ -311,7 +311,7 @@ fn is_carrier(fd: RawFd) -> bool {
 
 /// The seals of a descriptor; none where it is not a memfd.
 fn seals(fd: RawFd) -> SealFlag {
-    // SAFETY: has no preconditions; a descriptor that is none gives an error.
+    // SAFETY: has no preconditions; a number that is no descriptor gives an error.
     SealFlag::from_bits_truncate(unsafe { libc::fcntl(fd, libc::F_GET_SEALS) }.max(0))
 }
 

@@ -18,8 +18,11 @@ use crate::sys::{Pid, own_pid};
 /// lose them, so they are gone round.
 const SET_SIZE: usize = size_of::<u64>();
 
+/// How often one turn reads from a signalfd at most.
+const BATCHES_A_TURN: usize = 64;
+
 /// A signal that was read.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Received {
     /// Which.
     pub signal: Signal,
@@ -107,13 +110,15 @@ impl SignalFd {
         is_ready(self.fd.as_fd(), PollFlags::POLLIN)
     }
 
-    /// Every signal that waits, in numeric order; each once, for they are levels and not counts. Sleeps until there is
-    /// one: a single call, where nothing else is waited for.
+    /// The signals that wait, in numeric order. Equal ones count once, because signals are levels. Sleeps until there is
+    /// one: a single call, where nothing else is waited for. Real-time signals queue, and somebody may send them faster
+    /// than they are read. So one turn reads a part of them. All others are among what it reads, because the kernel hands
+    /// out the lowest number first.
     pub fn drain(&self) -> Vec<Received> {
         let mut all: Vec<Received> = Vec::new();
         // SAFETY: the struct is plain data, for which zero is valid.
-        let mut batch: [libc::signalfd_siginfo; 8] = unsafe { std::mem::zeroed() };
-        loop {
+        let mut batch: [libc::signalfd_siginfo; 16] = unsafe { std::mem::zeroed() };
+        for _ in 0..BATCHES_A_TURN {
             // SAFETY: the buffer is ours, and as long as is said.
             let got = unsafe { libc::read(self.fd.as_raw_fd(), batch.as_mut_ptr().cast(), size_of_val(&batch)) };
             let count = usize::try_from(got).unwrap_or(0).div_euclid(size_of::<libc::signalfd_siginfo>());
@@ -124,7 +129,9 @@ impl SignalFd {
                     stop if stop.is_job_control() => all.retain(|old| old.signal != Signal::CONT),
                     _ => {}
                 }
-                all.push(new);
+                if !all.iter().any(|old| (old.signal, old.sender) == (new.signal, new.sender)) {
+                    all.push(new);
+                }
             }
             if count < batch.len() || !self.is_full() {
                 break;

@@ -1,7 +1,7 @@
 //! The sockets of `--listen`, and those that hupwrap was given. A socket is bound once and kept as a descriptor, over every
 //! child and every re-exec.
 
-use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixListener;
 
@@ -12,6 +12,7 @@ use nix::sys::socket::{
 };
 
 use crate::sys::fd::{above, keep_over_exec, take};
+use crate::sys::resolve::resolve;
 use crate::sys::unix_path::{self, file_at};
 use crate::sys::{Pid, start_error};
 use crate::text::listen::{self, Address, Endpoint, FIRST_FD, Listen, SocketFacts, SocketFile, SocketKind};
@@ -231,23 +232,6 @@ fn explain(error: Errno, port: u16) -> String {
         Errno::EINVAL => "the address needs a zone, as in [fe80::1%eth0]:80".to_owned(),
         other => start_error::describe(other).to_owned(),
     }
-}
-
-/// Finds the address of an endpoint. Of several that a name has, the first IPv4 one is taken, else the first. An address
-/// in figures is not looked up.
-///
-/// # Errors
-/// One line that says why not.
-pub fn resolve(endpoint: &Endpoint) -> Result<SocketAddr, String> {
-    let Endpoint { host, port } = endpoint;
-    let found = (host.as_str(), *port).to_socket_addrs().map_err(|error| {
-        let text = error.to_string();
-        let reason = text.rsplit(": ").next().unwrap_or_default();
-        format!("the host '{host}' has no address: {reason}; want one that resolves, or an address in figures")
-    })?;
-    let mut all: Vec<_> = found.collect();
-    all.sort_by_key(SocketAddr::is_ipv6);
-    all.first().copied().ok_or_else(|| format!("the host '{host}' has no address"))
 }
 
 /// Takes the descriptors that hupwrap was given, if they were meant for it: `LISTEN_FDS`, `LISTEN_PID` and

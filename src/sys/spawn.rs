@@ -1,7 +1,7 @@
 //! Starting a program, and finding it.
 //!
 //! The child is made with `clone(CLONE_VM)`: it borrows hupwrap's memory until it executes, as with vfork, and so costs
-//! no copy of the page tables. Unlike with vfork hupwrap does not sleep meanwhile, so that a child that is stopped by
+//! no copy of the page tables. Unlike with vfork, hupwrap does not sleep until then, so that a child that is stopped by
 //! Ctrl-Z, or that hangs on a dead file system, before it executes cannot make hupwrap deaf. For that the child must
 //! touch nothing of libc's that knows threads, errno above all: between clone and exec it makes bare system calls only.
 

@@ -2,7 +2,6 @@
 //! that is not known is skipped, so a newer hupwrap may add facts. Pure.
 
 use std::fmt::Write as _;
-use std::net::SocketAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -19,6 +18,9 @@ const FORMAT: u32 = 3;
 const UNDERSTOOD: &[u32] = &[2, FORMAT];
 /// What stands in front of the formats in an introduction.
 const UNDERSTANDS: &str = " understands handover";
+
+/// What stands in place of a number of `watched`.
+const UNSEEN: &str = "none";
 
 /// Everything a re-executed hupwrap must know that neither its command line nor the kernel tells.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -47,14 +49,14 @@ pub struct Handover {
     pub sockets: Vec<SocketFacts>,
     /// The child's NOTIFY_SOCKET.
     pub notify: Option<NotifySocketFacts>,
-    /// Where a connection shows that a child is ready. A name is not looked up again: after the exec nothing may fail.
-    pub ready_at: Option<SocketAddr>,
     /// The descriptor by which the pidfile is locked.
     pub pidfile: Option<i32>,
     /// The descriptor that signals are read from.
     pub signal_fd: Option<i32>,
     /// The last requests, for clients that wait for the end of one.
     pub requests: Vec<Reload>,
+    /// What was seen of each PATH of `--watch`, as a number; none of one that was not looked at.
+    pub watched: Vec<Option<u64>>,
     /// What the service manager had no room for yet, the oldest first.
     pub unsent: Vec<Vec<u8>>,
 }
@@ -141,6 +143,7 @@ impl Handover {
             ("first_start", machine.first_start),
             ("interrupted", machine.interrupted),
             ("terminal_gone", machine.terminal_gone),
+            ("renew_at", machine.renew_at),
             ("suspect_hup", machine.suspect_hup),
             ("paused", Some(machine.paused)),
         ];
@@ -167,6 +170,9 @@ impl Handover {
         for request in &self.requests {
             fact("request", &request.encode());
         }
+        for seen in &self.watched {
+            fact("watched", &seen.map_or(UNSEEN.to_owned(), |seen| seen.to_string()));
+        }
         for message in &self.unsent {
             fact("unsent", &hex(message));
         }
@@ -182,9 +188,6 @@ impl Handover {
             if let Some(directory) = directory {
                 fact("notify_directory", directory);
             }
-        }
-        if let Some(address) = &self.ready_at {
-            fact("ready_at", address);
         }
         text.into_bytes()
     }
@@ -222,6 +225,7 @@ impl Handover {
             first_start: facts.time("first_start"),
             interrupted: facts.time("interrupted"),
             terminal_gone: facts.time("terminal_gone"),
+            renew_at: facts.time("renew_at"),
             suspect_hup: facts.time("suspect_hup"),
             held_signals: SignalSet::from_bits(facts.find("held_signals").unwrap_or_default()),
             held_hup: facts.find("held_hup").unwrap_or_default(),
@@ -245,9 +249,9 @@ impl Handover {
             pidfile: facts.fd("pidfile"),
             signal_fd: facts.fd("signal_fd"),
             requests: facts.all("request", Reload::decode),
+            watched: facts.all("watched", |value| if value == UNSEEN { Some(None) } else { parsed(value).map(Some) }),
             unsent: facts.all("unsent", unhex),
             notify: notify.map(|(path, socket)| NotifySocketFacts { socket, directory, path }),
-            ready_at: facts.find("ready_at"),
         };
         (state, facts.fault)
     }
@@ -368,6 +372,7 @@ mod tests {
                 first_start: Some(Duration::ZERO),
                 interrupted: Some(Duration::from_nanos(1)),
                 terminal_gone: Some(Duration::from_secs(2)),
+                renew_at: Some(Duration::from_secs(5)),
                 suspect_hup: Some(Duration::from_secs(3)),
                 held_signals: SignalSet::ALL,
                 held_hup: true,
@@ -384,6 +389,7 @@ mod tests {
             foreign_children: vec![1, 2],
             pidfile: Some(11),
             signal_fd: Some(12),
+            watched: vec![Some(u64::MAX), None],
             unsent: vec![b"READY=1\nSTATUS=\xff".to_vec(), vec![]],
             requests: vec![Reload {
                 action: "upgrade".to_owned(),
@@ -402,7 +408,6 @@ mod tests {
                 SocketFacts { fd: 8, kind: SocketKind::Other, name: "unknown".to_owned(), said: None, made: None },
             ],
             notify: Some(NotifySocketFacts { socket: 9, directory: Some(10), path: "/run/x y".to_owned() }),
-            ready_at: Some("[fe80::1%2]:80".parse().unwrap()),
         }
     }
 
@@ -419,6 +424,7 @@ mod tests {
             first_start: None,
             interrupted: None,
             terminal_gone: None,
+            renew_at: None,
             suspect_hup: None,
             ..full.machine.clone()
         };
@@ -428,10 +434,10 @@ mod tests {
             foreign_children: vec![],
             sockets: vec![],
             notify: None,
-            ready_at: None,
             pidfile: None,
             signal_fd: None,
             requests: vec![],
+            watched: vec![],
             unsent: vec![],
             ..full
         };

@@ -74,7 +74,8 @@ pub fn for_command(command: &str, facts: CommandFacts) -> String {
             "; {name}=VALUE in front of a command is shell syntax: want 'env {name}={value} COMMAND', or --env-file"
         );
     }
-    if facts.is_here && !command.contains('/') {
+    // With './' in front it would be no more executable.
+    if facts.is_here && !facts.not_executable && !command.contains('/') {
         return format!("; did you mean './{command}'{}?", or_interpreter(command));
     }
     if let Some(first) = command.split_whitespace().next().filter(|first| *first != command) {
@@ -179,6 +180,7 @@ mod tests {
             ("run", here, "; did you mean './run'?"),
             ("./run", no_x, "; did you mean to 'chmod +x ./run' first?"),
             ("run", no_x, ""),
+            ("run", CommandFacts { is_here: true, ..no_x }, ""),
             ("./run.py", no_x, "; did you mean to 'chmod +x ./run.py' first, or 'python3 ./run.py'?"),
             (
                 "FOO=b r",

@@ -49,6 +49,16 @@ pub enum Address {
     },
 }
 
+impl Address {
+    /// The host and the port, where it has those.
+    pub(crate) fn endpoint_mut(&mut self) -> Option<&mut Endpoint> {
+        match self {
+            Self::Tcp(endpoint) | Self::Udp(endpoint) => Some(endpoint),
+            Self::Unix { .. } => None,
+        }
+    }
+}
+
 impl FromStr for Listen {
     type Err = String;
 
@@ -157,6 +167,17 @@ pub struct Endpoint {
     pub host: String,
     /// The port.
     pub port: u16,
+}
+
+impl From<SocketAddr> for Endpoint {
+    /// With the host in figures.
+    fn from(address: SocketAddr) -> Self {
+        let host = match address {
+            SocketAddr::V6(address) if address.scope_id() != 0 => format!("{}%{}", address.ip(), address.scope_id()),
+            _ => address.ip().to_string(),
+        };
+        Self { host, port: address.port() }
+    }
 }
 
 impl FromStr for Endpoint {

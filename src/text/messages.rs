@@ -2,7 +2,6 @@
 //! docs/events.md is compared with it. Pure.
 
 use crate::facts::GenerationId;
-use nix::errno::Errno;
 use serde_json::{Value, json};
 
 use crate::config::{Level, Shown};
@@ -43,6 +42,9 @@ events! {
     SETTLED Debug "settled" ["action"]
     REFUSED Error "refused" ["action" "reason"]
     FAILED Error "failed" ["action" "reason"]
+    CHANGED Info "changed" ["path"]
+    WATCHING_LATE Info "watching-late" ["reason"]
+    GROWN_OLD Info "grown-old" ["generation" "pid" "age"]
     RESTARTING Info "restarting" ["generation" "pid"]
     REPLACING Info "replacing" ["generation" "pid"]
     REPLACED Info "replaced" ["generation" "pid" "old_generation" "old_pid"]
@@ -99,10 +101,20 @@ pub fn signal(signal: Signal) -> LogLine {
     LogLine::new(&SIGNAL, [json!(signal.to_string())], format!("got {signal}"))
 }
 
+/// A PATH of `--watch` has changed.
+pub fn changed(path: &str) -> LogLine {
+    LogLine::new(&CHANGED, [json!(path)], format!("'{path}' has changed"))
+}
+
+/// Changes are noticed late.
+pub fn watching_late(reason: &str) -> LogLine {
+    LogLine::new(&WATCHING_LATE, [json!(reason)], format!("--watch: {reason}"))
+}
+
 /// A signal could not be sent.
-pub fn not_sent(signal: Signal, pid: i32, error: Errno) -> LogLine {
-    let text = format!("cannot send {signal} to pid {pid}: {}", error.desc());
-    LogLine::new(&NOT_SENT, [json!(signal.to_string()), json!(pid), json!(error.desc())], text)
+pub fn not_sent(signal: Signal, pid: i32, reason: &str) -> LogLine {
+    let text = format!("cannot send {signal} to pid {pid}: {reason}");
+    LogLine::new(&NOT_SENT, [json!(signal.to_string()), json!(pid), json!(reason)], text)
 }
 
 /// A try of `--ready cmd:` has failed, for another reason than the one before.
@@ -181,6 +193,11 @@ impl Words {
                 }
             }
             Message::Ready(g) => LogLine::new(&READY, of(g), format!("{} is ready", child(g))),
+            Message::GrownOld(g, age) => LogLine::new(
+                &GROWN_OLD,
+                of(g).into_iter().chain([seconds(age)]),
+                format!("{} has been ready for {}; renewing it, see --max-age", child(g), Shown(*age)),
+            ),
             Message::Restarting(g) => LogLine::new(&RESTARTING, of(g), format!("restarting {}", child(g))),
             Message::Replacing(g) => LogLine::new(
                 &REPLACING,
@@ -344,6 +361,7 @@ mod tests {
             settled(Outcome::Refused("why".to_owned())),
             settled(Outcome::Failed(Failure::NotReady(second))),
             Message::Ready(1),
+            Message::GrownOld(1, second),
             Message::Restarting(1),
             Message::Replacing(1),
             Message::Replaced { old: 1, new: 2 },
@@ -369,11 +387,13 @@ mod tests {
             super::error("x"),
             listening("web", "tcp:1", "x".to_owned()),
             signal(Signal::HUP),
-            not_sent(Signal::HUP, 1, Errno::EPERM),
+            not_sent(Signal::HUP, 1, "Operation not permitted"),
             status_file_failed("x", "y"),
             restored("x", true),
             not_restored("x", "y"),
             tried(1, 4711, "x"),
+            changed("x"),
+            watching_late("x"),
             words.backgrounded(1, 4711),
         ]);
         for log_line in &log_lines {

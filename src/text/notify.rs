@@ -108,7 +108,7 @@ pub fn stopping() -> Vec<u8> {
     b"STOPPING=1".to_vec()
 }
 
-/// Says how things are, in words.
+/// Describes the state in words.
 pub fn status(status: &str) -> Vec<u8> {
     format!("STATUS={}", one_line(status)).into_bytes()
 }

@@ -22,7 +22,7 @@ use crate::signal::Signal;
 use crate::sys::inotify::FileWatch;
 use crate::sys::interrupt::{self, Interrupt};
 use crate::sys::startup::Startup;
-use crate::sys::{clock, hold_stdio, signals, terminal};
+use crate::sys::{clock, hold_stdio, signals, start_error, terminal};
 use answer::Answer;
 use found::{Found, NotFound};
 
@@ -121,7 +121,7 @@ fn send(found: &Found, signal: Signal) -> Result<(), String> {
     found.target.kill(signal).map_err(|error| match error {
         Errno::ESRCH => found::has_ended(pid),
         Errno::EPERM => format!("you may not send {signal} to pid {pid}; want root, or the user that runs it"),
-        error => format!("{signal} cannot be sent to pid {pid}: {}", error.desc()),
+        error => format!("{signal} cannot be sent to pid {pid}: {}", start_error::describe(error)),
     })
 }
 

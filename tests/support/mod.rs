@@ -6,13 +6,14 @@
 pub mod http;
 pub mod notify;
 pub mod pty;
+pub mod resolver;
 pub mod seen;
 pub mod watched;
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -63,9 +64,10 @@ pub fn static_build() -> Option<PathBuf> {
     targets.find_map(|target| Some(target.path().join("release/hupwrap")).filter(|file| version(file) == wanted))
 }
 
-/// Says that a test, or a part of it, is skipped, and what is missing.
+/// Says that a test, or a part of it, is skipped, and what is missing. It writes past the capture of `cargo test`, which
+/// takes what the macros print.
 pub fn skipped(test: &str, missing: &str) {
-    eprintln!("skipped: {test}: {missing}");
+    let _ = writeln!(std::io::stderr(), "skipped: {test}: {missing}");
 }
 
 /// Where a program of this name is, if it is installed.

@@ -13,16 +13,17 @@ mod tests;
 mod walk;
 mod watches;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::os::fd::BorrowedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::errno::Errno;
 
 use crate::facts::Time;
 use crate::sys::start_error::describe;
-use walk::{Found, Walk};
+use crate::sys::trust::{directory_of, follow};
+use walk::{Found, Walk, is_at};
 use watches::Watches;
 
 /// Nothing must have changed for so long.
@@ -34,6 +35,12 @@ const POLLING: Duration = Duration::from_secs(2);
 const REST: Duration = Duration::from_millis(50);
 /// About so many names are looked at in one turn.
 const STEP: usize = 256;
+
+/// Whether a PATH is this file, which need not exist, or a symbolic link to it.
+pub(crate) fn is_file(path: &OsStr, file: &Path) -> bool {
+    follow(Path::new(path))
+        .is_ok_and(|path| path.file_name().is_some_and(|name| is_at(file, directory_of(&path), name)))
+}
 
 /// What a turn has found out.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -77,12 +84,8 @@ impl PathWatch {
     /// Watches these paths. What is there when they are looked at first is no change.
     ///
     /// `own_files`: the status file and the like. What is reported must not cause anything, so they do not count as entries
-    /// of a watched directory.
-    pub(crate) fn new(paths: &[OsString], own_files: &[PathBuf]) -> Self {
-        Self::with_digests(paths, own_files, &[])
-    }
-
-    /// The same over a re-exec, with the digests of the same paths from before. What has changed since then is told.
+    /// of a watched directory. `digests`: over a re-exec, those of the same paths from before. What has changed since then
+    /// is told.
     pub(crate) fn with_digests(paths: &[OsString], own_files: &[PathBuf], digests: &[Option<u64>]) -> Self {
         Self::over(Watches::open(), paths, own_files, digests)
     }

@@ -1,6 +1,6 @@
 //! With real files. Time is an argument, and the kernel queues an event before the call that causes it returns: no test
 //! waits. Directories above the test's own are used by others, who may cause events that do not count at any time.
-#![allow(clippy::disallowed_methods, clippy::arithmetic_side_effects, clippy::print_stderr)]
+#![allow(clippy::disallowed_methods, clippy::arithmetic_side_effects)]
 
 use std::ffi::OsStr;
 use std::fs::{self, File, FileTimes, OpenOptions, Permissions};
@@ -17,6 +17,12 @@ use nix::sys::stat::Mode;
 use nix::unistd::{Uid, geteuid, mkfifo, setfsuid};
 
 use super::*;
+
+impl PathWatch {
+    fn new(paths: &[OsString], own_files: &[PathBuf]) -> Self {
+        Self::with_digests(paths, own_files, &[])
+    }
+}
 
 /// A directory of the test's own.
 struct Dir(PathBuf);
@@ -1128,7 +1134,7 @@ fn editors_and_tools_make_one_change() {
     for (tool, version) in [("vim", "--version"), ("git", "--version")] {
         let found = Command::new(tool).arg(version).stdout(Stdio::null()).stderr(Stdio::null()).status();
         if !found.is_ok_and(|status| status.success()) {
-            eprintln!("skipped: {tool} is not installed");
+            crate::sys::skipped("path_watch::editors_and_tools_make_one_change", &format!("{tool} is not installed"));
             continue;
         }
         if tool == "vim" {

@@ -233,7 +233,7 @@ fn go_up(directory: &mut PathBuf) {
 }
 
 /// Whether this file is the one with this name in this directory.
-fn is_at(file: &Path, directory: &Path, name: &OsStr) -> bool {
+pub(super) fn is_at(file: &Path, directory: &Path, name: &OsStr) -> bool {
     let same_directory = || {
         let real = |directory: &Path| fs::metadata(directory).map(|found| (found.dev(), found.ino())).ok();
         real(directory_of(file)) == real(directory)

@@ -29,7 +29,7 @@ const FILE: AddWatchFlags =
 /// The events of one directory for two reasons come through one watch: a second reason must not take the first one's
 /// events away. nix has no name for this flag, nor for the next one.
 const MASK_ADD: AddWatchFlags = AddWatchFlags::from_bits_retain(libc::IN_MASK_ADD);
-/// A removed file that somebody still writes to is no entry any more.
+/// A removed file that somebody still writes to no longer counts as an entry.
 const EXCL_UNLINK: AddWatchFlags = AddWatchFlags::from_bits_retain(libc::IN_EXCL_UNLINK);
 
 /// Which events of a watch count.

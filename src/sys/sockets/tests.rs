@@ -16,10 +16,11 @@ use nix::sys::stat::{Mode, umask};
 
 use super::*;
 use crate::sys::fd::is_kept;
+use crate::sys::skipped;
 use crate::sys::unix_path::lock;
 
 /// A directory of this test's own, gone with it. The test's thread gets a umask and a working directory of its own:
-/// other tests make files meanwhile.
+/// other tests make files at the same time.
 struct Dir {
     path: PathBuf,
     alone: bool,
@@ -69,11 +70,6 @@ fn refused(option: &str) -> String {
     let error = try_listen(&[option]).err().unwrap();
     assert!(error.starts_with(&format!("--listen '{option}': ")) && !error.contains('\n'), "{error}");
     error
-}
-
-#[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
-fn skipped(test: &str, missing: &str) {
-    eprintln!("skipped: {test}: {missing}");
 }
 
 fn has_ipv6(test: &str) -> bool {
@@ -426,7 +422,7 @@ fn what_hupwrap_was_given() {
     assert_eq!(all[0].address(), format!("tcp:{address}"));
     assert_eq!(all[3].address(), "unix");
     assert_eq!(all[4].address(), "other");
-    // Whoever made the files removes them.
+    // The hupwrap that made the files removes them.
     drop(all);
     assert_eq!(fs::read_dir(&dir.path).unwrap().count(), 2);
 }
