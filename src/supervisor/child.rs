@@ -49,6 +49,8 @@ pub struct Child {
     pub not_ready_because: Option<String>,
     /// While the rest of its generation is looked for: who was asked to end.
     pub asked: Option<Vec<ProcStat>>,
+    /// Whether it was stopped and has its process group in the background, so that it needs the terminal to go on.
+    pub awaits_terminal: bool,
     /// Itself, where it was started beside another: by its time, orphans are told apart.
     pub born: Option<ProcStat>,
 }
@@ -70,6 +72,7 @@ impl Child {
             attempt: None,
             not_ready_because: None,
             asked: None,
+            awaits_terminal: false,
             born: None,
         }
     }

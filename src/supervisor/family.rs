@@ -8,8 +8,8 @@ use nix::errno::Errno;
 
 use super::child::Child;
 use super::helper::{Answer, Helper, Purpose};
-use crate::exit::{Change, ExitStatus};
-use crate::facts::{GenerationId, Time};
+use crate::exit::{Change, ExitStatus, OWN_FAILURE};
+use crate::facts::{GenerationId, Sender, StartError, Time};
 use crate::machine::effect::To;
 use crate::machine::event::Event;
 use crate::report;
@@ -17,7 +17,7 @@ use crate::signal::Signal;
 use crate::sys::connect::Attempt;
 use crate::sys::proc::{self, ProcStat, Unseen};
 use crate::sys::reexec::Probe;
-use crate::sys::{Pid, clock, signals, start_error, wait};
+use crate::sys::{Pid, clock, signals, start_error, terminal, wait};
 use crate::text::main_process::EndedChild;
 use crate::text::messages;
 
@@ -42,6 +42,8 @@ pub struct Family {
     pub helpers: Vec<Helper>,
     /// Children that belong to no generation: those before the first, and probes and helpers that were given up.
     pub foreign_children: Vec<Pid>,
+    /// Process groups of the last generation, which may have left the terminal without a foreground process.
+    pub left_groups: Vec<Pid>,
     /// Whether what is left of a generation could not be seen the last time, and may be seen later.
     unseen: bool,
     /// When what is left of a generation was last looked for.
@@ -58,6 +60,7 @@ impl Family {
             probe: None,
             helpers: Vec::new(),
             foreign_children: Vec::new(),
+            left_groups: Vec::new(),
             unseen: false,
             surveyed: Time::ZERO,
         }
@@ -120,10 +123,26 @@ impl Family {
         for (pid, change) in changes {
             let child = self.children.iter_mut().find(|child| child.pid == Some(pid));
             match (change, child) {
-                (Change::Stopped(signal), Some(_)) => events.push(Event::ChildStopped(signal)),
+                (Change::Stopped(signal), Some(child)) => {
+                    let is_shared = child.group.is_none();
+                    let wants_terminal = matches!(signal, Signal::TTIN | Signal::TTOU);
+                    // hupwrap follows a stop of the job in the foreground: it is the same job to the shell.
+                    let is_followed = is_shared || (!wants_terminal && terminal::front() == child.group);
+                    child.awaits_terminal = !is_shared && (wants_terminal || is_followed);
+                    events.extend(is_followed.then_some(Event::ChildStopped(signal)));
+                }
                 (Change::Stopped(_), None) => {}
                 (Change::Ended(status), Some(child)) => {
                     child.pid = None;
+                    child.awaits_terminal = false;
+                    self.left_groups.push(pid);
+                    if let ExitStatus::Killed(signal @ (Signal::INT | Signal::QUIT)) = status
+                        && child.group.is_some()
+                        && terminal::front() == child.group
+                    {
+                        // Ctrl-C has reached the child alone: its group is the foreground.
+                        events.push(Event::Signal { signal, sender: Sender::Kernel, hung_up: false });
+                    }
                     child.ended = may_follow(child, status);
                     if child.ended.is_none() {
                         events.push(Event::ChildEnded(child.generation, status));
@@ -237,19 +256,45 @@ impl Family {
         }
     }
 
+    /// Whether hupwrap may stop the children: one that has changed its user may be out of reach.
+    ///
+    /// # Errors
+    /// Says which one it may not stop.
+    pub fn may_stop(&self) -> Result<(), StartError> {
+        match self.children.iter().filter_map(|child| child.pid).find(|pid| !signals::may_signal(*pid)) {
+            Some(pid) => {
+                let reason = format!("pid {pid} runs as another user, and hupwrap may not signal it");
+                Err(StartError { code: OWN_FAILURE, transient: false, reason })
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// The generation that a process belongs to, as far as can be seen: its sender may have ended.
+    pub fn generation_of(&self, pid: Pid) -> Option<GenerationId> {
+        let was_asked = |child: &Child| child.asked.iter().flatten().any(|seen| seen.pid == pid);
+        if let Some(child) = self.children.iter().find(|child| child.pid == Some(pid) || was_asked(child)) {
+            return Some(child.generation);
+        }
+        let root = proc::root_of(pid)?;
+        (!self.is_foreign(root.pid)).then(|| self.owner(&root))
+    }
+
+    /// Whether a child belongs to no generation.
+    pub(super) fn is_foreign(&self, pid: Pid) -> bool {
+        self.foreign_pids().any(|foreign| foreign == pid)
+    }
+
+    fn foreign_pids(&self) -> impl Iterator<Item = Pid> {
+        let probe = self.probe.iter().filter_map(Probe::pid);
+        self.foreign_children.iter().copied().chain(probe).chain(self.helpers.iter().map(Helper::pid))
+    }
+
     /// Every process of a generation: the child, its descendants, and those of its orphans that hupwrap has adopted.
     /// An error if /proc cannot tell.
     pub(super) fn members(&self, generation: GenerationId) -> Result<Vec<ProcStat>, Unseen> {
-        let all = proc::descendants(&self.without_generation())?;
+        let all = proc::descendants(&self.foreign_pids().collect::<Vec<_>>())?;
         Ok(all.into_iter().filter(|(root, _)| self.owner(root) == generation).map(|(_, seen)| seen).collect())
-    }
-
-    /// The children of hupwrap that belong to no generation.
-    pub(super) fn without_generation(&self) -> Vec<Pid> {
-        let mut all = self.foreign_children.clone();
-        all.extend(self.probe.iter().filter_map(Probe::pid));
-        all.extend(self.helpers.iter().map(Helper::pid));
-        all
     }
 
     /// The generation of a process that is a child of hupwrap. An orphan does not tell whose it was. While there are two
@@ -305,6 +350,7 @@ impl Family {
     fn survey(&mut self, generation: GenerationId) -> Option<Event> {
         let alone = self.children.len() == 1;
         let members = self.members(generation);
+        self.left_groups.extend(members.iter().flatten().map(|seen| seen.group));
         self.surveyed = clock::now();
         self.unseen = matches!(members, Err(Unseen::NotNow));
         let remains = match members {

@@ -75,6 +75,9 @@ impl Helper {
             Purpose::Check if has_stderr() => null.map(|null| (null, 0)).chain([(2, 1)]).collect(),
             _ => null.flat_map(|null| [(null, 0), (null, 1), (null, 2)]).collect(),
         };
+        // It is in the background of a terminal: with `stty tostop` a line of it, or a look at the keyboard, would stop it.
+        order.mask.insert(Signal::TTOU);
+        order.mask.insert(Signal::TTIN);
         let file = order.program.clone();
         let program = order.argv.first().cloned().unwrap_or_default();
         let spawned = spawn::spawn(order).map_err(|error| failed(&file, error))?;

@@ -28,7 +28,7 @@ pub struct ProcStat {
 impl ProcStat {
     /// Reads `/proc/PID/stat` (`proc(5)`). None where it is gone, or dead and unreaped.
     pub fn at(pid: Pid) -> Option<Self> {
-        Self::read(pid).filter(|(_, is_dead)| !is_dead).map(|(seen, _)| seen)
+        Self::read(pid).filter(|(_, state)| !is_dead(*state)).map(|(seen, _)| seen)
     }
 
     /// The same of a child that was just started, though it may be dead already.
@@ -36,21 +36,21 @@ impl ProcStat {
         Self::read(child).map(|(seen, _)| seen)
     }
 
-    fn read(pid: Pid) -> Option<(Self, bool)> {
+    fn read(pid: Pid) -> Option<(Self, char)> {
         Self::parse(pid, &fs::read(format!("/proc/{pid}/stat")).ok()?)
     }
 
-    fn parse(pid: Pid, stat: &[u8]) -> Option<(Self, bool)> {
+    fn parse(pid: Pid, stat: &[u8]) -> Option<(Self, char)> {
         // The name, field 2, stands in parentheses and may hold anything, those included.
         let end = stat.iter().rposition(|byte| *byte == b')')?;
         let rest = std::str::from_utf8(stat.get(end.checked_add(2)?..)?).ok()?;
         let mut fields = rest.split(' ');
-        let state = fields.next()?;
+        let state = fields.next()?.chars().next()?;
         let parent = fields.next()?.parse().ok()?;
         let group = fields.next()?.parse().ok()?;
         // Field 22, of which 3 to 5 are read.
         let began = fields.nth(16)?.parse().ok()?;
-        Some((Self { pid, group, parent, began }, matches!(state, "Z" | "X")))
+        Some((Self { pid, group, parent, began }, state))
     }
 
     /// Whether it is the same process; its parent may be another by now.
@@ -84,17 +84,21 @@ impl ProcStat {
     }
 }
 
-/// The child of this process that a process descends from, or is. None where it is neither.
-pub(crate) fn root(of: &ProcStat) -> Option<ProcStat> {
+fn is_dead(state: char) -> bool {
+    matches!(state, 'Z' | 'X')
+}
+
+/// Whether a process is stopped.
+pub(crate) fn is_stopped(pid: Pid) -> bool {
+    ProcStat::read(pid).is_some_and(|(_, state)| state == 'T')
+}
+
+/// The child of this process that a process is, or descends from. Both may be dead and unreaped.
+pub(crate) fn root_of(pid: Pid) -> Option<ProcStat> {
+    shows_us().ok()?;
     let own_pid = own_pid();
-    let mut seen = *of;
-    for _ in 0..MOST_ANCESTORS {
-        if seen.parent == own_pid {
-            return Some(seen);
-        }
-        seen = ProcStat::at(seen.parent)?;
-    }
-    None
+    let line = std::iter::successors(ProcStat::at_birth(pid), |seen| ProcStat::at_birth(seen.parent));
+    line.take(MOST_ANCESTORS).find(|seen| seen.parent == own_pid)
 }
 
 /// The living children of this process.
@@ -153,7 +157,7 @@ fn everyone() -> Result<Vec<ProcStat>, Unseen> {
             continue;
         };
         match fs::read(format!("/proc/{pid}/stat")).map(|stat| ProcStat::parse(pid, &stat)) {
-            Ok(Some((seen, false))) => all.push(seen),
+            Ok(Some((seen, state))) if !is_dead(state) => all.push(seen),
             // It is dead, or nobody's business.
             Ok(_) => {}
             Err(error) => match unseen(error) {

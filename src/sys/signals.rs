@@ -28,6 +28,8 @@ pub struct Received {
     pub signal: Signal,
     /// From whom.
     pub sender: Sender,
+    /// The pid of the process that sent it; 0 where no process did, or one outside of this pid namespace.
+    pub pid: Pid,
 }
 
 /// Sets the mask of blocked signals, and returns the one before.
@@ -120,9 +122,15 @@ impl SignalFd {
             // SAFETY: the buffer is ours, and as long as is said.
             let got = unsafe { libc::read(self.fd.as_raw_fd(), batch.as_mut_ptr().cast(), size_of_val(&batch)) };
             let count = usize::try_from(got).unwrap_or(0).div_euclid(size_of::<libc::signalfd_siginfo>());
-            for received in batch.iter().take(count).filter_map(|info| received(info, self.own_pid)) {
-                if !all.contains(&received) {
-                    all.push(received);
+            for new in batch.iter().take(count).filter_map(|info| received(info, self.own_pid)) {
+                // The kernel discards a pending CONT when a stop comes, and the reverse. One of them may have been read.
+                match new.signal {
+                    Signal::CONT => all.retain(|old| !old.signal.is_job_control()),
+                    stop if stop.is_job_control() => all.retain(|old| old.signal != Signal::CONT),
+                    _ => {}
+                }
+                if !all.iter().any(|old| (old.signal, old.sender) == (new.signal, new.sender)) {
+                    all.push(new);
                 }
             }
             if count < batch.len() || !self.is_full() {
@@ -143,11 +151,11 @@ impl AsFd for SignalFd {
 fn received(info: &libc::signalfd_siginfo, own_pid: Pid) -> Option<Received> {
     let signal = Signal::from_number(i32::try_from(info.ssi_signo).ok()?)?;
     let by_process = info.ssi_code <= 0;
-    let by_self = by_process && Pid::try_from(info.ssi_pid) == Ok(own_pid);
+    let pid = if by_process { Pid::try_from(info.ssi_pid).unwrap_or(0) } else { 0 };
     match signal {
         // The kernel's word for a write of ours to a broken stderr, or to one at the limit of its size: nobody sent it.
-        Signal::PIPE | Signal::XFSZ if by_self => None,
-        _ => Some(Received { signal, sender: if by_process { Sender::Process } else { Sender::Kernel } }),
+        Signal::PIPE | Signal::XFSZ if pid == own_pid => None,
+        _ => Some(Received { signal, sender: if by_process { Sender::Process } else { Sender::Kernel }, pid }),
     }
 }
 
@@ -158,6 +166,18 @@ fn received(info: &libc::signalfd_siginfo, own_pid: Pid) -> Option<Received> {
 pub fn kill(pid: Pid, signal: Signal) -> nix::Result<()> {
     // SAFETY: has no preconditions.
     Errno::result(unsafe { libc::kill(pid, signal.number()) }).map(drop)
+}
+
+/// Whether hupwrap may send signals to a process. One that is gone counts as well: what is sent to it does no harm.
+pub fn may_signal(pid: Pid) -> bool {
+    // SAFETY: has no preconditions; signal 0 only asks.
+    Errno::result(unsafe { libc::kill(pid, 0) }) != Err(Errno::EPERM)
+}
+
+/// Whether a process group has members, dead and unreaped ones included.
+pub fn group_exists(group: Pid) -> bool {
+    // SAFETY: as above.
+    Errno::result(unsafe { libc::kill(group.saturating_neg(), 0) }) != Err(Errno::ESRCH)
 }
 
 /// Sends a signal to every process of the pid namespace, as pid 1 may. For where there is no /proc.
@@ -174,21 +194,28 @@ pub fn kill_group(leader: Pid, signal: Signal) -> nix::Result<()> {
 }
 
 /// Stops this process by a signal that is otherwise blocked, and returns when it was continued. With `insist` it stops
-/// too where the kernel discards the signal: in an orphaned process group, or where it is ignored. Returns whether it
-/// was stopped at all.
+/// too where the kernel discards the signal: in an orphaned process group, or where it is ignored. Returns whether a CONT
+/// has ended the stop, or came so early that there was none.
 pub fn suspend(signal: Signal, insist: bool) -> bool {
-    let own_pid = own_pid();
+    // The kernel discards a pending CONT when a stop is sent: it must be seen before. Sent while it is blocked, the stop
+    // is one with the terminal's own where that waits. The other way round that would stop the process first, and this one
+    // again after the CONT.
+    if pending().contains(Signal::CONT) {
+        return true;
+    }
+    raise(signal);
     let mut open = SignalSet::EMPTY;
     open.insert(signal);
-    // Sent while it is blocked, it is one with the terminal's own where that waits. The other way round that would stop
-    // the process first, and this one again after the CONT.
-    let _ = kill(own_pid, signal);
     let before = change_mask(libc::SIG_UNBLOCK, open);
     set_mask(before);
-    // A stop signal takes a CONT that waits away, and only CONT ends a stop: so one that waits now says that there was a
-    // stop. Without it there was none.
+    // Only a CONT ends a stop: one that waits now says that there was a stop. Without it there was none.
     if insist && !pending().contains(Signal::CONT) {
-        let _ = kill(own_pid, Signal::STOP);
+        raise(Signal::STOP);
     }
     pending().contains(Signal::CONT)
+}
+
+fn raise(signal: Signal) {
+    // SAFETY: has no preconditions.
+    unsafe { libc::syscall(libc::SYS_tgkill, own_pid(), nix::unistd::gettid().as_raw(), signal.number()) };
 }
