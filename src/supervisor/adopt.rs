@@ -29,7 +29,7 @@ use crate::text::handover::Handover;
 const RETRY: u8 = 100;
 
 /// Makes the supervisor that goes on with `state`. `fault` is what is wrong with the state, if anything is.
-pub fn adopt(config: Config, startup: Startup, mut state: Handover, fault: Option<String>) -> Supervisor {
+pub(crate) fn adopt(config: Config, startup: Startup, mut state: Handover, fault: Option<String>) -> Supervisor {
     if let Some(fault) = &fault {
         report::complain(&format!("the state of {} is damaged: {fault}; the rest of it is used", state.writer));
     }

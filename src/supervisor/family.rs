@@ -22,15 +22,15 @@ use crate::text::main_process::EndedChild;
 use crate::text::messages;
 
 /// What a hupwrap adds to its child's environment.
-pub const PID_VARIABLE: &str = "HUPWRAP_PID";
+pub(super) const PID_VARIABLE: &str = "HUPWRAP_PID";
 /// The number of the start, 1, 2, …
-pub const GENERATION_VARIABLE: &str = "HUPWRAP_GENERATION";
+pub(super) const GENERATION_VARIABLE: &str = "HUPWRAP_GENERATION";
 
 /// How long nothing new is looked for after a look at /proc, while the kernel says that something is left.
 const SURVEY_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Every process that hupwrap is the parent of.
-pub struct Family {
+pub(super) struct Family {
     own_pid: Pid,
     /// Whether hupwrap and its children share a process group.
     pub shared_group: bool,
@@ -52,7 +52,7 @@ pub struct Family {
 
 impl Family {
     /// A family without members.
-    pub fn new(own_pid: Pid, shared_group: bool) -> Self {
+    pub(super) fn new(own_pid: Pid, shared_group: bool) -> Self {
         Self {
             own_pid,
             shared_group,
@@ -67,28 +67,28 @@ impl Family {
     }
 
     /// Whether somebody has to look again, because nothing may tell that there is more to see.
-    pub fn looks_again(&self) -> bool {
+    pub(super) fn looks_again(&self) -> bool {
         let is_swept = |child: &Child| self.unseen && child.asked.is_some();
         self.children.iter().any(|child| is_swept(child) || child.ended.is_some())
     }
 
     /// The child of a generation.
-    pub fn child(&self, generation: GenerationId) -> Option<&Child> {
+    pub(super) fn child(&self, generation: GenerationId) -> Option<&Child> {
         self.children.iter().find(|child| child.generation == generation)
     }
 
     /// The same, to change it.
-    pub fn child_mut(&mut self, generation: GenerationId) -> Option<&mut Child> {
+    pub(super) fn child_mut(&mut self, generation: GenerationId) -> Option<&mut Child> {
         self.children.iter_mut().find(|child| child.generation == generation)
     }
 
     /// The pid that the child of a generation has or had, for people.
-    pub fn number(&self, generation: GenerationId) -> Pid {
+    pub(super) fn number(&self, generation: GenerationId) -> Pid {
         self.child(generation).map_or(0, |child| child.number)
     }
 
     /// Which children have executed `command` since, and which could not. Those in `changes` were reaped.
-    pub fn executions(&mut self, command: &OsStr, changes: &[(Pid, Change)]) -> Vec<Event> {
+    pub(super) fn executions(&mut self, command: &OsStr, changes: &[(Pid, Change)]) -> Vec<Event> {
         let mut events = Vec::new();
         for child in &mut self.children {
             let Some(spawned) = &child.unexecuted else { continue };
@@ -114,7 +114,7 @@ impl Family {
 
     /// What the ends and stops of processes mean. `may_follow`: whether another process may take the place of a child that
     /// has ended; then nothing is said of its end.
-    pub fn changes(
+    pub(super) fn changes(
         &mut self,
         changes: Vec<(Pid, Change)>,
         may_follow: impl Fn(&Child, ExitStatus) -> Option<EndedChild>,
@@ -216,13 +216,13 @@ impl Family {
     }
 
     /// Ends the helpers of which `is_outdated` is true.
-    pub fn give_up_helpers(&mut self, is_outdated: impl Fn(Purpose) -> bool) {
+    pub(super) fn give_up_helpers(&mut self, is_outdated: impl Fn(Purpose) -> bool) {
         let outdated = self.helpers.extract_if(.., |helper| is_outdated(helper.purpose));
         self.foreign_children.extend(outdated.map(Helper::give_up));
     }
 
     /// Ends the probe and the check.
-    pub fn give_up_request(&mut self) {
+    pub(super) fn give_up_request(&mut self) {
         if let Some(probe) = self.probe.take() {
             probe.kill();
             self.foreign_children.extend(probe.pid());
@@ -231,7 +231,7 @@ impl Family {
     }
 
     /// Sends a signal to the child of a generation, to its process group or to what is left of the generation.
-    pub fn signal(&self, generation: GenerationId, to: To, signal: Signal) {
+    pub(super) fn signal(&self, generation: GenerationId, to: To, signal: Signal) {
         let said = |pid: Pid, result: nix::Result<()>| {
             if let Err(error @ Errno::EPERM) = result {
                 report::say(&messages::not_sent(signal, pid, start_error::describe(error)));
@@ -260,7 +260,7 @@ impl Family {
     ///
     /// # Errors
     /// Says which one it may not stop.
-    pub fn may_stop(&self) -> Result<(), StartError> {
+    pub(super) fn may_stop(&self) -> Result<(), StartError> {
         match self.children.iter().filter_map(|child| child.pid).find(|pid| !signals::may_signal(*pid)) {
             Some(pid) => {
                 let reason = format!("pid {pid} runs as another user, and hupwrap may not signal it");
@@ -271,7 +271,7 @@ impl Family {
     }
 
     /// The generation that a process belongs to, as far as can be seen: its sender may have ended.
-    pub fn generation_of(&self, pid: Pid) -> Option<GenerationId> {
+    pub(super) fn generation_of(&self, pid: Pid) -> Option<GenerationId> {
         let was_asked = |child: &Child| child.asked.iter().flatten().any(|seen| seen.pid == pid);
         if let Some(child) = self.children.iter().find(|child| child.pid == Some(pid) || was_asked(child)) {
             return Some(child.generation);
@@ -320,7 +320,7 @@ impl Family {
     }
 
     /// Asks every member of a generation to end that was not asked before.
-    pub fn ask_rest(&mut self, generation: GenerationId, signal: Signal) {
+    pub(super) fn ask_rest(&mut self, generation: GenerationId, signal: Signal) {
         let Ok(members) = self.members(generation) else {
             self.signal(generation, To::Rest, signal);
             return self.signal(generation, To::Rest, Signal::CONT);
@@ -337,7 +337,7 @@ impl Family {
     }
 
     /// Begins to look for what is left of a generation. `group_asked`: its process group was asked to end before.
-    pub fn sweep(&mut self, generation: GenerationId, group_asked: bool) -> Option<Event> {
+    pub(super) fn sweep(&mut self, generation: GenerationId, group_asked: bool) -> Option<Event> {
         let mut asked = if group_asked { self.members(generation).unwrap_or_default() } else { Vec::new() };
         let shared = self.shared_group;
         let Some(child) = self.child_mut(generation) else { return Some(Event::RestGone(generation)) };

@@ -1,6 +1,6 @@
 //! Carries out what the machine orders, and tells it what happens. The only room that knows both machine and sys.
 
-pub mod adopt;
+pub(crate) mod adopt;
 mod child;
 mod crossing;
 mod effects;
@@ -9,7 +9,7 @@ mod helper;
 mod main_process;
 mod restore;
 mod service_manager;
-pub mod setup;
+pub(crate) mod setup;
 mod status_writer;
 mod terminal;
 mod watcher;
@@ -54,7 +54,7 @@ const MAX_ROUNDS: usize = 1000;
 const RETRY: Duration = Duration::from_millis(100);
 
 /// A supervisor at work.
-pub struct Supervisor {
+pub(crate) struct Supervisor {
     config: Config,
     startup: Startup,
     machine: Machine,
@@ -86,7 +86,7 @@ pub struct Supervisor {
 
 impl Supervisor {
     /// Supervises until the end.
-    pub fn run(mut self) -> Ending {
+    pub(crate) fn run(mut self) -> Ending {
         if let Some(signal) = self.config.parent_death
             && !wait::follow_parent(signal, self.startup.parent)
         {

@@ -51,7 +51,7 @@ pub(super) struct Parts {
 }
 
 /// Why there is no supervisor.
-pub enum NotSetUp {
+pub(crate) enum NotSetUp {
     /// This signal told hupwrap to stop.
     Told(Signal),
     /// Something is missing, or wrong.
@@ -68,7 +68,7 @@ impl From<String> for NotSetUp {
 ///
 /// # Errors
 /// Something is missing, or hupwrap was told to stop.
-pub fn setup(mut config: Config, startup: Startup) -> Result<Supervisor, NotSetUp> {
+pub(crate) fn setup(mut config: Config, startup: Startup) -> Result<Supervisor, NotSetUp> {
     look_up_helpers(&config, &startup)?;
     watcher::check(&config, startup.pid)?;
     // Before anything is opened that stays open: inherited sockets are known by their numbers.

@@ -16,7 +16,7 @@ use crate::sys::{Pid, own_pid, pidfd};
 
 /// Where hupwrap stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Place {
+pub(crate) enum Place {
     /// It has no terminal.
     NoTerminal,
     /// It has one, and another job is in the foreground.
@@ -26,11 +26,11 @@ pub enum Place {
 }
 
 /// The controlling terminal. It is opened for a moment at a time: an open terminal would keep a closed window alive.
-pub struct Terminal(OwnedFd);
+pub(crate) struct Terminal(OwnedFd);
 
 impl Terminal {
     /// Opens it, if there is one.
-    pub fn open() -> Option<Self> {
+    pub(crate) fn open() -> Option<Self> {
         match open_controlling() {
             Ok(tty) => Some(Self(tty)),
             Err(Errno::ENXIO) => None,
@@ -40,23 +40,23 @@ impl Terminal {
     }
 
     /// Where hupwrap stands at it.
-    pub fn place(&self) -> Place {
+    pub(crate) fn place(&self) -> Place {
         if self.front() == Some(own_group()) { Place::Foreground } else { Place::Background }
     }
 
     /// The process group in the foreground. It may have no member left.
-    pub fn front(&self) -> Option<Pid> {
+    pub(crate) fn front(&self) -> Option<Pid> {
         tcgetpgrp(&self.0).ok().map(Group::as_raw)
     }
 
     /// Puts a process group of this session into the foreground. TTOU is blocked, so hupwrap may do that from the
     /// background.
-    pub fn give_to(&self, group: Pid) {
+    pub(crate) fn give_to(&self, group: Pid) {
         let _ = tcsetpgrp(&self.0, Group::from_raw(group));
     }
 
     /// Its modes.
-    pub fn modes(&self) -> Option<Modes> {
+    pub(crate) fn modes(&self) -> Option<Modes> {
         let modes = libc::termios::from(tcgetattr(&self.0).ok()?);
         Some(Modes {
             flags: [modes.c_iflag, modes.c_oflag, modes.c_cflag, modes.c_lflag],
@@ -66,7 +66,7 @@ impl Terminal {
     }
 
     /// Sets these modes, unless they are set.
-    pub fn restore(&self, modes: &Modes) {
+    pub(crate) fn restore(&self, modes: &Modes) {
         let Ok(now) = tcgetattr(&self.0) else { return };
         if self.modes().as_ref() == Some(modes) {
             return;
@@ -82,7 +82,7 @@ impl Terminal {
 
 /// The modes of a terminal (`termios(3)`): echo, line editing, the keys that send signals.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Modes {
+pub(crate) struct Modes {
     flags: [u32; 4],
     line: u8,
     characters: Vec<u8>,
@@ -90,13 +90,13 @@ pub struct Modes {
 
 impl Modes {
     /// As bytes, for a re-exec.
-    pub fn to_bytes(&self) -> Vec<u8> {
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
         let flags = self.flags.iter().flat_map(|flags| flags.to_le_bytes());
         flags.chain([self.line]).chain(self.characters.iter().copied()).collect()
     }
 
     /// Reads them back. None where bytes are missing.
-    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let (flags, rest) = bytes.split_at_checked(size_of::<[u32; 4]>())?;
         let (line, characters) = rest.split_first()?;
         let mut words = flags.chunks(size_of::<u32>()).map(|word| word.try_into().map_or(0, u32::from_le_bytes));
@@ -107,18 +107,18 @@ impl Modes {
 
 /// Which of the standard descriptors are non-blocking, for a re-exec as the bits 1, 2 and 4.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct NonBlocking(pub u8);
+pub(crate) struct NonBlocking(pub u8);
 
 impl NonBlocking {
     /// Looks at them.
-    pub fn look() -> Self {
+    pub(crate) fn look() -> Self {
         let bits = STANDARD.map(|number| u8::from(flags(number).is_some_and(|now| now.contains(OFlag::O_NONBLOCK))));
         let [input, output, errors] = bits;
         Self(input | output << 1 | errors << 2)
     }
 
     /// Makes those blocking again that were so. A child has changed them: it shares them with hupwrap and the next one.
-    pub fn restore(self) {
+    pub(crate) fn restore(self) {
         for number in STANDARD {
             let Some(now) = flags(number) else { continue };
             let mut wanted = now;
@@ -142,7 +142,7 @@ fn standard_fd(number: i32) -> BorrowedFd<'static> {
 }
 
 /// Watches for the end of the terminal. It goes with the leader of the session, and no signal tells a background job.
-pub struct HangUp {
+pub(crate) struct HangUp {
     /// Readable when the leader has ended. None if hupwrap itself leads the session, or there are no pidfds.
     leader: Option<OwnedFd>,
     /// The standard descriptor that leads to the terminal, if there is one: it has a hang-up when the terminal is gone.
@@ -155,7 +155,7 @@ pub struct HangUp {
 
 impl HangUp {
     /// Begins to watch.
-    pub fn watch() -> Self {
+    pub(crate) fn watch() -> Self {
         let leader = getsid(None).map(Group::as_raw).unwrap_or(0);
         // A leader outside of this pid namespace is 0, which cannot be opened.
         let others = Some(leader).filter(|leader| *leader != own_pid());
@@ -170,20 +170,20 @@ impl HangUp {
     }
 
     /// What to wait for.
-    pub fn fds(&self) -> impl Iterator<Item = (BorrowedFd<'_>, PollFlags)> {
+    pub(crate) fn fds(&self) -> impl Iterator<Item = (BorrowedFd<'_>, PollFlags)> {
         let leader = self.leader.iter().map(|leader| (leader.as_fd(), PollFlags::POLLIN));
         // A hang-up needs no asking for.
         leader.chain(self.standard.iter().map(|fd| (*fd, PollFlags::empty())))
     }
 
     /// Whether the terminal, or the leader of the session, is gone.
-    pub fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         self.is_over || self.fds().any(|(fd, flags)| is_ready(fd, flags))
     }
 }
 
 /// hupwrap's own process group.
-pub fn own_group() -> Pid {
+pub(crate) fn own_group() -> Pid {
     getpgrp().as_raw()
 }
 
@@ -198,7 +198,7 @@ fn open_controlling() -> nix::Result<OwnedFd> {
 }
 
 /// Whether the terminal that hupwrap had is gone: `/dev/tty` no longer leads anywhere, or leads to one that was hung up.
-pub fn is_gone() -> bool {
+pub(crate) fn is_gone() -> bool {
     match open_controlling() {
         // A hang-up is the only thing that this can find.
         Ok(tty) => is_ready(tty.as_fd(), PollFlags::empty()),
@@ -207,13 +207,13 @@ pub fn is_gone() -> bool {
 }
 
 /// The process group in the foreground of the terminal, if there is one.
-pub fn front() -> Option<Pid> {
+pub(crate) fn front() -> Option<Pid> {
     Terminal::open()?.front()
 }
 
 /// How many columns stderr has, if it is a terminal that this process may write to without being asked. If this process is
 /// in the background, the terminal belongs to another program.
-pub fn columns() -> Option<usize> {
+pub(crate) fn columns() -> Option<usize> {
     if !stderr().is_terminal() || tcgetpgrp(stderr()).is_ok_and(|group| group != getpgrp()) {
         return None;
     }
