@@ -456,9 +456,9 @@ fn a_command_that_goes_into_the_background_gets_a_hint() {
     let hint = "ended with 0, and left processes running; does it go into the background?";
     let hinted = |options: &[&str], script: &str| {
         let dir = Dir::new();
-        let mut run = Setup::new(options.iter().chain(&["--", "sh", "-c", script])).dir(dir.path()).start();
-        assert_eq!(run.status().code(), Some(script.ends_with('1').into()));
-        run.stderr().matches(hint).count()
+        let ended = Setup::new(options.iter().chain(&["--", "sh", "-c", script])).dir(dir.path()).end();
+        assert_eq!(ended.shell(), i32::from(script.ends_with('1')));
+        ended.stderr.matches(hint).count()
     };
     assert_eq!(hinted(&[], "sleep 1000 >&- 2>&- & exit 0"), 1);
     assert_eq!(hinted(&["--kill-mode", "group"], "sleep 1000 >&- 2>&- & exit 0"), 1);
