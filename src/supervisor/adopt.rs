@@ -29,7 +29,12 @@ use crate::text::handover::Handover;
 const RETRY: u8 = 100;
 
 /// Makes the supervisor that goes on with `state`. `fault` is what is wrong with the state, if anything is.
-pub(crate) fn adopt(config: Config, startup: Startup, mut state: Handover, fault: Option<String>) -> Supervisor {
+pub(crate) fn adopt(
+    mut config: Config,
+    startup: Startup,
+    mut state: Handover,
+    fault: Option<String>,
+) -> Box<Supervisor> {
     if let Some(fault) = &fault {
         report::complain(&format!("the state of {} is damaged: {fault}; the rest of it is used", state.writer));
     }
@@ -39,7 +44,7 @@ pub(crate) fn adopt(config: Config, startup: Startup, mut state: Handover, fault
     let parts = Parts {
         pidfile: adopt_pidfile(&config, state.pidfile, startup.pid),
         sockets: state.sockets.into_iter().filter_map(|facts| told(Socket::from_facts(facts))).collect(),
-        signal_fd: adopt_signal_fd(state.signal_fd, listen_to_signals(&config), startup.pid),
+        signal_fd: adopt_signal_fd(state.signal_fd, listen_to_signals(&mut config), startup.pid),
         shared_group: state.shared_group,
         terminal: TerminalState::adopt(
             state.had_terminal,

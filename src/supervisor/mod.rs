@@ -85,8 +85,8 @@ pub(crate) struct Supervisor {
 }
 
 impl Supervisor {
-    /// Supervises until the end.
-    pub(crate) fn run(mut self) -> Ending {
+    /// Supervises until the end. The supervisor is boxed: each move of it would leave its pages on the stack.
+    pub(crate) fn run(mut self: Box<Self>) -> Ending {
         if let Some(signal) = self.config.parent_death
             && !wait::follow_parent(signal, self.startup.parent)
         {

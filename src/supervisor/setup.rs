@@ -68,7 +68,7 @@ impl From<String> for NotSetUp {
 ///
 /// # Errors
 /// Something is missing, or hupwrap was told to stop.
-pub(crate) fn setup(mut config: Config, startup: Startup) -> Result<Supervisor, NotSetUp> {
+pub(crate) fn setup(mut config: Config, startup: Startup) -> Result<Box<Supervisor>, NotSetUp> {
     look_up_helpers(&config, &startup)?;
     watcher::check(&config, startup.pid)?;
     // Before anything is opened that stays open: inherited sockets are known by their numbers.
@@ -85,7 +85,7 @@ pub(crate) fn setup(mut config: Config, startup: Startup) -> Result<Supervisor, 
             .check()
             .map_err(|error| format!("--status-file '{}': {error}", path.to_string_lossy()))?;
     }
-    let listened = listen_to_signals(&config);
+    let listened = listen_to_signals(&mut config);
     let sockets = bind(&mut config, &startup, inherited)?;
     check_readiness(&config, &startup, &sockets)?;
     let signal_fd = SignalFd::new(listened, startup.pid).map_err(no_signals)?;
@@ -130,8 +130,12 @@ fn look_up_helpers(config: &Config, startup: &Startup) -> Result<(), String> {
     Ok(())
 }
 
-/// Blocks the signals that hupwrap listens to, and returns them.
-pub(super) fn listen_to_signals(config: &Config) -> SignalSet {
+/// Blocks the signals that hupwrap listens to, and returns them. INT and QUIT that were ignored at the start have no
+/// action from now on, unless the command line names one.
+pub(super) fn listen_to_signals(config: &mut Config) -> SignalSet {
+    for signal in [Signal::INT, Signal::QUIT].into_iter().filter(|signal| signals::is_ignored(*signal, false)) {
+        config.on.ignore_unless_named(signal);
+    }
     let mut listened = SignalSet::EMPTY;
     for signal in Signal::all().filter(|signal| *signal == Signal::CHLD || config.on.of(*signal) != Action::LeftAlone) {
         listened.insert(signal);
@@ -142,15 +146,12 @@ pub(super) fn listen_to_signals(config: &Config) -> SignalSet {
 }
 
 /// Makes a supervisor of its parts. Nothing in here can fail.
-pub(super) fn assemble(mut config: Config, startup: Startup, parts: Parts) -> Supervisor {
+pub(super) fn assemble(config: Config, startup: Startup, parts: Parts) -> Box<Supervisor> {
     let watch = watcher::open(&config, &parts, startup.pid);
     let Parts { pidfile, sockets, signal_fd, shared_group, terminal, manager, requests, snapshot, .. } = parts;
     let is_init = startup.pid == 1;
     if !is_init {
         wait::become_subreaper();
-    }
-    for signal in [Signal::INT, Signal::QUIT].into_iter().filter(|signal| signals::is_ignored(*signal, false)) {
-        config.on.ignore_unless_named(signal);
     }
     let place = settings::Place {
         shared_group,
@@ -168,7 +169,7 @@ pub(super) fn assemble(mut config: Config, startup: Startup, parts: Parts) -> Su
     let rules = Settings::new(&config, place);
     let reexecs = |signal| matches!(config.on.of(signal), Action::Reexec | Action::Upgrade | Action::UpgradeReplace);
     let command = config.command.first().map(|word| word.to_string_lossy().into_owned()).unwrap_or_default();
-    Supervisor {
+    Box::new(Supervisor {
         machine: match snapshot {
             Some(snapshot) => Machine::adopt(rules, snapshot),
             None => Machine::new(rules),
@@ -190,7 +191,7 @@ pub(super) fn assemble(mut config: Config, startup: Startup, parts: Parts) -> Su
         troubles: Vec::new(),
         config,
         startup,
-    }
+    })
 }
 
 /// The sockets that hupwrap was given, and those it is to make. The names among their addresses are looked up.
