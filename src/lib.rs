@@ -4,26 +4,28 @@
 //!
 //! | room | purpose | touches |
 //! |---|---|---|
-//! | [`cli`] | what was said | strings |
-//! | [`config`] | what it means | nothing |
-//! | [`signal`], [`exit`] | names, numbers, exit codes | nothing |
-//! | [`facts`] | what machine and sys share | nothing |
-//! | [`machine`] | the decisions | nothing; time is an argument |
-//! | [`text`] | text formats, read and written | nothing |
-//! | [`sys`] | system calls, the only `unsafe` | the kernel |
+//! | `cli` | what was said | strings |
+//! | `config` | what it means | nothing |
+//! | `signal`, `exit` | names, numbers, exit codes | nothing |
+//! | `facts` | what machine and sys share | nothing |
+//! | `machine` | the decisions | nothing; time is an argument |
+//! | `text` | text formats, read and written | nothing |
+//! | `sys` | system calls, the only `unsafe` | the kernel |
 //! | `wait` | the commands that wait for a supervisor | sys; its decisions are pure |
-//! | [`supervisor`] | carries out what the machine orders | machine and sys |
-//! | [`report`] | the lines for people | stderr |
+//! | `supervisor` | carries out what the machine orders | machine and sys |
+//! | `report` | the lines for people | stderr |
+
+#![deny(unreachable_pub)]
 
 pub mod cli;
 pub mod config;
 pub mod exit;
 pub mod facts;
 pub mod machine;
-pub mod report;
+mod report;
 pub mod signal;
-pub mod supervisor;
-pub mod sys;
+mod supervisor;
+mod sys;
 pub mod text;
 mod wait;
 
@@ -32,7 +34,7 @@ use crate::config::{Config, Level, LogFormat, Wait};
 use crate::exit::{Ending, OWN_FAILURE};
 use crate::signal::SignalSet;
 use crate::supervisor::setup::NotSetUp;
-use crate::sys::startup::Startup;
+pub use crate::sys::startup::Startup;
 
 /// What `--version` prints, and how a re-executed hupwrap calls itself.
 pub const NAME_AND_VERSION: &str = concat!("hupwrap ", env!("CARGO_PKG_VERSION"));

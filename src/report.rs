@@ -35,23 +35,23 @@ fn look() -> Look {
 
 /// Sets how lines look from now on. The first call counts. Lines on a terminal are coloured unless the environment has
 /// NO_COLOR (no-color.org) or TERM=dumb.
-pub fn set_look(format: LogFormat, level: Level, no_color: Option<&[u8]>, term: Option<&[u8]>) {
+pub(crate) fn set_look(format: LogFormat, level: Level, no_color: Option<&[u8]>, term: Option<&[u8]>) {
     let colour = no_color.is_none_or(<[u8]>::is_empty) && term.is_some_and(|term| term != b"dumb");
     let _ = LOOK.set(Look { format, level, colour });
 }
 
 /// Whether lines of this kind are written at all.
-pub fn is_said(kind: &MessageKind) -> bool {
+pub(crate) fn is_said(kind: &MessageKind) -> bool {
     kind.level <= look().level
 }
 
 /// Reports an error of hupwrap, or an error in what it was told.
-pub fn complain(text: &str) {
+pub(crate) fn complain(text: &str) {
     say(&messages::error(text));
 }
 
 /// Writes one line to stderr. A stderr that does not take the line at once does not get it.
-pub fn say(log_line: &LogLine) {
+pub(crate) fn say(log_line: &LogLine) {
     if !is_said(log_line.kind) {
         return;
     }
@@ -128,7 +128,7 @@ fn write_at_once(text: &str) {
 
 /// A line on a terminal that is overwritten again and again.
 #[derive(Default)]
-pub struct Ticker {
+pub(crate) struct Ticker {
     /// How many columns it takes.
     width: usize,
 }
@@ -136,7 +136,7 @@ pub struct Ticker {
 impl Ticker {
     /// Shows this in place of what it showed, cut off where the window ends. In no other way than by a carriage return: so
     /// it does on every terminal.
-    pub fn show(&mut self, text: &str, columns: usize) {
+    pub(crate) fn show(&mut self, text: &str, columns: usize) {
         // The last column stays free: some terminals begin a new line behind it.
         let fits = columns.saturating_sub(1);
         let text: String = text.chars().filter(|c| !c.is_control()).take(fits).collect();
@@ -147,14 +147,14 @@ impl Ticker {
     }
 
     /// Shows this in place of what it showed, for good.
-    pub fn finish(&mut self, text: &str, columns: usize) {
+    pub(crate) fn finish(&mut self, text: &str, columns: usize) {
         self.show(text, columns);
         write_at_once("\n");
         self.width = 0;
     }
 
     /// Leaves the line empty.
-    pub fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         if self.width > 0 {
             write_at_once(&format!("\r{:width$}\r", "", width = self.width));
             self.width = 0;
@@ -166,7 +166,7 @@ impl Ticker {
 ///
 /// # Errors
 /// One line that says why not all of it was written.
-pub fn print(text: &str) -> Result<(), String> {
+pub(crate) fn print(text: &str) -> Result<(), String> {
     let mut rest = text.as_bytes();
     let stdout = std::io::stdout();
     while !rest.is_empty() {

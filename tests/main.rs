@@ -20,8 +20,11 @@ mod environment;
 mod exits;
 mod forwarding;
 mod generations;
+mod hang_ups;
+
 mod init;
 mod input;
+mod jobs;
 mod log;
 mod mainpid;
 mod names;

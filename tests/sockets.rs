@@ -493,6 +493,24 @@ fn what_was_meant_for_another_is_not_passed_on() {
 }
 
 #[test]
+fn what_was_promised_and_is_not_open_is_said_before_anything_is_made() {
+    let dir = Dir::new();
+    let (pidfile, status) = (dir.path().join("pid"), dir.path().join("status"));
+    let script = "exec 3<&-; LISTEN_FDS=1 LISTEN_PID=$$ exec \"$@\"";
+    let words = args([&"-c", &script, &"sh", &hupwrap(), &"--pidfile", &pidfile, &"--status-file", &status]);
+    refused(Setup::of("sh", [words, args([&"--", &"true"])].concat()), "LISTEN_FDS '1': descriptor 3 is not open");
+    assert!(!pidfile.exists() && !status.exists());
+}
+
+#[test]
+fn a_status_file_is_looked_at_before_anything_is_bound() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("tcp:{}", taken.local_addr().unwrap());
+    let list = args([&"--listen", &address, &"--status-file", &"/dev/null", &"--", &"true"]);
+    refused(Setup::new(list), "--status-file '/dev/null': ");
+}
+
+#[test]
 fn other_descriptors_give_way() {
     let dir = Dir::new();
     let files = || ["a", "b", "c"].map(|name| OwnedFd::from(fs::File::create(dir.path().join(name)).unwrap())).to_vec();
@@ -928,6 +946,7 @@ fn a_name_that_is_lost_does_not_end_a_child() {
     let setup = Setup::of("unshare", [words, options].concat());
     let mut run = setup.start();
     let (_, child) = run.ready();
+    run.said("] is ready\n");
     fs::write(&hosts, "").unwrap();
     for times in 1..=2 {
         run.kill("HUP");

@@ -270,11 +270,11 @@ fn what_nobody_receives_is_said_once() {
     // What is left of the child ignores TERM, and ends with the fifo.
     let script = r#"(trap '' TERM; echo up; read line <"$0") & exec "$1""#;
     let mut run = Setup::new(args([&"--", &"sh", &"-c", &script, &fifo, &puppet()])).start();
-    run.line("up");
-    run.ready();
+    let (_, child) = run.ready();
+    run.wrote_times("up", 1);
     run.kill("TERM");
     run.line("got TERM");
-    wait_until("the child is gone", || children(run.pid).len() == 1);
+    wait_until("the child is reaped", || state(child).is_none());
     for _ in 0..3 {
         // One by one, so that each has a turn of its own.
         for signal in ["USR1", "RTMIN+1", "USR2"] {

@@ -52,7 +52,7 @@ fn running(pids: &[i32]) {
 }
 
 #[track_caller]
-fn gone(pids: &[i32]) {
+pub(crate) fn gone(pids: &[i32]) {
     for pid in pids {
         wait_until(&format!("{pid} is gone"), || !is_alive(*pid));
     }
@@ -77,7 +77,7 @@ fn settle(terminal: &mut Terminal, hupwrap: i32) {
 
 /// Waits for a line in a file that begins so.
 #[track_caller]
-fn line_in(file: &Path, beginning: &str) -> String {
+pub(crate) fn line_in(file: &Path, beginning: &str) -> String {
     let mut found = String::new();
     wait_until(&format!("{} has a line '{beginning}'", file.display()), || {
         let text = fs::read_to_string(file).unwrap_or_default();
@@ -90,14 +90,14 @@ fn line_in(file: &Path, beginning: &str) -> String {
 
 /// Waits until a child of this generation has written its `ready` to a file.
 #[track_caller]
-fn ready_in(file: &Path, generation: u64) -> i32 {
+pub(crate) fn ready_in(file: &Path, generation: u64) -> i32 {
     let line = line_in(file, &format!("ready {generation} "));
     line.rsplit(' ').next().and_then(|word| word.parse().ok()).expect("a pid")
 }
 
 /// Lets time pass that the contract names.
 #[track_caller]
-fn pass(since: Instant, time: Duration) {
+pub(crate) fn pass(since: Instant, time: Duration) {
     wait_until("it is later", || since.elapsed() > time);
 }
 

@@ -433,6 +433,18 @@ fn a_stop_before_anything_is_ready_is_told() {
     the_end(run, &mut above);
 }
 
+/// The watchdog is fed so often at least, more often on a slow machine, and then this is said.
+#[track_caller]
+fn fed(above: &mut Above, least: usize, then: &str) {
+    let mut times = 0;
+    loop {
+        match above.next() {
+            said if said == "WATCHDOG=1" => times += 1,
+            said => return assert_eq!((said.as_str(), times >= least), (then, true), "fed {times} times"),
+        }
+    }
+}
+
 #[test]
 fn the_watchdog_is_fed_while_no_child_can() {
     let mut above = Above::new();
@@ -448,17 +460,14 @@ fn the_watchdog_is_fed_while_no_child_can() {
     assert_eq!(variable_of(child, "WATCHDOG_PID"), Some(child.to_string()));
     assert_eq!(variable_of(child, "WATCHDOG_USEC").as_deref(), Some("100000"));
     // Before its exec no child was there.
-    let first = above.next();
-    assert!(["READY=1", "WATCHDOG=1"].contains(&first.as_str()));
-    if first == "WATCHDOG=1" {
-        above.expect(&["READY=1"]);
-    }
+    fed(&mut above, 0, "READY=1");
     // Then it feeds it itself.
     tell(child, "WATCHDOG=1\nSTATUS=mine");
     above.expect(&["WATCHDOG=1\nSTATUS=mine"]);
     // An exec, before and after.
     run.kill("USR2");
-    above.expect(&["RELOADING", "WATCHDOG=1", "WATCHDOG=1", "READY=1"]);
+    above.expect(&["RELOADING"]);
+    fed(&mut above, 2, "READY=1");
     // It is stopped, which takes its time.
     run.kill("HUP");
     above.expect(&["RELOADING", "WATCHDOG=1", "WATCHDOG=1", "WATCHDOG=1", "WATCHDOG=1"]);

@@ -284,6 +284,10 @@ impl Machine {
 
     /// The request under way is over.
     fn settle(&mut self, outcome: Outcome, turn: &mut Turn) {
+        // If the child came of age meanwhile, the same is not tried at once.
+        if outcome != Outcome::Ok && self.renew_at.is_some_and(|at| at <= turn.now) {
+            self.begin_age(turn.now);
+        }
         if let Some(Request { kind, began, .. }) = self.request.take() {
             turn.say(Message::Settled { kind, began, outcome });
         }

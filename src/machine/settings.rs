@@ -85,7 +85,7 @@ pub struct Settings {
     pub check: Option<Limit>,
     /// What hupwrap found at its start.
     pub place: Place,
-    /// Whether hupwrap suspends itself when its child was suspended: it shares the child's terminal.
+    /// Whether hupwrap suspends itself when its child, the foreground job of the terminal, was suspended.
     pub follows_stops: bool,
 }
 
@@ -106,7 +106,7 @@ impl Settings {
             max_age: config.max_age,
             check: (!config.check.is_empty()).then_some(config.check_timeout),
             place,
-            follows_stops: place.shared_group && place.has_terminal && !place.is_init,
+            follows_stops: place.has_terminal && !place.is_init,
         }
     }
 

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use super::effect::Effect;
-use super::generation::Phase;
+use super::generation::{Generation, Phase};
 use super::message::{Message, Outcome};
 use super::request::RequestKind;
 use super::turn::Turn;
 use super::{Machine, Next};
 use crate::config::Action;
-use crate::facts::Sender;
+use crate::facts::{GenerationId, Sender};
 use crate::signal::{Signal, SignalSet};
 
 /// A HUP that a process sends this soon before or after the terminal's end is a hang-up.
@@ -33,7 +33,8 @@ impl Machine {
         if is_renewal && is_hang_up {
             return self.told_to_stop(Signal::HUP, Signal::HUP, turn);
         }
-        if is_renewal && self.settings.place.has_terminal && !self.settings.place.nohup {
+        let may_hang_up = self.settings.place.has_terminal && self.terminal_gone.is_none();
+        if is_renewal && may_hang_up && !self.settings.place.nohup {
             self.suspect_hup = Some(turn.now);
         }
         self.act_on(Signal::HUP, sender, turn);
@@ -61,9 +62,17 @@ impl Machine {
 
     /// Whether a process of a generation sent this that is being stopped: it passes on what hupwrap sent it.
     fn is_echo(&self, sender: Sender) -> bool {
-        let Sender::Member(id) = sender else { return false };
-        let is_stopped = |phase: &Phase| matches!(phase, Phase::Stopping { .. } | Phase::Sweeping { .. });
-        self.generations().any(|life| life.id == id && is_stopped(&life.phase))
+        self.stopping().any(|id| sender == Sender::Member(id))
+    }
+
+    /// Whether a generation is being stopped, so that it matters whether one of its processes sent a signal.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping().next().is_some()
+    }
+
+    fn stopping(&self) -> impl Iterator<Item = GenerationId> {
+        let is_stopped = |life: &&Generation| matches!(life.phase, Phase::Stopping { .. } | Phase::Sweeping { .. });
+        self.generations().filter(is_stopped).map(|life| life.id)
     }
 
     fn act_on(&mut self, signal: Signal, sender: Sender, turn: &mut Turn) {
@@ -94,7 +103,8 @@ impl Machine {
             Action::Forward(_) => {
                 self.forward(signal, turn);
                 if signal.is_job_control() && !self.settings.place.is_init && !heard {
-                    turn.push(Effect::Suspend { signal, insist: true });
+                    // A child that stops its own group stops hupwrap where the kernel would, and not otherwise.
+                    turn.push(Effect::Suspend { signal, insist: !matches!(sender, Sender::Member(_)) });
                 }
             }
             Action::Ignore | Action::LeftAlone => {}

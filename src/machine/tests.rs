@@ -511,6 +511,8 @@ fn stops_of_the_terminal() {
     assert_eq!(bench.tell(Event::ChildStopped(Signal::TSTP)), [suspend("TSTP", false)]);
     // Passed on, and hupwrap stops too.
     assert_eq!(bench.kill("TTIN"), [sent(To::Child, "TTIN"), suspend("TTIN", true)]);
+    // A child that stops its group stops hupwrap where the kernel would.
+    assert_eq!(bench.signal("TTIN", Sender::Member(1)), [sent(To::Child, "TTIN"), suspend("TTIN", false)]);
     // No deadline runs during the suspension.
     bench.kill("HUP");
     bench.now += 100 * SECOND;
@@ -533,6 +535,12 @@ fn a_hang_up_is_not_a_reload() {
     assert_eq!(hup(&mut Bench::new(), Sender::Kernel, false), stop);
     assert_eq!(hup(&mut Bench::new(), Sender::Process, true), stop);
     assert_eq!(hup(&mut Bench::new(), Sender::Process, false), [CHECK]);
+    // Long after the end of the terminal it is a reload, and there is nothing to suspect.
+    let mut bench = Bench::with(|_| (), |place| place.has_terminal = true);
+    bench.tell(Event::TerminalGone);
+    bench.now += SECOND;
+    assert_eq!(hup(&mut bench, Sender::Process, false), [CHECK]);
+    assert!(!bench.machine.suspects_hang_up());
 
     let ignored = [Effect::Say(Message::HangUpIgnored)];
     let mut nohup = Bench::with(|_| (), |place| place.nohup = true);
@@ -1181,9 +1189,16 @@ fn a_replace_for_age_that_fails_is_tried_again_when_the_child_is_older_by_as_muc
     assert!(grown_old(1, &bench.grow_old()));
     bench.tell(Event::Checked);
     bench.tell(Event::Executed(3));
+    // However long the failure takes.
+    bench.pass(60 * SECOND);
+    bench.tell(Event::ChildEnded(3, ExitStatus::Exited(0)));
+    bench.tell(Event::RestGone(3));
+    assert!(grown_old(1, &bench.grow_old()));
+    bench.tell(Event::Checked);
+    bench.tell(Event::Executed(4));
     bench.pass(5 * SECOND);
     // The new one is old when it has been ready for so long, however long its predecessor takes to end.
-    bench.tell(Event::Ready(3));
+    bench.tell(Event::Ready(4));
     bench.pass(4 * SECOND);
     bench.tell(Event::ChildEnded(1, ExitStatus::Exited(0)));
     bench.tell(Event::RestGone(1));

@@ -10,6 +10,7 @@ use super::child::Child;
 use super::family::{GENERATION_VARIABLE, PID_VARIABLE};
 use super::service_manager::ServiceManager;
 use super::setup::{Parts, assemble, listen_to_signals};
+use super::terminal::TerminalState;
 use crate::config::Config;
 use crate::facts::GenerationId;
 use crate::machine::RequestKind;
@@ -28,7 +29,7 @@ use crate::text::handover::Handover;
 const RETRY: u8 = 100;
 
 /// Makes the supervisor that goes on with `state`. `fault` is what is wrong with the state, if anything is.
-pub fn adopt(config: Config, startup: Startup, mut state: Handover, fault: Option<String>) -> Supervisor {
+pub(crate) fn adopt(config: Config, startup: Startup, mut state: Handover, fault: Option<String>) -> Supervisor {
     if let Some(fault) = &fault {
         report::complain(&format!("the state of {} is damaged: {fault}; the rest of it is used", state.writer));
     }
@@ -40,7 +41,12 @@ pub fn adopt(config: Config, startup: Startup, mut state: Handover, fault: Optio
         sockets: state.sockets.into_iter().filter_map(|facts| told(Socket::from_facts(facts))).collect(),
         signal_fd: adopt_signal_fd(state.signal_fd, listen_to_signals(&config), startup.pid),
         shared_group: state.shared_group,
-        had_terminal: state.had_terminal,
+        terminal: TerminalState::adopt(
+            state.had_terminal,
+            state.machine.terminal_gone.is_some(),
+            state.terminal_modes.as_deref(),
+            state.non_blocking,
+        ),
         manager: ServiceManager::adopt(&startup, state.machine.child, state.unsent),
         requests: state.requests,
         watched: state.watched,
@@ -56,6 +62,7 @@ pub fn adopt(config: Config, startup: Startup, mut state: Handover, fault: Optio
             let lost = || "the NOTIFY_SOCKET of the child is no longer open; what it says is lost".to_owned();
             child.notify = told(NotifySocket::from_facts(facts).ok_or_else(lost));
         }
+        child.awaits_terminal = child.group.is_some() && child.pid.is_some_and(proc::is_stopped);
         supervisor.family.children.push(child);
     }
     supervisor.family.foreign_children = state.foreign_children;

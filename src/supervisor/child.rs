@@ -22,7 +22,7 @@ use crate::text::notify::{self, Notice};
 const DATAGRAMS_A_TURN: usize = 64;
 
 /// A child, and what was made for it.
-pub struct Child {
+pub(super) struct Child {
     /// Which.
     pub generation: GenerationId,
     /// Its pid, until it is reaped.
@@ -49,13 +49,15 @@ pub struct Child {
     pub not_ready_because: Option<String>,
     /// While the rest of its generation is looked for: who was asked to end.
     pub asked: Option<Vec<ProcStat>>,
+    /// Whether it was stopped and has its process group in the background, so that it needs the terminal to go on.
+    pub awaits_terminal: bool,
     /// Itself, where it was started beside another: by its time, orphans are told apart.
     pub born: Option<ProcStat>,
 }
 
 impl Child {
     /// A child of which only this is known.
-    pub fn new(generation: GenerationId, pid: Option<Pid>, group: Option<Pid>) -> Self {
+    pub(super) fn new(generation: GenerationId, pid: Option<Pid>, group: Option<Pid>) -> Self {
         Self {
             generation,
             pid,
@@ -70,12 +72,13 @@ impl Child {
             attempt: None,
             not_ready_because: None,
             asked: None,
+            awaits_terminal: false,
             born: None,
         }
     }
 
     /// What to wait for; the exec only where somebody does.
-    pub fn fds(&self, awaits_execution: bool) -> impl Iterator<Item = (BorrowedFd<'_>, PollFlags)> {
+    pub(super) fn fds(&self, awaits_execution: bool) -> impl Iterator<Item = (BorrowedFd<'_>, PollFlags)> {
         let unexecuted = self.unexecuted.as_ref().filter(|_| awaits_execution).map(AsFd::as_fd);
         let notify = self.notify.as_ref().map(AsFd::as_fd);
         let pipe = self.pipe.as_ref().map(AsFd::as_fd);
@@ -85,7 +88,7 @@ impl Child {
 
     /// What it has said since, and what was found out about it. Lines for the service manager go to `pass_up`. `says_ready`:
     /// whether `READY=1` is how it shows that it is ready.
-    pub fn hear(&mut self, says_ready: bool, mut pass_up: impl FnMut(&[u8])) -> Vec<Event> {
+    pub(super) fn hear(&mut self, says_ready: bool, mut pass_up: impl FnMut(&[u8])) -> Vec<Event> {
         let generation = self.generation;
         let mut events = Vec::new();
         let datagrams = self.notify.iter().flat_map(|notify| std::iter::from_fn(|| notify.receive()));
@@ -116,7 +119,7 @@ impl Child {
     }
 
     /// The event for a try that has failed. The reason is kept, because a line may have to say it.
-    pub fn tried_in_vain(&mut self, reason: String) -> Event {
+    pub(super) fn tried_in_vain(&mut self, reason: String) -> Event {
         if self.not_ready_because.as_ref() != Some(&reason) {
             report::say(&messages::tried(self.generation, self.number, &reason));
             self.not_ready_because = Some(reason);

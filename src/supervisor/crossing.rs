@@ -11,6 +11,7 @@ use crate::machine::event::Event;
 use crate::sys::notify_socket::NotifySocket;
 use crate::sys::pidfile::Pidfile;
 use crate::sys::sockets::Socket;
+use crate::sys::terminal::Modes;
 use crate::sys::{clock, fd};
 use crate::text::handover::Handover;
 
@@ -19,6 +20,10 @@ impl Supervisor {
     /// that was read is no longer pending, so an exec would lose it.
     pub(super) fn reexec_if_due(&mut self) -> Option<Ending> {
         let machine = self.machine.snapshot()?;
+        if machine.child.is_none() {
+            // The new hupwrap does not know which process groups the last child has left.
+            self.prepare_terminal();
+        }
         if machine.again.is_none() {
             self.manager.iter_mut().for_each(|manager| manager.crossing(clock::now()));
         }
@@ -60,7 +65,9 @@ impl Supervisor {
             notify: child.and_then(|child| child.notify.as_ref()).map(NotifySocket::facts),
             machine,
             shared_group: self.family.shared_group,
-            had_terminal: self.had_terminal,
+            had_terminal: self.terminal.exists,
+            terminal_modes: self.terminal.modes.as_ref().map(Modes::to_bytes),
+            non_blocking: Some(self.terminal.non_blocking.0),
             mask: self.startup.mask,
             chld_ignored: self.startup.chld_ignored,
             foreign_children: self.family.foreign_children.clone(),

@@ -49,6 +49,9 @@ impl Supervisor {
         match effect {
             Effect::Start(generation) => {
                 self.forget();
+                if generation > 1 {
+                    self.prepare_terminal();
+                }
                 self.unreceived = SignalSet::EMPTY;
                 match self.start(generation) {
                     Ok(child) => self.family.children.push(child),
@@ -201,6 +204,7 @@ impl Supervisor {
     fn check(&mut self, new_child: bool) -> Option<Event> {
         let checked = self.child_env().and_then(|child_env| {
             if new_child {
+                self.family.may_stop()?;
                 lookup::check(&self.config.command, &child_env)?;
             }
             if self.config.check.is_empty() {

@@ -8,8 +8,8 @@ use nix::errno::Errno;
 
 use super::child::Child;
 use super::helper::{Answer, Helper, Purpose};
-use crate::exit::{Change, ExitStatus};
-use crate::facts::{GenerationId, Time};
+use crate::exit::{Change, ExitStatus, OWN_FAILURE};
+use crate::facts::{GenerationId, Sender, StartError, Time};
 use crate::machine::effect::To;
 use crate::machine::event::Event;
 use crate::report;
@@ -17,20 +17,20 @@ use crate::signal::Signal;
 use crate::sys::connect::Attempt;
 use crate::sys::proc::{self, ProcStat, Unseen};
 use crate::sys::reexec::Probe;
-use crate::sys::{Pid, clock, signals, start_error, wait};
+use crate::sys::{Pid, clock, signals, start_error, terminal, wait};
 use crate::text::main_process::EndedChild;
 use crate::text::messages;
 
 /// What a hupwrap adds to its child's environment.
-pub const PID_VARIABLE: &str = "HUPWRAP_PID";
+pub(super) const PID_VARIABLE: &str = "HUPWRAP_PID";
 /// The number of the start, 1, 2, …
-pub const GENERATION_VARIABLE: &str = "HUPWRAP_GENERATION";
+pub(super) const GENERATION_VARIABLE: &str = "HUPWRAP_GENERATION";
 
 /// How long nothing new is looked for after a look at /proc, while the kernel says that something is left.
 const SURVEY_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Every process that hupwrap is the parent of.
-pub struct Family {
+pub(super) struct Family {
     own_pid: Pid,
     /// Whether hupwrap and its children share a process group.
     pub shared_group: bool,
@@ -42,6 +42,8 @@ pub struct Family {
     pub helpers: Vec<Helper>,
     /// Children that belong to no generation: those before the first, and probes and helpers that were given up.
     pub foreign_children: Vec<Pid>,
+    /// Process groups of the last generation, which may have left the terminal without a foreground process.
+    pub left_groups: Vec<Pid>,
     /// Whether what is left of a generation could not be seen the last time, and may be seen later.
     unseen: bool,
     /// When what is left of a generation was last looked for.
@@ -50,7 +52,7 @@ pub struct Family {
 
 impl Family {
     /// A family without members.
-    pub fn new(own_pid: Pid, shared_group: bool) -> Self {
+    pub(super) fn new(own_pid: Pid, shared_group: bool) -> Self {
         Self {
             own_pid,
             shared_group,
@@ -58,34 +60,35 @@ impl Family {
             probe: None,
             helpers: Vec::new(),
             foreign_children: Vec::new(),
+            left_groups: Vec::new(),
             unseen: false,
             surveyed: Time::ZERO,
         }
     }
 
     /// Whether somebody has to look again, because nothing may tell that there is more to see.
-    pub fn looks_again(&self) -> bool {
+    pub(super) fn looks_again(&self) -> bool {
         let is_swept = |child: &Child| self.unseen && child.asked.is_some();
         self.children.iter().any(|child| is_swept(child) || child.ended.is_some())
     }
 
     /// The child of a generation.
-    pub fn child(&self, generation: GenerationId) -> Option<&Child> {
+    pub(super) fn child(&self, generation: GenerationId) -> Option<&Child> {
         self.children.iter().find(|child| child.generation == generation)
     }
 
     /// The same, to change it.
-    pub fn child_mut(&mut self, generation: GenerationId) -> Option<&mut Child> {
+    pub(super) fn child_mut(&mut self, generation: GenerationId) -> Option<&mut Child> {
         self.children.iter_mut().find(|child| child.generation == generation)
     }
 
     /// The pid that the child of a generation has or had, for people.
-    pub fn number(&self, generation: GenerationId) -> Pid {
+    pub(super) fn number(&self, generation: GenerationId) -> Pid {
         self.child(generation).map_or(0, |child| child.number)
     }
 
     /// Which children have executed `command` since, and which could not. Those in `changes` were reaped.
-    pub fn executions(&mut self, command: &OsStr, changes: &[(Pid, Change)]) -> Vec<Event> {
+    pub(super) fn executions(&mut self, command: &OsStr, changes: &[(Pid, Change)]) -> Vec<Event> {
         let mut events = Vec::new();
         for child in &mut self.children {
             let Some(spawned) = &child.unexecuted else { continue };
@@ -111,7 +114,7 @@ impl Family {
 
     /// What the ends and stops of processes mean. `may_follow`: whether another process may take the place of a child that
     /// has ended; then nothing is said of its end.
-    pub fn changes(
+    pub(super) fn changes(
         &mut self,
         changes: Vec<(Pid, Change)>,
         may_follow: impl Fn(&Child, ExitStatus) -> Option<EndedChild>,
@@ -120,10 +123,26 @@ impl Family {
         for (pid, change) in changes {
             let child = self.children.iter_mut().find(|child| child.pid == Some(pid));
             match (change, child) {
-                (Change::Stopped(signal), Some(_)) => events.push(Event::ChildStopped(signal)),
+                (Change::Stopped(signal), Some(child)) => {
+                    let is_shared = child.group.is_none();
+                    let wants_terminal = matches!(signal, Signal::TTIN | Signal::TTOU);
+                    // hupwrap follows a stop of the job in the foreground: it is the same job to the shell.
+                    let is_followed = is_shared || (!wants_terminal && terminal::front() == child.group);
+                    child.awaits_terminal = !is_shared && (wants_terminal || is_followed);
+                    events.extend(is_followed.then_some(Event::ChildStopped(signal)));
+                }
                 (Change::Stopped(_), None) => {}
                 (Change::Ended(status), Some(child)) => {
                     child.pid = None;
+                    child.awaits_terminal = false;
+                    self.left_groups.push(pid);
+                    if let ExitStatus::Killed(signal @ (Signal::INT | Signal::QUIT)) = status
+                        && child.group.is_some()
+                        && terminal::front() == child.group
+                    {
+                        // Ctrl-C has reached the child alone: its group is the foreground.
+                        events.push(Event::Signal { signal, sender: Sender::Kernel, hung_up: false });
+                    }
                     child.ended = may_follow(child, status);
                     if child.ended.is_none() {
                         events.push(Event::ChildEnded(child.generation, status));
@@ -197,13 +216,13 @@ impl Family {
     }
 
     /// Ends the helpers of which `is_outdated` is true.
-    pub fn give_up_helpers(&mut self, is_outdated: impl Fn(Purpose) -> bool) {
+    pub(super) fn give_up_helpers(&mut self, is_outdated: impl Fn(Purpose) -> bool) {
         let outdated = self.helpers.extract_if(.., |helper| is_outdated(helper.purpose));
         self.foreign_children.extend(outdated.map(Helper::give_up));
     }
 
     /// Ends the probe and the check.
-    pub fn give_up_request(&mut self) {
+    pub(super) fn give_up_request(&mut self) {
         if let Some(probe) = self.probe.take() {
             probe.kill();
             self.foreign_children.extend(probe.pid());
@@ -212,7 +231,7 @@ impl Family {
     }
 
     /// Sends a signal to the child of a generation, to its process group or to what is left of the generation.
-    pub fn signal(&self, generation: GenerationId, to: To, signal: Signal) {
+    pub(super) fn signal(&self, generation: GenerationId, to: To, signal: Signal) {
         let said = |pid: Pid, result: nix::Result<()>| {
             if let Err(error @ Errno::EPERM) = result {
                 report::say(&messages::not_sent(signal, pid, start_error::describe(error)));
@@ -237,19 +256,45 @@ impl Family {
         }
     }
 
+    /// Whether hupwrap may stop the children: one that has changed its user may be out of reach.
+    ///
+    /// # Errors
+    /// Says which one it may not stop.
+    pub(super) fn may_stop(&self) -> Result<(), StartError> {
+        match self.children.iter().filter_map(|child| child.pid).find(|pid| !signals::may_signal(*pid)) {
+            Some(pid) => {
+                let reason = format!("pid {pid} runs as another user, and hupwrap may not signal it");
+                Err(StartError { code: OWN_FAILURE, transient: false, reason })
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// The generation that a process belongs to, as far as can be seen: its sender may have ended.
+    pub(super) fn generation_of(&self, pid: Pid) -> Option<GenerationId> {
+        let was_asked = |child: &Child| child.asked.iter().flatten().any(|seen| seen.pid == pid);
+        if let Some(child) = self.children.iter().find(|child| child.pid == Some(pid) || was_asked(child)) {
+            return Some(child.generation);
+        }
+        let root = proc::root_of(pid)?;
+        (!self.is_foreign(root.pid)).then(|| self.owner(&root))
+    }
+
+    /// Whether a child belongs to no generation.
+    pub(super) fn is_foreign(&self, pid: Pid) -> bool {
+        self.foreign_pids().any(|foreign| foreign == pid)
+    }
+
+    fn foreign_pids(&self) -> impl Iterator<Item = Pid> {
+        let probe = self.probe.iter().filter_map(Probe::pid);
+        self.foreign_children.iter().copied().chain(probe).chain(self.helpers.iter().map(Helper::pid))
+    }
+
     /// Every process of a generation: the child, its descendants, and those of its orphans that hupwrap has adopted.
     /// An error if /proc cannot tell.
     pub(super) fn members(&self, generation: GenerationId) -> Result<Vec<ProcStat>, Unseen> {
-        let all = proc::descendants(&self.without_generation())?;
+        let all = proc::descendants(&self.foreign_pids().collect::<Vec<_>>())?;
         Ok(all.into_iter().filter(|(root, _)| self.owner(root) == generation).map(|(_, seen)| seen).collect())
-    }
-
-    /// The children of hupwrap that belong to no generation.
-    pub(super) fn without_generation(&self) -> Vec<Pid> {
-        let mut all = self.foreign_children.clone();
-        all.extend(self.probe.iter().filter_map(Probe::pid));
-        all.extend(self.helpers.iter().map(Helper::pid));
-        all
     }
 
     /// The generation of a process that is a child of hupwrap. An orphan does not tell whose it was. While there are two
@@ -275,7 +320,7 @@ impl Family {
     }
 
     /// Asks every member of a generation to end that was not asked before.
-    pub fn ask_rest(&mut self, generation: GenerationId, signal: Signal) {
+    pub(super) fn ask_rest(&mut self, generation: GenerationId, signal: Signal) {
         let Ok(members) = self.members(generation) else {
             self.signal(generation, To::Rest, signal);
             return self.signal(generation, To::Rest, Signal::CONT);
@@ -292,7 +337,7 @@ impl Family {
     }
 
     /// Begins to look for what is left of a generation. `group_asked`: its process group was asked to end before.
-    pub fn sweep(&mut self, generation: GenerationId, group_asked: bool) -> Option<Event> {
+    pub(super) fn sweep(&mut self, generation: GenerationId, group_asked: bool) -> Option<Event> {
         let mut asked = if group_asked { self.members(generation).unwrap_or_default() } else { Vec::new() };
         let shared = self.shared_group;
         let Some(child) = self.child_mut(generation) else { return Some(Event::RestGone(generation)) };
@@ -305,6 +350,7 @@ impl Family {
     fn survey(&mut self, generation: GenerationId) -> Option<Event> {
         let alone = self.children.len() == 1;
         let members = self.members(generation);
+        self.left_groups.extend(members.iter().flatten().map(|seen| seen.group));
         self.surveyed = clock::now();
         self.unseen = matches!(members, Err(Unseen::NotNow));
         let remains = match members {

@@ -15,7 +15,7 @@ use crate::sys::{Pid, signals, start_error};
 
 /// What it is to find out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Purpose {
+pub(super) enum Purpose {
     /// Whether a request may be acted upon.
     Check,
     /// Whether this generation's child is ready.
@@ -37,7 +37,7 @@ impl Purpose {
 pub(super) type Answer = (Purpose, Result<Option<SocketAddr>, String>);
 
 /// One that is under way.
-pub struct Helper {
+pub(super) struct Helper {
     /// What for.
     pub purpose: Purpose,
     task: Task,
@@ -60,7 +60,7 @@ impl Helper {
     ///
     /// # Errors
     /// The reason why it could not be started.
-    pub fn new(purpose: Purpose, mut order: Spawn) -> Result<Self, String> {
+    pub(super) fn new(purpose: Purpose, mut order: Spawn) -> Result<Self, String> {
         let words: Vec<_> = order.argv.iter().map(|word| word.to_string_lossy()).collect();
         let name = words.join(" ");
         let failed = |program: &CStr, error| {
@@ -75,6 +75,9 @@ impl Helper {
             Purpose::Check if has_stderr() => null.map(|null| (null, 0)).chain([(2, 1)]).collect(),
             _ => null.flat_map(|null| [(null, 0), (null, 1), (null, 2)]).collect(),
         };
+        // It is in the background of a terminal: with `stty tostop` a line of it, or a look at the keyboard, would stop it.
+        order.mask.insert(Signal::TTOU);
+        order.mask.insert(Signal::TTIN);
         let file = order.program.clone();
         let program = order.argv.first().cloned().unwrap_or_default();
         let spawned = spawn::spawn(order).map_err(|error| failed(&file, error))?;
@@ -82,12 +85,12 @@ impl Helper {
     }
 
     /// A lookup of the address at which a connection shows that a child is ready.
-    pub fn lookup(generation: GenerationId, lookup: Lookup) -> Self {
+    pub(super) fn lookup(generation: GenerationId, lookup: Lookup) -> Self {
         Self { purpose: Purpose::Try(generation), task: Task::Lookup(lookup) }
     }
 
     /// Its pid.
-    pub fn pid(&self) -> Pid {
+    pub(super) fn pid(&self) -> Pid {
         match &self.task {
             Task::Command { spawned, .. } => spawned.pid,
             Task::Lookup(lookup) => lookup.pid(),
@@ -95,7 +98,7 @@ impl Helper {
     }
 
     /// Ends it, and what it has started. It is reaped as any other child.
-    pub fn give_up(self) -> Pid {
+    pub(super) fn give_up(self) -> Pid {
         let pid = self.pid();
         let _ = signals::kill_group(pid, Signal::KILL);
         let _ = signals::kill(pid, Signal::KILL);
@@ -103,7 +106,7 @@ impl Helper {
     }
 
     /// It was reaped. What does its end mean?
-    pub fn ended(self, status: ExitStatus) -> Answer {
+    pub(super) fn ended(self, status: ExitStatus) -> Answer {
         let Self { purpose, task } = self;
         let (program, name, spawned) = match task {
             Task::Command { program, name, spawned } => (program, name, spawned),

@@ -92,8 +92,8 @@ impl Family {
             let is_itself = child.ended.as_ref().is_some_and(|ended| ended.pid == pid);
             return Named::Nobody((!is_itself).then(|| format!("pid {pid}, which does not run")));
         };
-        match proc::root(&seen) {
-            Some(root) if self.without_generation().contains(&root.pid) => foreign(),
+        match proc::root_of(seen.pid) {
+            Some(root) if self.is_foreign(root.pid) => foreign(),
             Some(root) if self.owner(&root) != child.generation => foreign(),
             Some(root) if root.pid == pid => Named::Process(pid),
             Some(_) => Named::Later(format!("the process that has started pid {pid} still runs")),

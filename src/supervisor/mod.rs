@@ -1,6 +1,6 @@
 //! Carries out what the machine orders, and tells it what happens. The only room that knows both machine and sys.
 
-pub mod adopt;
+pub(crate) mod adopt;
 mod child;
 mod crossing;
 mod effects;
@@ -9,13 +9,14 @@ mod helper;
 mod main_process;
 mod restore;
 mod service_manager;
-pub mod setup;
+pub(crate) mod setup;
 mod status_writer;
+mod terminal;
 mod watcher;
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, ppoll};
@@ -33,17 +34,18 @@ use crate::report;
 use crate::signal::{Signal, SignalSet};
 use crate::sys::path_watch::PathWatch;
 use crate::sys::pidfile::Pidfile;
-use crate::sys::poll::is_ready;
 use crate::sys::reexec::Origin;
-use crate::sys::signals::{self, SignalFd};
+use crate::sys::signals::{self, Received, SignalFd};
 use crate::sys::sockets::Socket;
 use crate::sys::startup::Startup;
-use crate::sys::{Pid, clock, spawn, terminal, wait};
+use crate::sys::terminal::HangUp;
+use crate::sys::{Pid, clock, spawn, wait};
 use crate::text::messages::{self, Words};
 use family::Family;
 use helper::{Helper, Purpose};
 use service_manager::{Service, ServiceManager};
 use status_writer::StatusWriter;
+use terminal::TerminalState;
 
 /// More rounds than any event can cause: a machine that wants more never comes to rest.
 const MAX_ROUNDS: usize = 1000;
@@ -52,7 +54,7 @@ const MAX_ROUNDS: usize = 1000;
 const RETRY: Duration = Duration::from_millis(100);
 
 /// A supervisor at work.
-pub struct Supervisor {
+pub(crate) struct Supervisor {
     config: Config,
     startup: Startup,
     machine: Machine,
@@ -61,16 +63,13 @@ pub struct Supervisor {
     status_writer: Option<StatusWriter>,
     pidfile: Option<Pidfile>,
     signal_fd: SignalFd,
-    had_terminal: bool,
-    nohup: bool,
+    terminal: TerminalState,
     /// Where hupwrap's own file is; looked up only where a signal can mean a re-exec.
     origin: Option<Origin>,
     /// The sockets that outlive the child, in the order it gets them.
     sockets: Vec<Socket>,
     /// The processes below.
     family: Family,
-    /// Readable when the session's leader has ended; under nohup only.
-    leader: Option<OwnedFd>,
     /// Who wrote the state that this hupwrap has adopted.
     before: Option<String>,
     /// Whether a child may have changed that could not be waited for.
@@ -87,16 +86,12 @@ pub struct Supervisor {
 
 impl Supervisor {
     /// Supervises until the end.
-    pub fn run(mut self) -> Ending {
+    pub(crate) fn run(mut self) -> Ending {
         if let Some(signal) = self.config.parent_death
             && !wait::follow_parent(signal, self.startup.parent)
         {
             // It ended before the kernel knew that we care.
             let _ = signals::kill(self.startup.pid, signal);
-        }
-        // The session's leader may have ended before there was anything to watch.
-        if self.nohup && self.leader.is_none() && terminal::is_gone() {
-            self.tell(Event::TerminalGone);
         }
         // What came before counts before.
         let mut ending = self.turn(self.signal_fd.is_full());
@@ -132,15 +127,16 @@ impl Supervisor {
         let all_told = self.manager.as_mut().is_none_or(ServiceManager::flush);
         let now = clock::now();
         let retries = !all_told || self.reaps_again || self.family.looks_again();
-        let retry = retries.then(|| now.saturating_add(RETRY));
+        let retry = retries.then_some(RETRY).into_iter().chain(self.terminal_interval()).min();
+        let retry = retry.map(|interval| now.saturating_add(interval));
         let rewrite = self.status_writer.as_ref().and_then(StatusWriter::retry);
         let look = self.watch.as_ref().and_then(PathWatch::deadline);
         let deadline = self.machine.deadline().into_iter().chain(retry).chain(rewrite).chain(look).min();
         let left = deadline.map(|deadline| deadline.saturating_sub(now));
-        let leader = self.leader.as_ref().map(|leader| (leader.as_fd(), PollFlags::POLLIN));
         let watch = self.watch.as_ref().and_then(PathWatch::fd).map(|watch| (watch, PollFlags::POLLIN));
         let children = self.family.children.iter().flat_map(|child| child.fds(awaits_execution));
-        let mut others = children.chain(leader).chain(watch).peekable();
+        let hang_up = self.terminal.hang_up.iter().flat_map(HangUp::fds);
+        let mut others = children.chain(hang_up).chain(watch).peekable();
         if left.is_none() && others.peek().is_none() {
             return true;
         }
@@ -169,6 +165,8 @@ impl Supervisor {
             || is_due
             || received.iter().any(|received| received.signal == Signal::CHLD);
         received.retain(|received| received.signal != Signal::CHLD || received.sender == Sender::Process);
+        // Before anybody is reaped who may have sent something.
+        self.name_senders(&mut received);
         let changes = if died { self.reap() } else { Vec::new() };
         let said = self.hear_children();
         let command = self.config.command.first().map(OsString::as_os_str).unwrap_or_default();
@@ -177,16 +175,15 @@ impl Supervisor {
             self.family.changes(changes, |child, status| main_process::may_follow(child, status, &self.config));
         deaths.extend(self.follow());
         let continued = received.iter().any(|received| received.signal == Signal::CONT);
+        self.lend_terminal(continued);
         let is_stop = |signal| matches!(self.config.on.of(signal), Action::Stop(_));
         let (stops, others): (Vec<_>, Vec<_>) = received.into_iter().partition(|received| is_stop(received.signal));
-        let told = |had_terminal| {
-            move |signals::Received { signal, sender }| {
-                let hung_up = signal == Signal::HUP && had_terminal && terminal::is_gone();
-                Event::Signal { signal, sender, hung_up }
-            }
+        let told = |Received { signal, sender, .. }| {
+            let hung_up = signal == Signal::HUP && self.terminal.hang_up.is_some() && crate::sys::terminal::is_gone();
+            Event::Signal { signal, sender, hung_up }
         };
-        let mut events: Vec<Event> = stops.into_iter().map(told(self.had_terminal)).collect();
-        let mut requests: Vec<Event> = others.into_iter().map(told(self.had_terminal)).collect();
+        let mut events: Vec<Event> = stops.into_iter().map(told).collect();
+        let mut requests: Vec<Event> = others.into_iter().map(told).collect();
         requests.extend(self.look_for_changes());
         if self.machine.is_about_to_start() {
             events.append(&mut requests);
@@ -194,7 +191,7 @@ impl Supervisor {
         events.extend(executions);
         events.extend(said);
         events.extend(deaths);
-        events.extend(self.leader_ended());
+        events.extend(self.terminal_gone());
         events.append(&mut requests);
         if self.machine.deadline().is_some_and(|deadline| deadline <= clock::now()) {
             events.push(Event::Tick);
@@ -204,8 +201,9 @@ impl Supervisor {
             if self.is_undone(&event, continued) {
                 continue;
             }
-            if let (Event::Signal { signal, .. }, Some(manager)) = (&event, &mut self.manager)
+            if let (Event::Signal { signal, sender, .. }, Some(manager)) = (&event, &mut self.manager)
                 && self.config.on.of(*signal).is_request()
+                && !matches!(sender, Sender::Member(_))
             {
                 manager.asked();
             }
@@ -270,16 +268,6 @@ impl Supervisor {
             Purpose::Try(generation) => !machine.awaits_readiness(generation),
             Purpose::Check => false,
         });
-    }
-
-    /// Under nohup: whether the session's leader has ended since, and the terminal with it.
-    fn leader_ended(&mut self) -> Option<Event> {
-        let leader = self.leader.as_ref()?;
-        if !is_ready(leader.as_fd(), PollFlags::POLLIN) {
-            return None;
-        }
-        self.leader = None;
-        terminal::is_gone().then_some(Event::TerminalGone)
     }
 
     /// Tells the machine one event, carries out the effects, and tells the events that they cause, until there are none.

@@ -11,11 +11,11 @@ use crate::sys::startup::Startup;
 use crate::text::notify;
 
 /// The variable that says where to.
-pub const SOCKET_VARIABLE: &str = "NOTIFY_SOCKET";
+pub(super) const SOCKET_VARIABLE: &str = "NOTIFY_SOCKET";
 /// How long the watchdog waits, in microseconds.
-pub const WATCHDOG_VARIABLE: &str = "WATCHDOG_USEC";
+pub(super) const WATCHDOG_VARIABLE: &str = "WATCHDOG_USEC";
 /// From whom it wants to hear.
-pub const WATCHDOG_PID_VARIABLE: &str = "WATCHDOG_PID";
+pub(super) const WATCHDOG_PID_VARIABLE: &str = "WATCHDOG_PID";
 
 /// What it was told last.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -27,7 +27,7 @@ enum Told {
 }
 
 /// The connection to the service manager.
-pub struct ServiceManager {
+pub(super) struct ServiceManager {
     outer: ManagerSocket,
     told: Told,
     /// Of which child the status is that is shown, or [`OWN`]; none where there is none.
@@ -49,7 +49,7 @@ const MOST_UNSENT: usize = 128;
 
 /// What there is to serve, as far as it matters above.
 #[derive(Clone, Copy, Debug)]
-pub struct Service {
+pub(super) struct Service {
     /// The child that runs and is ready, if there is one.
     pub serving: Option<GenerationId>,
     /// Whether a request is under way, or waits.
@@ -58,19 +58,19 @@ pub struct Service {
 
 impl ServiceManager {
     /// The connection, where hupwrap was started by a service manager.
-    pub fn new(startup: &Startup) -> Option<Self> {
+    pub(super) fn new(startup: &Startup) -> Option<Self> {
         let outer = ManagerSocket::new(startup.var(SOCKET_VARIABLE)?)?;
         Some(Self { outer, told: Told::Nothing, status_of: None, asked: false, unsent: VecDeque::new() })
     }
 
     /// The connection of a re-executed hupwrap that has adopted this child, or none. It goes on in the middle of a reload.
-    pub fn adopt(startup: &Startup, child: Option<GenerationId>, unsent: Vec<Vec<u8>>) -> Option<Self> {
+    pub(super) fn adopt(startup: &Startup, child: Option<GenerationId>, unsent: Vec<Vec<u8>>) -> Option<Self> {
         // That child may have said something. What hupwrap had to say was taken back when the reload began.
         Some(Self { told: Told::Reloading, status_of: child, unsent: unsent.into(), ..Self::new(startup)? })
     }
 
     /// What must cross a re-exec: the messages that could not be sent, as far as systemd would take them.
-    pub fn unsent(&self) -> Vec<Vec<u8>> {
+    pub(super) fn unsent(&self) -> Vec<Vec<u8>> {
         self.unsent.iter().filter(|message| message.len() <= LONGEST_MESSAGE).cloned().collect()
     }
 
@@ -78,7 +78,7 @@ impl ServiceManager {
     ///
     /// systemd, for a unit with `Type=notify-reload`, waits after its HUP for a `RELOADING=1` that is not older than that
     /// HUP, and then for `READY=1` (service.c). The latter is said whatever came of it, but only of a child that serves.
-    pub fn hear(&mut self, now: Time, line: &Message, text: &str, service: Service) {
+    pub(super) fn hear(&mut self, now: Time, line: &Message, text: &str, service: Service) {
         match (line, self.told) {
             // A signal that was passed on is no reload, and does not end one.
             (_, Told::Stopping) | (Message::Settled { kind: RequestKind::Forward, .. }, _) => {}
@@ -131,19 +131,19 @@ impl ServiceManager {
     }
 
     /// Somebody is about to ask for something by a signal.
-    pub fn asked(&mut self) {
+    pub(super) fn asked(&mut self) {
         self.asked = true;
     }
 
     /// The new hupwrap is about to begin. It serves everybody who has asked until now.
-    pub fn crossing(&mut self, now: Time) {
+    pub(super) fn crossing(&mut self, now: Time) {
         if self.asked && self.told == Told::Reloading {
             self.reload(now);
         }
     }
 
     /// Passes on what a child said.
-    pub fn pass_up(&mut self, generation: GenerationId, lines: &[u8]) {
+    pub(super) fn pass_up(&mut self, generation: GenerationId, lines: &[u8]) {
         if lines.split(|byte| *byte == b'\n').any(|line| line.starts_with(b"STATUS=")) {
             self.status_of = Some(generation);
         }
@@ -151,12 +151,12 @@ impl ServiceManager {
     }
 
     /// Feeds the watchdog.
-    pub fn feed(&mut self) {
+    pub(super) fn feed(&mut self) {
         self.send_if_room(notify::watchdog());
     }
 
     /// Sends what could not be sent before, and returns whether nothing is left.
-    pub fn flush(&mut self) -> bool {
+    pub(super) fn flush(&mut self) -> bool {
         while let Some(first) = self.unsent.front() {
             if !self.outer.send(first) {
                 return false;
@@ -183,7 +183,7 @@ impl ServiceManager {
 }
 
 /// How often a watchdog above wants to be fed: twice in the time it waits, as sd_watchdog_enabled(3) advises.
-pub fn watchdog(startup: &Startup) -> Option<Duration> {
+pub(super) fn watchdog(startup: &Startup) -> Option<Duration> {
     let number = |name| std::str::from_utf8(startup.var(name)?).ok()?.parse::<u64>().ok();
     let is_ours = startup.var(WATCHDOG_PID_VARIABLE).is_none()
         || number(WATCHDOG_PID_VARIABLE) == u64::try_from(startup.pid).ok();

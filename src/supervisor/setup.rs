@@ -11,6 +11,7 @@ use super::effects::LISTEN_PID_VARIABLE;
 use super::family::Family;
 use super::service_manager::{self, ServiceManager};
 use super::status_writer::StatusWriter;
+use super::terminal::TerminalState;
 use super::watcher;
 use crate::config::{Action, Config, Group, Ready};
 use crate::facts::StartError;
@@ -26,7 +27,7 @@ use crate::sys::signals::{self, SignalFd};
 use crate::sys::sockets::{self, Socket};
 use crate::sys::startup::Startup;
 use crate::sys::status_file::StatusFile;
-use crate::sys::terminal::{self, Place};
+use crate::sys::terminal::{Place, Terminal};
 use crate::sys::{clock, fd, lookup, proc, start_error, wait};
 use crate::text::listen::Endpoint;
 use crate::text::messages::Words;
@@ -39,7 +40,7 @@ pub(super) struct Parts {
     pub(super) sockets: Vec<Socket>,
     pub(super) signal_fd: SignalFd,
     pub(super) shared_group: bool,
-    pub(super) had_terminal: bool,
+    pub(super) terminal: TerminalState,
     pub(super) manager: Option<ServiceManager>,
     /// The requests so far, for the status file.
     pub(super) requests: Vec<Reload>,
@@ -50,7 +51,7 @@ pub(super) struct Parts {
 }
 
 /// Why there is no supervisor.
-pub enum NotSetUp {
+pub(crate) enum NotSetUp {
     /// This signal told hupwrap to stop.
     Told(Signal),
     /// Something is missing, or wrong.
@@ -67,10 +68,14 @@ impl From<String> for NotSetUp {
 ///
 /// # Errors
 /// Something is missing, or hupwrap was told to stop.
-pub fn setup(mut config: Config, startup: Startup) -> Result<Supervisor, NotSetUp> {
+pub(crate) fn setup(mut config: Config, startup: Startup) -> Result<Supervisor, NotSetUp> {
     look_up_helpers(&config, &startup)?;
     watcher::check(&config, startup.pid)?;
-    // First: a second instance must leave everything else alone.
+    // Before anything is opened that stays open: inherited sockets are known by their numbers.
+    let var = |name| startup.var(name);
+    let inherited =
+        sockets::inherited(var("LISTEN_FDS"), var(LISTEN_PID_VARIABLE), var("LISTEN_FDNAMES"), startup.pid)?;
+    // Before anything is made: a second instance must leave everything else alone.
     let pidfile = config.pidfile.as_ref().map(|path| {
         Pidfile::take(path, startup.pid).map_err(|error| format!("--pidfile '{}': {error}", path.to_string_lossy()))
     });
@@ -81,11 +86,11 @@ pub fn setup(mut config: Config, startup: Startup) -> Result<Supervisor, NotSetU
             .map_err(|error| format!("--status-file '{}': {error}", path.to_string_lossy()))?;
     }
     let listened = listen_to_signals(&config);
-    // Before anything is opened that stays open: inherited sockets are known by their numbers.
-    let sockets = bind(&mut config, &startup)?;
+    let sockets = bind(&mut config, &startup, inherited)?;
     check_readiness(&config, &startup, &sockets)?;
     let signal_fd = SignalFd::new(listened, startup.pid).map_err(no_signals)?;
-    let place = terminal::place();
+    let terminal = Terminal::open();
+    let place = terminal.as_ref().map_or(Place::NoTerminal, Terminal::place);
     let parts = Parts {
         pidfile,
         sockets,
@@ -94,7 +99,7 @@ pub fn setup(mut config: Config, startup: Startup) -> Result<Supervisor, NotSetU
             Some(group) => group == Group::Shared,
             None => place == Place::Foreground,
         },
-        had_terminal: place != Place::NoTerminal,
+        terminal: TerminalState::new(terminal.as_ref(), place),
         manager: ServiceManager::new(&startup),
         requests: Vec::new(),
         watched: Vec::new(),
@@ -137,19 +142,21 @@ pub(super) fn listen_to_signals(config: &Config) -> SignalSet {
 }
 
 /// Makes a supervisor of its parts. Nothing in here can fail.
-pub(super) fn assemble(config: Config, startup: Startup, parts: Parts) -> Supervisor {
+pub(super) fn assemble(mut config: Config, startup: Startup, parts: Parts) -> Supervisor {
     let watch = watcher::open(&config, &parts, startup.pid);
-    let Parts { pidfile, sockets, signal_fd, shared_group, had_terminal, manager, requests, snapshot, .. } = parts;
+    let Parts { pidfile, sockets, signal_fd, shared_group, terminal, manager, requests, snapshot, .. } = parts;
     let is_init = startup.pid == 1;
     if !is_init {
         wait::become_subreaper();
     }
-    let nohup = had_terminal && signals::is_ignored(Signal::HUP, false);
+    for signal in [Signal::INT, Signal::QUIT].into_iter().filter(|signal| signals::is_ignored(*signal, false)) {
+        config.on.ignore_unless_named(signal);
+    }
     let place = settings::Place {
         shared_group,
-        has_terminal: had_terminal,
+        has_terminal: terminal.exists,
         is_init,
-        nohup,
+        nohup: terminal.exists && signals::is_ignored(Signal::HUP, false),
         is_watched: manager.is_some() || config.status_file.is_some(),
         watchdog: manager.as_ref().and_then(|_| service_manager::watchdog(&startup)),
         seed: clock::now().as_nanos() as u64 ^ u64::try_from(startup.pid).unwrap_or(0).rotate_left(32),
@@ -171,12 +178,10 @@ pub(super) fn assemble(config: Config, startup: Startup, parts: Parts) -> Superv
         status_writer,
         pidfile,
         signal_fd,
-        had_terminal,
-        nohup,
+        terminal,
         origin: Signal::all().any(reexecs).then(|| Origin::new(&startup)),
         sockets,
         family: Family::new(startup.pid, shared_group),
-        leader: if nohup { terminal::watch_session_leader() } else { None },
         before: None,
         reaps_again: false,
         resumed: false,
@@ -189,10 +194,7 @@ pub(super) fn assemble(config: Config, startup: Startup, parts: Parts) -> Superv
 }
 
 /// The sockets that hupwrap was given, and those it is to make. The names among their addresses are looked up.
-fn bind(config: &mut Config, startup: &Startup) -> Result<Vec<Socket>, NotSetUp> {
-    let var = |name| startup.var(name);
-    let mut sockets =
-        sockets::inherited(var("LISTEN_FDS"), var(LISTEN_PID_VARIABLE), var("LISTEN_FDNAMES"), startup.pid)?;
+fn bind(config: &mut Config, startup: &Startup, mut sockets: Vec<Socket>) -> Result<Vec<Socket>, NotSetUp> {
     let taken = listen::FIRST_FD
         .saturating_add(i32::try_from(sockets.len().saturating_add(config.listen.len())).unwrap_or(i32::MAX));
     if let Ready::Fd(fd) = config.ready {
@@ -257,8 +259,8 @@ fn look_up(config: &Config, startup: &Startup, endpoint: &Endpoint) -> Result<Re
         Ok(lookup) => lookup,
         Err(error) => return Ok(Err(start_error::describe(error).to_owned())),
     };
-    let fds = [lookup.as_fd(), stops.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
-    while poll(&mut fds.clone(), PollTimeout::NONE).is_err() {}
+    let mut fds = [lookup.as_fd(), stops.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+    while poll(&mut fds, PollTimeout::NONE).is_err() {}
     if stops.is_full()
         && let Some(signals::Received { signal, .. }) = stops.drain().first()
     {

@@ -19,7 +19,7 @@ use crate::text::status_file::{self, Answer, Listening, MOST_SETTLED, Reload, St
 const RETRY: Duration = Duration::from_secs(5);
 
 /// What watches.
-pub struct StatusWriter {
+pub(super) struct StatusWriter {
     file: StatusFile,
     pid: Pid,
     pid_start: Option<u64>,
@@ -40,7 +40,7 @@ pub struct StatusWriter {
 
 impl StatusWriter {
     /// Of this file. Whether it can be written shows when it is.
-    pub fn new(path: &OsStr, pid: Pid, on_hup: String, sockets: &[Socket], mut settled: Vec<Reload>) -> Self {
+    pub(super) fn new(path: &OsStr, pid: Pid, on_hup: String, sockets: &[Socket], mut settled: Vec<Reload>) -> Self {
         let listen = sockets.iter().zip(crate::text::listen::FIRST_FD..).map(|(socket, fd)| Listening {
             name: socket.facts().name.clone(),
             address: socket.address(),
@@ -62,7 +62,7 @@ impl StatusWriter {
     }
 
     /// The requests, the last one last, for a re-exec.
-    pub fn requests(&self) -> Vec<Reload> {
+    pub(super) fn requests(&self) -> Vec<Reload> {
         self.settled.iter().chain(&self.reload).cloned().collect()
     }
 
@@ -74,7 +74,7 @@ impl StatusWriter {
     }
 
     /// Keeps account of requests. `reason`: why, for people.
-    pub fn hear(&mut self, now: Time, line: &Message, reason: Option<String>) {
+    pub(super) fn hear(&mut self, now: Time, line: &Message, reason: Option<String>) {
         let reason = reason.unwrap_or_default();
         match line {
             Message::Began(kind) => {
@@ -98,19 +98,19 @@ impl StatusWriter {
     }
 
     /// When the file is to be tried again.
-    pub fn retry(&self) -> Option<Time> {
+    pub(super) fn retry(&self) -> Option<Time> {
         self.retry
     }
 
     /// Has the file written again if it is missing, or is another.
-    pub fn restore(&mut self) {
+    pub(super) fn restore(&mut self) {
         if !self.file.is_in_place() {
             self.written.clear();
         }
     }
 
     /// Writes the file where it says something else.
-    pub fn update(&mut self, status: &Status, pid_of: impl Fn(GenerationId) -> Pid) {
+    pub(super) fn update(&mut self, status: &Status, pid_of: impl Fn(GenerationId) -> Pid) {
         // It may not have been readable before.
         self.pid_start =
             self.pid_start.or_else(|| shows_us().is_ok().then(|| ProcStat::at(self.pid))?.map(|seen| seen.began()));

@@ -8,13 +8,13 @@ use nix::unistd::{SysconfVar, sysconf};
 use crate::facts::Time;
 
 /// CLOCK_MONOTONIC: it does not jump with the wall clock, and stands still while the machine is suspended.
-pub fn now() -> Time {
+pub(crate) fn now() -> Time {
     read(ClockId::CLOCK_MONOTONIC)
 }
 
 /// How long ago it was that a process began. `ticks`: field 22 of its stat (`proc(5)`), which counts from boot, times of
 /// suspension included.
-pub fn age(ticks: u64) -> Duration {
+pub(crate) fn age(ticks: u64) -> Duration {
     let in_second =
         sysconf(SysconfVar::CLK_TCK).ok().flatten().and_then(|ticks| u64::try_from(ticks).ok()).unwrap_or(0);
     let began = ticks.checked_div(in_second).unwrap_or(0);

@@ -14,7 +14,7 @@ use crate::sys::sockets::family;
 use crate::sys::{errno, start_error};
 
 /// Asks whether somebody listens, by connecting.
-pub struct Attempt {
+pub(crate) struct Attempt {
     stream: TcpStream,
     to: SocketAddr,
 }
@@ -24,7 +24,7 @@ impl Attempt {
     ///
     /// # Errors
     /// One line that says why it was refused at once.
-    pub fn begin(to: SocketAddr) -> Result<Self, String> {
+    pub(crate) fn begin(to: SocketAddr) -> Result<Self, String> {
         let begin = || {
             let fd = socket(family(to), SockType::Stream, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK, None)?;
             let fd = above_stdio(fd)?;
@@ -37,7 +37,7 @@ impl Attempt {
     }
 
     /// Whether it is connected, or why it is not; none as long as that is undecided.
-    pub fn connected(&self) -> Option<Result<(), String>> {
+    pub(crate) fn connected(&self) -> Option<Result<(), String>> {
         if !is_ready(self.stream.as_fd(), PollFlags::POLLOUT) {
             return None;
         }

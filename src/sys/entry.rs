@@ -8,8 +8,8 @@
 
 use std::ffi::{c_char, c_int};
 
+use hupwrap::Startup;
 use hupwrap::signal::SignalSet;
-use hupwrap::sys::startup::Startup;
 
 // For pid 1 a signal is lost that is neither blocked nor handled, and libc needs a while before it calls main. Therefore
 // the mask is set before libc begins. `_start` finds the registers and the stack as the kernel, or ld.so, left them.

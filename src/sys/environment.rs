@@ -26,7 +26,7 @@ const PWD: &[u8] = b"PWD";
 
 /// What a start sees. Without `--env-file` and `--workdir` reading it costs no system call and copies no variable.
 /// It is not `Debug`: a file may hold secrets.
-pub struct ChildEnv {
+pub(crate) struct ChildEnv {
     /// The variables that hupwrap was given itself, but for those that stand in `own`.
     pub inherited: Vec<&'static CStr>,
     /// Those of env files and of hupwrap: `NAME=VALUE`, each name once.
@@ -41,7 +41,7 @@ impl ChildEnv {
     ///
     /// # Errors
     /// What is wrong, with the option; no part of a file's content. The code is 125.
-    pub fn read<F: AsRef<OsStr>>(
+    pub(crate) fn read<F: AsRef<OsStr>>(
         inherited: &[&'static CStr],
         env_files: &[F],
         workdir: Option<&OsStr>,
@@ -95,19 +95,19 @@ impl ChildEnv {
     }
 
     /// Sets a variable, and replaces a value that it has. A value that no variable can have sets nothing.
-    pub fn set(&mut self, name: &[u8], value: &[u8]) {
+    pub(crate) fn set(&mut self, name: &[u8], value: &[u8]) {
         self.remove(name);
         self.own.extend(CString::new([name, b"=", value].concat()));
     }
 
     /// Removes a variable.
-    pub fn remove(&mut self, name: &[u8]) {
+    pub(crate) fn remove(&mut self, name: &[u8]) {
         self.inherited.retain(|variable| value(variable, name).is_none());
         self.own.retain(|variable| value(variable, name).is_none());
     }
 
     /// The value of a variable, as bytes.
-    pub fn var(&self, name: &str) -> Option<&[u8]> {
+    pub(crate) fn var(&self, name: &str) -> Option<&[u8]> {
         let all = self.own.iter().map(CString::as_c_str).chain(self.inherited.iter().copied());
         all.into_iter().find_map(|variable| value(variable, name.as_bytes()))
     }

@@ -8,7 +8,7 @@ use crate::signal::SignalSet;
 use crate::sys::{own_pid, signals};
 
 /// Ends the process: by the signal that ended the child, so that a parent sees the death itself, or with a status.
-pub fn end(ending: Ending) -> ! {
+pub(crate) fn end(ending: Ending) -> ! {
     let own_pid = own_pid();
     if let Some(signal) = ending.signal()
         // The kernel protects pid 1 from its own signals.

@@ -21,7 +21,7 @@ const DEFAULT_PATH: &[u8] = b"/bin:/usr/bin";
 ///
 /// # Errors
 /// Not found, or found but not executable.
-pub fn find(command: &OsStr, path: Option<&[u8]>, workdir: Option<&CStr>) -> Result<CString, StartError> {
+pub(crate) fn find(command: &OsStr, path: Option<&[u8]>, workdir: Option<&CStr>) -> Result<CString, StartError> {
     let name = command.as_bytes();
     if name.contains(&b'/') {
         return CString::new(name).map_err(|_| explain(command, None, workdir, Errno::ENOENT));
@@ -53,7 +53,7 @@ pub fn find(command: &OsStr, path: Option<&[u8]>, workdir: Option<&CStr>) -> Res
 ///
 /// # Errors
 /// What starting it would have said.
-pub fn check(command: &[OsString], child_env: &ChildEnv) -> Result<(), StartError> {
+pub(crate) fn check(command: &[OsString], child_env: &ChildEnv) -> Result<(), StartError> {
     let name = command.first().map(OsString::as_os_str).unwrap_or_default();
     let workdir = child_env.workdir.as_deref();
     let file = find(name, child_env.var("PATH"), workdir)?;

@@ -10,12 +10,12 @@ use nix::errno::Errno;
 use crate::sys::errno;
 
 /// The NOTIFY_SOCKET of systemd, if hupwrap was given one.
-pub struct ManagerSocket(SocketAddr);
+pub(crate) struct ManagerSocket(SocketAddr);
 
 impl ManagerSocket {
     /// Reads the variable's value: a path, or `@` and an abstract name. None for anything else: `vsock:` is for whole
     /// virtual machines.
-    pub fn new(value: &[u8]) -> Option<Self> {
+    pub(crate) fn new(value: &[u8]) -> Option<Self> {
         match value {
             [b'/', _, ..] => SocketAddr::from_pathname(OsStr::from_bytes(value)),
             [b'@', name @ ..] if !name.is_empty() => SocketAddr::from_abstract_name(name),
@@ -30,7 +30,7 @@ impl ManagerSocket {
     ///
     /// Each message goes through a socket of its own. So no socket has to cross a re-exec or be kept from a child, and
     /// hupwrap finds a systemd that was itself re-executed.
-    pub fn send(&self, message: &[u8]) -> bool {
+    pub(crate) fn send(&self, message: &[u8]) -> bool {
         let sent = UnixDatagram::unbound().and_then(|socket| {
             socket.set_nonblocking(true)?;
             socket.send_to_addr(message, &self.0)

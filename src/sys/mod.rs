@@ -5,38 +5,38 @@
 
 mod bare;
 pub(crate) mod child_pidfile;
-pub mod clock;
-pub mod connect;
-pub mod environment;
+pub(crate) mod clock;
+pub(crate) mod connect;
+pub(crate) mod environment;
 pub(crate) mod fd;
-pub mod finish;
+pub(crate) mod finish;
 pub(crate) mod inotify;
 pub(crate) mod interrupt;
-pub mod lookup;
-pub mod manager_socket;
-pub mod notify_socket;
-pub mod output;
+pub(crate) mod lookup;
+pub(crate) mod manager_socket;
+pub(crate) mod notify_socket;
+pub(crate) mod output;
 pub(crate) mod path_watch;
 pub(crate) mod pidfd;
-pub mod pidfile;
+pub(crate) mod pidfile;
 pub(crate) mod poll;
 pub(crate) mod proc;
 mod program;
-pub mod ready_pipe;
-pub mod reexec;
+pub(crate) mod ready_pipe;
+pub(crate) mod reexec;
 pub(crate) mod resolve;
-pub mod signals;
-pub mod sockets;
-pub mod spawn;
+pub(crate) mod signals;
+pub(crate) mod sockets;
+pub(crate) mod spawn;
 pub(crate) mod start_error;
-pub mod startup;
-pub mod status_file;
+pub(crate) mod startup;
+pub(crate) mod status_file;
 pub(crate) mod status_input;
 pub(crate) mod target;
-pub mod terminal;
-pub mod trust;
+pub(crate) mod terminal;
+pub(crate) mod trust;
 mod unix_path;
-pub mod wait;
+pub(crate) mod wait;
 
 use std::io;
 
@@ -46,7 +46,7 @@ use nix::libc;
 pub(crate) use fd::hold_stdio;
 
 /// A process id.
-pub type Pid = libc::pid_t;
+pub(crate) type Pid = libc::pid_t;
 
 /// The pid of this process.
 pub(crate) fn own_pid() -> Pid {

@@ -28,7 +28,7 @@ const LONGEST_DATAGRAM: usize = 1 << 16;
 /// is bound in a directory that others can enter but not list, and is then renamed: the name that is shown does not
 /// work. If hupwrap is killed, the socket and its directory stay until the next boot.
 #[derive(Debug)]
-pub struct NotifySocket {
+pub(crate) struct NotifySocket {
     socket: OwnedFd,
     /// The socket's directory, locked: a cleaner of old files (tmpfiles.d(5)) skips a locked directory, and would not
     /// recognize the renamed socket as a live one. None if the socket is abstract, or the file system has no locks.
@@ -43,7 +43,7 @@ impl NotifySocket {
     ///
     /// # Errors
     /// No descriptor or no memory is left.
-    pub fn new(own_pid: Pid, generation: u64, runtime_dir: Option<&[u8]>) -> nix::Result<Self> {
+    pub(crate) fn new(own_pid: Pid, generation: u64, runtime_dir: Option<&[u8]>) -> nix::Result<Self> {
         let runtime_dir = runtime_dir.and_then(|dir| std::str::from_utf8(dir).ok());
         // It has to cross a re-exec as a line. A relative one counts as unset (XDG Base Directory Specification).
         let runtime_dir = runtime_dir.filter(|dir| dir.starts_with('/') && !dir.contains(char::is_control));
@@ -93,7 +93,7 @@ impl NotifySocket {
     }
 
     /// The value for NOTIFY_SOCKET: a path, or `@` and an abstract name.
-    pub fn path(&self) -> &str {
+    pub(crate) fn path(&self) -> &str {
         &self.path
     }
 
@@ -101,7 +101,7 @@ impl NotifySocket {
     ///
     /// No descriptor comes in with it: no buffer for descriptors is offered, so the kernel closes them (unix(7),
     /// SCM_RIGHTS). For `BARRIER=1` that is the answer. The sender's credentials are not read: it may be gone.
-    pub fn receive(&self) -> Option<Vec<u8>> {
+    pub(crate) fn receive(&self) -> Option<Vec<u8>> {
         let socket = self.socket.as_raw_fd();
         // Its length first: a flood of small ones is not worth 64 KiB each.
         let length = recv(socket, &mut [], MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_PEEK | MsgFlags::MSG_TRUNC).ok()?;
@@ -115,7 +115,7 @@ impl NotifySocket {
     }
 
     /// Removes the files, if there are any: nobody finds the socket by its name any longer.
-    pub fn remove(&self) {
+    pub(crate) fn remove(&self) {
         if self.path.starts_with('/') {
             // Both names are random, in a directory of ours. A directory that is not empty stays.
             let _ = fs::remove_file(&self.path);
@@ -124,19 +124,19 @@ impl NotifySocket {
     }
 
     /// What a re-executed hupwrap must know to adopt the socket.
-    pub fn facts(&self) -> NotifySocketFacts {
+    pub(crate) fn facts(&self) -> NotifySocketFacts {
         let directory = self.directory.as_ref().map(|directory| directory.as_raw_fd());
         NotifySocketFacts { socket: self.socket.as_raw_fd(), directory, path: self.path.clone() }
     }
 
     /// Lets the descriptors cross an exec; or no longer, after an exec that failed.
-    pub fn set_crossing(&self, crossing: bool) {
+    pub(crate) fn set_crossing(&self, crossing: bool) {
         keep_over_exec(&self.socket, crossing);
         self.directory.iter().for_each(|directory| keep_over_exec(&**directory, crossing));
     }
 
     /// Adopts what crossed a re-exec; to be called once. None if the socket is not one.
-    pub fn from_facts(facts: NotifySocketFacts) -> Option<Self> {
+    pub(crate) fn from_facts(facts: NotifySocketFacts) -> Option<Self> {
         let socket = take(facts.socket).ok()?;
         let directory = facts.directory.and_then(|fd| take(fd).ok()).and_then(lock);
         let kind = getsockopt(&socket, sockopt::SockType);

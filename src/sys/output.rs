@@ -15,7 +15,7 @@ use crate::sys::poll::is_ready;
 /// Writes to a stream that others use too, if the stream takes it at once; otherwise nothing is written. A pipe takes up to
 /// `PIPE_BUF` bytes as a whole, or not at all (`pipe(7)`). The stream's own O_NONBLOCK is left alone: it would be
 /// everybody's.
-pub fn write_at_once(stream: BorrowedFd, bytes: &[u8]) {
+pub(crate) fn write_at_once(stream: BorrowedFd, bytes: &[u8]) {
     if !is_ready(stream, PollFlags::POLLOUT) {
         return;
     }

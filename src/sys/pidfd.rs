@@ -17,7 +17,7 @@ impl ProcStat {
     ///
     /// # Errors
     /// EPERM.
-    pub fn kill(&self, signal: Signal) -> nix::Result<()> {
+    pub(crate) fn kill(&self, signal: Signal) -> nix::Result<()> {
         // Nobody else can reap a child of ours, so its pid is its own.
         let sent = if self.parent() == own_pid() { signals::kill(self.pid, signal) } else { self.kill_held(signal) };
         if sent == Err(Errno::ESRCH) { Ok(()) } else { sent }
@@ -45,14 +45,14 @@ pub(super) fn open(pid: Pid) -> nix::Result<OwnedFd> {
 }
 
 /// A process by a descriptor (`pidfd_open(2)`), which never comes to mean another.
-pub struct PidFd(OwnedFd);
+pub(crate) struct PidFd(OwnedFd);
 
 impl PidFd {
     /// The process of this pid that began then: see [`ProcStat::began`]. None where it has ended, or the pid means another.
     ///
     /// # Errors
     /// Those of `pidfd_open(2)`; EACCES where /proc does not show a process that is there.
-    pub fn new(pid: Pid, began: u64) -> nix::Result<Option<Self>> {
+    pub(crate) fn new(pid: Pid, began: u64) -> nix::Result<Option<Self>> {
         let held = match open(pid) {
             Ok(fd) => Self(fd),
             Err(Errno::ESRCH) => return Ok(None),
@@ -70,7 +70,7 @@ impl PidFd {
     ///
     /// # Errors
     /// EPERM, or ESRCH.
-    pub fn kill(&self, signal: Signal) -> nix::Result<()> {
+    pub(crate) fn kill(&self, signal: Signal) -> nix::Result<()> {
         let (fd, number) = (self.0.as_raw_fd(), signal.number());
         // SAFETY: the descriptor is a pidfd; the null pointer asks for what kill(2) would say of the sender.
         let sent =
@@ -79,7 +79,7 @@ impl PidFd {
     }
 
     /// Whether it has ended, reaped or not. Its descriptor is readable then.
-    pub fn has_ended(&self) -> bool {
+    pub(crate) fn has_ended(&self) -> bool {
         is_ready(self.0.as_fd(), PollFlags::POLLIN)
     }
 }

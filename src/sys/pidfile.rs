@@ -24,7 +24,7 @@ const LONGEST: u64 = 32;
 const TRIES: u8 = 100;
 
 /// A pidfile, locked as long as this lives, and over a re-exec.
-pub struct Pidfile {
+pub(crate) struct Pidfile {
     path: PathBuf,
     file: Flock<File>,
 }
@@ -35,7 +35,7 @@ impl Pidfile {
     ///
     /// # Errors
     /// One line that says who has it, what is wrong with it, or why it cannot be made.
-    pub fn take(path: &OsStr, own_pid: Pid) -> Result<Self, String> {
+    pub(crate) fn take(path: &OsStr, own_pid: Pid) -> Result<Self, String> {
         let path = Path::new(path);
         check_directory(path)?;
         for _ in 0..TRIES {
@@ -65,7 +65,7 @@ impl Pidfile {
     ///
     /// # Errors
     /// One line that says why it cannot be made.
-    pub fn restore(&mut self, own_pid: Pid) -> Result<bool, String> {
+    pub(crate) fn restore(&mut self, own_pid: Pid) -> Result<bool, String> {
         match fs::symlink_metadata(&self.path) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 *self = Self::take(self.path.as_os_str(), own_pid)?;
@@ -76,22 +76,22 @@ impl Pidfile {
     }
 
     /// The path, for messages.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
     /// The descriptor, for a re-executed hupwrap.
-    pub fn fact(&self) -> RawFd {
+    pub(crate) fn fact(&self) -> RawFd {
         self.file.as_raw_fd()
     }
 
     /// Lets the descriptor, and with it the lock, cross an exec; or no longer, after an exec that failed.
-    pub fn set_crossing(&self, crossing: bool) {
+    pub(crate) fn set_crossing(&self, crossing: bool) {
         keep_over_exec(&*self.file, crossing);
     }
 
     /// Adopts what crossed a re-exec. None if that is not open.
-    pub fn from_fact(path: &OsStr, fd: RawFd) -> Option<Self> {
+    pub(crate) fn from_fact(path: &OsStr, fd: RawFd) -> Option<Self> {
         // The open file has the lock already, so locking it again cannot fail.
         let file = Flock::lock(File::from(take(fd).ok()?), FlockArg::LockExclusiveNonblock).ok()?;
         Some(Self { path: PathBuf::from(path), file })

@@ -16,7 +16,7 @@ const MOST_ANCESTORS: usize = 10_000;
 
 /// A process that was seen alive: a pid alone may by now mean another.
 #[derive(Clone, Copy, Debug)]
-pub struct ProcStat {
+pub(crate) struct ProcStat {
     /// Its pid.
     pub pid: Pid,
     /// Its process group.
@@ -27,39 +27,39 @@ pub struct ProcStat {
 
 impl ProcStat {
     /// Reads `/proc/PID/stat` (`proc(5)`). None where it is gone, or dead and unreaped.
-    pub fn at(pid: Pid) -> Option<Self> {
-        Self::read(pid).filter(|(_, is_dead)| !is_dead).map(|(seen, _)| seen)
+    pub(crate) fn at(pid: Pid) -> Option<Self> {
+        Self::read(pid).filter(|(_, state)| !is_dead(*state)).map(|(seen, _)| seen)
     }
 
     /// The same of a child that was just started, though it may be dead already.
-    pub fn at_birth(child: Pid) -> Option<Self> {
+    pub(crate) fn at_birth(child: Pid) -> Option<Self> {
         Self::read(child).map(|(seen, _)| seen)
     }
 
-    fn read(pid: Pid) -> Option<(Self, bool)> {
+    fn read(pid: Pid) -> Option<(Self, char)> {
         Self::parse(pid, &fs::read(format!("/proc/{pid}/stat")).ok()?)
     }
 
-    fn parse(pid: Pid, stat: &[u8]) -> Option<(Self, bool)> {
+    fn parse(pid: Pid, stat: &[u8]) -> Option<(Self, char)> {
         // The name, field 2, stands in parentheses and may hold anything, those included.
         let end = stat.iter().rposition(|byte| *byte == b')')?;
         let rest = std::str::from_utf8(stat.get(end.checked_add(2)?..)?).ok()?;
         let mut fields = rest.split(' ');
-        let state = fields.next()?;
+        let state = fields.next()?.chars().next()?;
         let parent = fields.next()?.parse().ok()?;
         let group = fields.next()?.parse().ok()?;
         // Field 22, of which 3 to 5 are read.
         let began = fields.nth(16)?.parse().ok()?;
-        Some((Self { pid, group, parent, began }, matches!(state, "Z" | "X")))
+        Some((Self { pid, group, parent, began }, state))
     }
 
     /// Whether it is the same process; its parent may be another by now.
-    pub fn is(&self, other: &Self) -> bool {
+    pub(crate) fn is(&self, other: &Self) -> bool {
         (self.pid, self.began) == (other.pid, other.began)
     }
 
     /// When it began, in clock ticks since boot: with the pid, an identity.
-    pub fn began(&self) -> u64 {
+    pub(crate) fn began(&self) -> u64 {
         self.began
     }
 
@@ -70,13 +70,13 @@ impl ProcStat {
 
     /// Whether it began before another. Time is told in hundredths of a second: within one, the pid tells, which goes up
     /// until it begins anew.
-    pub fn is_older_than(&self, other: &Self) -> bool {
+    pub(crate) fn is_older_than(&self, other: &Self) -> bool {
         let earlier_pids = other.pid.saturating_sub(PIDS_A_TICK)..other.pid;
         self.began < other.began || (self.began == other.began && earlier_pids.contains(&self.pid))
     }
 
     /// The value of a variable in the environment that it was executed with, if that can be read.
-    pub fn var(&self, name: &str) -> Option<String> {
+    pub(crate) fn var(&self, name: &str) -> Option<String> {
         let environment = fs::read(format!("/proc/{}/environ", self.pid)).ok()?;
         let mut all = environment.split(|byte| *byte == 0);
         let value = all.find_map(|var| var.strip_prefix(name.as_bytes())?.strip_prefix(b"="))?;
@@ -84,28 +84,32 @@ impl ProcStat {
     }
 }
 
-/// The child of this process that a process descends from, or is. None where it is neither.
-pub(crate) fn root(of: &ProcStat) -> Option<ProcStat> {
+fn is_dead(state: char) -> bool {
+    matches!(state, 'Z' | 'X')
+}
+
+/// Whether a process is stopped.
+pub(crate) fn is_stopped(pid: Pid) -> bool {
+    ProcStat::read(pid).is_some_and(|(_, state)| state == 'T')
+}
+
+/// The child of this process that a process is, or descends from. Both may be dead and unreaped.
+pub(crate) fn root_of(pid: Pid) -> Option<ProcStat> {
+    shows_us().ok()?;
     let own_pid = own_pid();
-    let mut seen = *of;
-    for _ in 0..MOST_ANCESTORS {
-        if seen.parent == own_pid {
-            return Some(seen);
-        }
-        seen = ProcStat::at(seen.parent)?;
-    }
-    None
+    let line = std::iter::successors(ProcStat::at_birth(pid), |seen| ProcStat::at_birth(seen.parent));
+    line.take(MOST_ANCESTORS).find(|seen| seen.parent == own_pid)
 }
 
 /// The living children of this process.
-pub fn children() -> Vec<Pid> {
+pub(crate) fn children() -> Vec<Pid> {
     let own_pid = own_pid();
     everyone().unwrap_or_default().iter().filter(|seen| seen.parent == own_pid).map(|seen| seen.pid).collect()
 }
 
 /// Why the processes cannot be seen.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Unseen {
+pub(crate) enum Unseen {
     /// There is no /proc, or it shows another pid namespace.
     NoProc,
     /// No descriptor or no memory is left. It may be seen later.
@@ -117,7 +121,7 @@ pub enum Unseen {
 ///
 /// # Errors
 /// They cannot be seen.
-pub fn descendants(except: &[Pid]) -> Result<Vec<(ProcStat, ProcStat)>, Unseen> {
+pub(crate) fn descendants(except: &[Pid]) -> Result<Vec<(ProcStat, ProcStat)>, Unseen> {
     if !has_children() {
         return Ok(Vec::new());
     }
@@ -153,7 +157,7 @@ fn everyone() -> Result<Vec<ProcStat>, Unseen> {
             continue;
         };
         match fs::read(format!("/proc/{pid}/stat")).map(|stat| ProcStat::parse(pid, &stat)) {
-            Ok(Some((seen, false))) => all.push(seen),
+            Ok(Some((seen, state))) if !is_dead(state) => all.push(seen),
             // It is dead, or nobody's business.
             Ok(_) => {}
             Err(error) => match unseen(error) {

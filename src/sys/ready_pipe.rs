@@ -8,14 +8,14 @@ use crate::sys::fd::pipe;
 
 /// The reading end of a pipe: a child writes a newline when it is ready (s6, dinit). It does not cross a re-exec, which
 /// waits until the child is ready.
-pub struct ReadyPipe(OwnedFd);
+pub(crate) struct ReadyPipe(OwnedFd);
 
 impl ReadyPipe {
     /// Makes the pipe. The second value is the child's end.
     ///
     /// # Errors
     /// Those of `pipe2(2)`.
-    pub fn new() -> nix::Result<(Self, OwnedFd)> {
+    pub(crate) fn new() -> nix::Result<(Self, OwnedFd)> {
         let (ours, theirs) = pipe(OFlag::O_CLOEXEC)?;
         // Our end only: the child may expect its end to block.
         fcntl(&ours, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
@@ -24,7 +24,7 @@ impl ReadyPipe {
 
     /// Whether a newline came: true if one did, false if the pipe was closed without one, none if neither has happened
     /// yet. Reads one piece: `poll(2)` reports the next one.
-    pub fn newline_came(&self) -> Option<bool> {
+    pub(crate) fn newline_came(&self) -> Option<bool> {
         let mut piece = [0; 512];
         match nix::unistd::read(&self.0, &mut piece) {
             Ok(0) => Some(false),

@@ -30,11 +30,11 @@ const PIPED: &[u8] = b"\nwriter hupwrap ";
 
 /// Where hupwrap's own file is looked for: the path it was started by, which a deploy may by now have given another
 /// file. `/proc/self/exe` would be the old one, or the loader.
-pub struct Origin(Vec<CString>);
+pub(crate) struct Origin(Vec<CString>);
 
 impl Origin {
     /// Reads it off `AT_EXECFN` (`getauxval(3)`), at startup: the environment's idea of the working directory may change.
-    pub fn new(startup: &Startup) -> Self {
+    pub(crate) fn new(startup: &Startup) -> Self {
         // SAFETY: has no preconditions.
         let address = unsafe { libc::getauxval(libc::AT_EXECFN) };
         let path = match address {
@@ -71,7 +71,7 @@ fn word(path: &CStr) -> &OsStr {
 }
 
 /// A new hupwrap file that is asked, as a process, whether it runs and understands this hupwrap.
-pub struct Probe {
+pub(crate) struct Probe {
     spawned: Spawned,
     ended: bool,
     answer: OwnedFd,
@@ -84,7 +84,7 @@ impl Probe {
     ///
     /// # Errors
     /// Says why it cannot be started.
-    pub fn new(origin: &Origin, startup: &Startup, state: &[u8]) -> Result<Self, String> {
+    pub(crate) fn new(origin: &Origin, startup: &Startup, state: &[u8]) -> Result<Self, String> {
         let (file, identity) = origin.find()?;
         let failed = |error: Errno| explain(word(file), Some(file), None, error).reason;
         check_magic(file)?;
@@ -114,12 +114,12 @@ impl Probe {
     }
 
     /// Its pid, until it is reaped.
-    pub fn pid(&self) -> Option<Pid> {
+    pub(crate) fn pid(&self) -> Option<Pid> {
         Some(self.spawned.pid).filter(|_| !self.ended)
     }
 
     /// Ends it, and what it may have started. It is reaped as any other child.
-    pub fn kill(&self) {
+    pub(crate) fn kill(&self) {
         if let Some(pid) = self.pid() {
             let _ = signals::kill_group(pid, Signal::KILL);
             let _ = signals::kill(pid, Signal::KILL);
@@ -130,7 +130,7 @@ impl Probe {
     ///
     /// # Errors
     /// Says what is wrong with it.
-    pub fn verdict(&mut self, outcome: ExitStatus) -> Result<(), String> {
+    pub(crate) fn verdict(&mut self, outcome: ExitStatus) -> Result<(), String> {
         self.ended = true;
         let name = self.file.to_string_lossy();
         if let Some(Err(error)) = self.spawned.executed(word(&self.file)) {
@@ -156,7 +156,7 @@ impl Probe {
     }
 
     /// Executes the file that was proven, in this process. Comes back only with the reason why it could not.
-    pub fn exec(&self, startup: &Startup, state: &Handover) -> String {
+    pub(crate) fn exec(&self, startup: &Startup, state: &Handover) -> String {
         let name = self.file.to_string_lossy();
         let facts = |found: &FileStat| {
             (
@@ -216,7 +216,7 @@ fn check_magic(file: &CStr) -> Result<(), String> {
 /// what is wrong with it, if anything is. The probe has read such a state before, so nothing should be.
 ///
 /// It cannot fail: a supervisor that ends here would lose its child.
-pub fn take_over(startup: &mut Startup) -> Option<(Handover, Option<String>)> {
+pub(crate) fn take_over(startup: &mut Startup) -> Option<(Handover, Option<String>)> {
     // The child must not see the variable, whatever set it, and however often. Ours is the last.
     let mut found = None;
     while let Some(value) = startup.take_var(VARIABLE) {
@@ -245,7 +245,7 @@ pub fn take_over(startup: &mut Startup) -> Option<(Handover, Option<String>)> {
 ///
 /// # Errors
 /// It could not take over from that state.
-pub fn prove() -> Result<String, String> {
+pub(crate) fn prove() -> Result<String, String> {
     if is_carrier(0) {
         // SAFETY: it is open, and nothing else in here reads it.
         let carrier = unsafe { OwnedFd::from_raw_fd(0) };

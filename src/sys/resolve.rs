@@ -19,7 +19,7 @@ use crate::text::listen::Endpoint;
 const LONGEST: usize = libc::PIPE_BUF;
 
 /// Whether a host is a name that is to be looked up, and not an address in figures.
-pub fn is_name(host: &str) -> bool {
+pub(crate) fn is_name(host: &str) -> bool {
     // Only an IPv6 address has a colon.
     !host.contains(':') && host.parse::<Ipv4Addr>().is_err()
 }
@@ -29,7 +29,7 @@ pub fn is_name(host: &str) -> bool {
 ///
 /// # Errors
 /// One line that says why not.
-pub fn resolve(endpoint: &Endpoint) -> Result<SocketAddr, String> {
+pub(crate) fn resolve(endpoint: &Endpoint) -> Result<SocketAddr, String> {
     let Endpoint { host, port } = endpoint;
     let found = (host.as_str(), *port).to_socket_addrs().map_err(|error| {
         let text = error.to_string();
@@ -42,7 +42,7 @@ pub fn resolve(endpoint: &Endpoint) -> Result<SocketAddr, String> {
 }
 
 /// A lookup that is under way. Its process is a child of hupwrap, which somebody else reaps.
-pub struct Lookup {
+pub(crate) struct Lookup {
     pid: Pid,
     host: String,
     answer: OwnedFd,
@@ -53,7 +53,7 @@ impl Lookup {
     ///
     /// # Errors
     /// Those of `pipe2(2)` and `fork(2)`.
-    pub fn begin(endpoint: &Endpoint, mask: SignalSet) -> nix::Result<Self> {
+    pub(crate) fn begin(endpoint: &Endpoint, mask: SignalSet) -> nix::Result<Self> {
         let (answer, theirs) = pipe(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
         let parent = own_pid();
         // SAFETY: hupwrap has one thread. So its copy can do everything that it could do itself.
@@ -64,12 +64,12 @@ impl Lookup {
     }
 
     /// The pid of its process.
-    pub fn pid(&self) -> Pid {
+    pub(crate) fn pid(&self) -> Pid {
         self.pid
     }
 
     /// Ends its process, which must not have been reaped.
-    pub fn give_up(&self) {
+    pub(crate) fn give_up(&self) {
         let _ = signals::kill(self.pid, Signal::KILL);
     }
 
@@ -77,7 +77,7 @@ impl Lookup {
     ///
     /// # Errors
     /// One line that says why there is none.
-    pub fn answer(&self) -> Result<SocketAddr, String> {
+    pub(crate) fn answer(&self) -> Result<SocketAddr, String> {
         let mut bytes = [0; LONGEST];
         let length = unistd::read(&self.answer, &mut bytes).unwrap_or(0);
         let text = String::from_utf8_lossy(bytes.get(..length).unwrap_or_default());
@@ -100,8 +100,8 @@ fn look_up(endpoint: &Endpoint, mask: SignalSet, parent: Pid, answer: &OwnedFd) 
     let itself = unistd::Pid::from_raw(0);
     let _ = setpgid(itself, itself);
     let _ = set_pdeathsig(Named::SIGKILL);
-    // A hupwrap that has ended before the line above takes nobody along.
-    if getppid().as_raw() == parent {
+    // A hupwrap that has ended before the line above takes nobody along. 0 is a hupwrap outside of the pid namespace.
+    if [0, parent].contains(&getppid().as_raw()) {
         close_all_but(answer);
         signals::set_mask(mask);
         let text = resolve(endpoint).map_or_else(|error| error, |address| address.to_string());

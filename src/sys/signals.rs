@@ -23,20 +23,22 @@ const BATCHES_A_TURN: usize = 64;
 
 /// A signal that was read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Received {
+pub(crate) struct Received {
     /// Which.
     pub signal: Signal,
     /// From whom.
     pub sender: Sender,
+    /// The pid of the process that sent it; 0 where no process did, or one outside of this pid namespace.
+    pub pid: Pid,
 }
 
 /// Sets the mask of blocked signals, and returns the one before.
-pub fn set_mask(mask: SignalSet) -> SignalSet {
+pub(crate) fn set_mask(mask: SignalSet) -> SignalSet {
     change_mask(libc::SIG_SETMASK, mask)
 }
 
 /// Blocks those signals of a set that are not blocked already.
-pub fn block(set: SignalSet, already: SignalSet) {
+pub(crate) fn block(set: SignalSet, already: SignalSet) {
     if set.bits() & !already.bits() != 0 {
         change_mask(libc::SIG_BLOCK, set);
     }
@@ -59,13 +61,13 @@ fn pending() -> SignalSet {
 }
 
 /// Whether TSTP, TTIN or TTOU waits to be received.
-pub fn stop_is_pending() -> bool {
+pub(crate) fn stop_is_pending() -> bool {
     let pending = pending();
     [Signal::TSTP, Signal::TTIN, Signal::TTOU].into_iter().any(|signal| pending.contains(signal))
 }
 
 /// Whether the signal is ignored; with `reset`, it has its default disposition afterwards.
-pub fn is_ignored(signal: Signal, reset: bool) -> bool {
+pub(crate) fn is_ignored(signal: Signal, reset: bool) -> bool {
     // The kernel's sigaction: the handler, and three words of zero. The default disposition is zero as well.
     let (default, mut before) = ([libc::SIG_DFL, 0, 0, 0], [0_usize; 4]);
     let new = if reset { default.as_ptr() } else { ptr::null() };
@@ -75,7 +77,7 @@ pub fn is_ignored(signal: Signal, reset: bool) -> bool {
 }
 
 /// The signals that come to this process, as a descriptor.
-pub struct SignalFd {
+pub(crate) struct SignalFd {
     fd: OwnedFd,
     own_pid: Pid,
 }
@@ -85,7 +87,7 @@ impl SignalFd {
     ///
     /// # Errors
     /// Those of `signalfd(2)`: no descriptor or no memory is left.
-    pub fn new(signals: SignalSet, own_pid: Pid) -> nix::Result<Self> {
+    pub(crate) fn new(signals: SignalSet, own_pid: Pid) -> nix::Result<Self> {
         let mask = signals.bits();
         // SAFETY: the pointer is to a set of ours, of the size that is said.
         let fd =
@@ -104,7 +106,7 @@ impl SignalFd {
     }
 
     /// Whether a signal waits.
-    pub fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         is_ready(self.fd.as_fd(), PollFlags::POLLIN)
     }
 
@@ -112,7 +114,7 @@ impl SignalFd {
     /// one: a single call, where nothing else is waited for. Real-time signals queue, and somebody may send them faster
     /// than they are read. So one turn reads a part of them. All others are among what it reads, because the kernel hands
     /// out the lowest number first.
-    pub fn drain(&self) -> Vec<Received> {
+    pub(crate) fn drain(&self) -> Vec<Received> {
         let mut all: Vec<Received> = Vec::new();
         // SAFETY: the struct is plain data, for which zero is valid.
         let mut batch: [libc::signalfd_siginfo; 16] = unsafe { std::mem::zeroed() };
@@ -120,9 +122,15 @@ impl SignalFd {
             // SAFETY: the buffer is ours, and as long as is said.
             let got = unsafe { libc::read(self.fd.as_raw_fd(), batch.as_mut_ptr().cast(), size_of_val(&batch)) };
             let count = usize::try_from(got).unwrap_or(0).div_euclid(size_of::<libc::signalfd_siginfo>());
-            for received in batch.iter().take(count).filter_map(|info| received(info, self.own_pid)) {
-                if !all.contains(&received) {
-                    all.push(received);
+            for new in batch.iter().take(count).filter_map(|info| received(info, self.own_pid)) {
+                // The kernel discards a pending CONT when a stop comes, and the reverse. One of them may have been read.
+                match new.signal {
+                    Signal::CONT => all.retain(|old| !old.signal.is_job_control()),
+                    stop if stop.is_job_control() => all.retain(|old| old.signal != Signal::CONT),
+                    _ => {}
+                }
+                if !all.iter().any(|old| (old.signal, old.sender) == (new.signal, new.sender)) {
+                    all.push(new);
                 }
             }
             if count < batch.len() || !self.is_full() {
@@ -143,11 +151,11 @@ impl AsFd for SignalFd {
 fn received(info: &libc::signalfd_siginfo, own_pid: Pid) -> Option<Received> {
     let signal = Signal::from_number(i32::try_from(info.ssi_signo).ok()?)?;
     let by_process = info.ssi_code <= 0;
-    let by_self = by_process && Pid::try_from(info.ssi_pid) == Ok(own_pid);
+    let pid = if by_process { Pid::try_from(info.ssi_pid).unwrap_or(0) } else { 0 };
     match signal {
         // The kernel's word for a write of ours to a broken stderr, or to one at the limit of its size: nobody sent it.
-        Signal::PIPE | Signal::XFSZ if by_self => None,
-        _ => Some(Received { signal, sender: if by_process { Sender::Process } else { Sender::Kernel } }),
+        Signal::PIPE | Signal::XFSZ if pid == own_pid => None,
+        _ => Some(Received { signal, sender: if by_process { Sender::Process } else { Sender::Kernel }, pid }),
     }
 }
 
@@ -155,13 +163,25 @@ fn received(info: &libc::signalfd_siginfo, own_pid: Pid) -> Option<Received> {
 ///
 /// # Errors
 /// EPERM, or ESRCH.
-pub fn kill(pid: Pid, signal: Signal) -> nix::Result<()> {
+pub(crate) fn kill(pid: Pid, signal: Signal) -> nix::Result<()> {
     // SAFETY: has no preconditions.
     Errno::result(unsafe { libc::kill(pid, signal.number()) }).map(drop)
 }
 
+/// Whether hupwrap may send signals to a process. One that is gone counts as well: what is sent to it does no harm.
+pub(crate) fn may_signal(pid: Pid) -> bool {
+    // SAFETY: has no preconditions; signal 0 only asks.
+    Errno::result(unsafe { libc::kill(pid, 0) }) != Err(Errno::EPERM)
+}
+
+/// Whether a process group has members, dead and unreaped ones included.
+pub(crate) fn group_exists(group: Pid) -> bool {
+    // SAFETY: as above.
+    Errno::result(unsafe { libc::kill(group.saturating_neg(), 0) }) != Err(Errno::ESRCH)
+}
+
 /// Sends a signal to every process of the pid namespace, as pid 1 may. For where there is no /proc.
-pub fn kill_everyone(signal: Signal) {
+pub(crate) fn kill_everyone(signal: Signal) {
     let _ = kill(-1, signal);
 }
 
@@ -169,26 +189,33 @@ pub fn kill_everyone(signal: Signal) {
 ///
 /// # Errors
 /// EPERM, or ESRCH.
-pub fn kill_group(leader: Pid, signal: Signal) -> nix::Result<()> {
+pub(crate) fn kill_group(leader: Pid, signal: Signal) -> nix::Result<()> {
     kill(leader.saturating_neg(), signal)
 }
 
 /// Stops this process by a signal that is otherwise blocked, and returns when it was continued. With `insist` it stops
-/// too where the kernel discards the signal: in an orphaned process group, or where it is ignored. Returns whether it
-/// was stopped at all.
-pub fn suspend(signal: Signal, insist: bool) -> bool {
-    let own_pid = own_pid();
+/// too where the kernel discards the signal: in an orphaned process group, or where it is ignored. Returns whether a CONT
+/// has ended the stop, or came so early that there was none.
+pub(crate) fn suspend(signal: Signal, insist: bool) -> bool {
+    // The kernel discards a pending CONT when a stop is sent: it must be seen before. Sent while it is blocked, the stop
+    // is one with the terminal's own where that waits. The other way round that would stop the process first, and this one
+    // again after the CONT.
+    if pending().contains(Signal::CONT) {
+        return true;
+    }
+    raise(signal);
     let mut open = SignalSet::EMPTY;
     open.insert(signal);
-    // Sent while it is blocked, it is one with the terminal's own where that waits. The other way round that would stop
-    // the process first, and this one again after the CONT.
-    let _ = kill(own_pid, signal);
     let before = change_mask(libc::SIG_UNBLOCK, open);
     set_mask(before);
-    // A stop signal takes a CONT that waits away, and only CONT ends a stop: so one that waits now says that there was a
-    // stop. Without it there was none.
+    // Only a CONT ends a stop: one that waits now says that there was a stop. Without it there was none.
     if insist && !pending().contains(Signal::CONT) {
-        let _ = kill(own_pid, Signal::STOP);
+        raise(Signal::STOP);
     }
     pending().contains(Signal::CONT)
+}
+
+fn raise(signal: Signal) {
+    // SAFETY: has no preconditions.
+    unsafe { libc::syscall(libc::SYS_tgkill, own_pid(), nix::unistd::gettid().as_raw(), signal.number()) };
 }

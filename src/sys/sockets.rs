@@ -18,7 +18,7 @@ use crate::sys::{Pid, start_error};
 use crate::text::listen::{self, Address, Endpoint, FIRST_FD, Listen, SocketFacts, SocketFile, SocketKind};
 
 /// A socket that is kept. The file of a unix socket goes with it.
-pub struct Socket {
+pub(crate) struct Socket {
     fd: OwnedFd,
     facts: SocketFacts,
     local: Option<SocketAddr>,
@@ -34,7 +34,7 @@ impl Socket {
     }
 
     /// What a re-executed hupwrap must know of it, and the child is told.
-    pub fn facts(&self) -> &SocketFacts {
+    pub(crate) fn facts(&self) -> &SocketFacts {
         &self.facts
     }
 
@@ -42,14 +42,14 @@ impl Socket {
     ///
     /// # Errors
     /// It is not open.
-    pub fn from_facts(facts: SocketFacts) -> Result<Self, String> {
+    pub(crate) fn from_facts(facts: SocketFacts) -> Result<Self, String> {
         let fd = take(facts.fd).map_err(|_| format!("the socket '{}' is not open any more", facts.name))?;
         Ok(Self::new(fd, facts.kind, facts.name, facts.said, facts.made))
     }
 
     /// Where it listens in fact, for people: `tcp:127.0.0.1:8080` with the address that a name stood for and the port
     /// that was chosen, `unix:PATH`, or `other`.
-    pub fn address(&self) -> String {
+    pub(crate) fn address(&self) -> String {
         let kind = self.facts.kind.name();
         match (self.local, &self.facts.said) {
             (Some(local), _) => format!("{kind}:{local}"),
@@ -59,12 +59,12 @@ impl Socket {
     }
 
     /// The address of a TCP or UDP socket, for [`listen::answers`].
-    pub fn local(&self) -> Option<SocketAddr> {
+    pub(crate) fn local(&self) -> Option<SocketAddr> {
         self.local
     }
 
     /// One line with the chosen port, where port 0 was asked for: the option, and the address.
-    pub fn chosen(&self) -> Option<String> {
+    pub(crate) fn chosen(&self) -> Option<String> {
         let said = self.facts.said.as_ref()?;
         // What was given to hupwrap has a port.
         let asked: Endpoint = self.local.and_then(|_| said.parse().ok())?;
@@ -89,13 +89,13 @@ impl Socket {
 
     /// Whether the socket stays open over an exec of hupwrap itself. It does not otherwise, nor in the child, which
     /// gets copies.
-    pub fn stays_open(&self, stays: bool) {
+    pub(crate) fn stays_open(&self, stays: bool) {
         keep_over_exec(&self.fd, stays);
     }
 
     /// Removes the file of a unix socket, if it is still the one that was made. Its inode cannot be another's while the
     /// socket is open. Dropping the socket does the same, so an error on the way leaves no file behind.
-    pub fn remove_file(&self) {
+    pub(crate) fn remove_file(&self) {
         if let (Some(made), Some(path)) = (self.facts.made, &self.facts.said)
             && made.is_at(file_at(path))
         {
@@ -124,7 +124,7 @@ impl Socket {
 
 /// Makes the files of unix sockets again that somebody has removed. Returns the path of each file that was missing, or is
 /// not as it should be, and what is wrong with the latter.
-pub fn restore(sockets: &mut [Socket]) -> Vec<(String, Result<(), String>)> {
+pub(crate) fn restore(sockets: &mut [Socket]) -> Vec<(String, Result<(), String>)> {
     let lowest = lowest(sockets.len());
     let restored = |socket: &mut Socket| match socket.restore(lowest) {
         Ok(false) => None,
@@ -158,7 +158,7 @@ impl AsFd for Socket {
 ///
 /// # Errors
 /// One line that names the option, its value and the reason.
-pub fn bind_all(all: &[Listen], inherited: &[Socket]) -> Result<Vec<Socket>, String> {
+pub(crate) fn bind_all(all: &[Listen], inherited: &[Socket]) -> Result<Vec<Socket>, String> {
     let lowest = lowest(inherited.len().saturating_add(all.len()));
     let mut bound: Vec<Socket> = Vec::with_capacity(all.len());
     for listen in all {
@@ -240,7 +240,7 @@ fn explain(error: Errno, port: u16) -> String {
 ///
 /// # Errors
 /// One line, where a descriptor that was promised is not open, or `LISTEN_FDS` is no number.
-pub fn inherited(
+pub(crate) fn inherited(
     fds: Option<&[u8]>,
     pid: Option<&[u8]>,
     names: Option<&[u8]>,

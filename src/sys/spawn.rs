@@ -25,7 +25,7 @@ use crate::sys::fd::pipe;
 use crate::sys::start_error::{cannot_execute, describe, explain, workdir_error};
 
 /// What a child needs to know before it executes.
-pub struct Spawn {
+pub(crate) struct Spawn {
     /// The file, as the child finds it: from its working directory.
     pub program: CString,
     /// Its arguments, `argv[0]` included.
@@ -53,7 +53,7 @@ pub struct Spawn {
 }
 
 /// A child between clone and exec.
-pub struct Spawned {
+pub(crate) struct Spawned {
     /// The child.
     pub pid: Pid,
     loan: ManuallyDrop<Loan>,
@@ -102,7 +102,7 @@ const PLACE_DESCRIPTORS: Step = 2;
 ///
 /// # Errors
 /// Those of `pipe2(2)` and `clone(2)`.
-pub fn spawn(spawn: Spawn) -> nix::Result<Spawned> {
+pub(crate) fn spawn(spawn: Spawn) -> nix::Result<Spawned> {
     let own_group = spawn.own_group;
     let (report, theirs) = pipe(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
     let loan = Loan { report, plan: ChildPlan::new(spawn, theirs.as_raw_fd()) };
@@ -196,7 +196,7 @@ impl Drop for Loan {
 impl Spawned {
     /// Whether the program is executed: none while that is open, else yes or the reason why not, in which the program is
     /// called `command`. A reason is told once.
-    pub fn executed(&self, command: &OsStr) -> Option<Result<(), StartError>> {
+    pub(crate) fn executed(&self, command: &OsStr) -> Option<Result<(), StartError>> {
         let (error, step) = match self.loan.outcome()? {
             Ok(()) => return Some(Ok(())),
             Err(failure) => failure,
@@ -225,7 +225,7 @@ impl Drop for Spawned {
 }
 
 /// Takes back what children still used when nobody waited for them any more. To be called now and then.
-pub fn take_back() {
+pub(crate) fn take_back() {
     OUTSTANDING.with_borrow_mut(|all| all.retain(|loan| !loan.is_over()));
 }
 

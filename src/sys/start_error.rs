@@ -14,12 +14,12 @@ use crate::sys::program::{Defect, defect, from_here, is_executable};
 use crate::text::hints::{self, CommandFacts};
 
 /// Whether another try may do, though nobody mends anything.
-pub fn is_transient(error: Errno) -> bool {
+pub(crate) fn is_transient(error: Errno) -> bool {
     matches!(error, Errno::EAGAIN | Errno::ENOMEM | Errno::EMFILE | Errno::ENFILE | Errno::EIO | Errno::ETXTBSY)
 }
 
 /// Says for people what is wrong with a file.
-pub fn describe(error: Errno) -> &'static str {
+pub(crate) fn describe(error: Errno) -> &'static str {
     match error {
         Errno::ENOENT => "no such file or directory",
         Errno::ENOTDIR => "a part of its path is no directory",
@@ -32,7 +32,7 @@ pub fn describe(error: Errno) -> &'static str {
 
 /// Says for people why a command could not be started, and what that makes of the exit status. `file` is what was
 /// found, if anything was, as a path of the child's.
-pub fn explain(command: &OsStr, file: Option<&CStr>, workdir: Option<&CStr>, error: Errno) -> StartError {
+pub(crate) fn explain(command: &OsStr, file: Option<&CStr>, workdir: Option<&CStr>, error: Errno) -> StartError {
     let here = file.map(|file| from_here(file, workdir));
     let here = here.as_deref();
     let not_found = |hint: &str| StartError {

@@ -25,7 +25,7 @@ pub struct Startup {
 }
 
 /// The hidden first argument by which an old hupwrap asks a new one whether it runs.
-pub const PROBE_FLAG: &CStr = c"--hupwrap-probe";
+pub(crate) const PROBE_FLAG: &CStr = c"--hupwrap-probe";
 
 impl Startup {
     /// Reads the facts.

@@ -23,7 +23,7 @@ const LONGEST_PART: usize = 200;
 type Identity = (u64, u64, i64, i64, u64);
 
 /// A file that is always whole: its content is replaced at once.
-pub struct StatusFile {
+pub(crate) struct StatusFile {
     path: PathBuf,
     own_pid: Pid,
     /// The file that was written last.
@@ -32,12 +32,12 @@ pub struct StatusFile {
 
 impl StatusFile {
     /// The status file of this path. Nothing is looked at and nothing is written yet.
-    pub fn new(path: &OsStr, own_pid: Pid) -> Self {
+    pub(crate) fn new(path: &OsStr, own_pid: Pid) -> Self {
         Self { path: PathBuf::from(path), own_pid, written: None }
     }
 
     /// The path, for messages.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
@@ -46,7 +46,7 @@ impl StatusFile {
     ///
     /// # Errors
     /// One line that says what the file is.
-    pub fn check(&self) -> Result<PathBuf, String> {
+    pub(crate) fn check(&self) -> Result<PathBuf, String> {
         if self.path.file_name().is_none() {
             return Err("want a file".to_owned());
         }
@@ -80,7 +80,7 @@ impl StatusFile {
     }
 
     /// Whether the file that was written last is still there.
-    pub fn is_in_place(&self) -> bool {
+    pub(crate) fn is_in_place(&self) -> bool {
         fs::metadata(&self.path).is_ok_and(|found| self.written == Some(identity(&found)))
     }
 
@@ -88,7 +88,7 @@ impl StatusFile {
     ///
     /// # Errors
     /// Says why not. The content before is still there.
-    pub fn write(&mut self, text: &str) -> Result<(), String> {
+    pub(crate) fn write(&mut self, text: &str) -> Result<(), String> {
         let target = self.check()?;
         let draft = draft(&target, self.own_pid);
         let written = replace(&target, &draft, text);

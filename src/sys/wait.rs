@@ -12,13 +12,13 @@ use crate::sys::Pid;
 
 /// Makes hupwrap the process that adopts the orphans among its descendants (`PR_SET_CHILD_SUBREAPER`). Pid 1 does that
 /// anyway.
-pub fn become_subreaper() {
+pub(crate) fn become_subreaper() {
     // If a sandbox refuses this, another process adopts them, as it does without hupwrap.
     let _ = set_child_subreaper(true);
 }
 
 /// Has the kernel send `signal` when the parent ends. Returns whether the parent at startup still is the parent.
-pub fn follow_parent(signal: Signal, parent_at_startup: Pid) -> bool {
+pub(crate) fn follow_parent(signal: Signal, parent_at_startup: Pid) -> bool {
     // SAFETY: changes nothing but that; the signal is valid.
     unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, signal.number(), 0, 0, 0) };
     getppid().as_raw() == parent_at_startup
@@ -28,7 +28,7 @@ pub fn follow_parent(signal: Signal, parent_at_startup: Pid) -> bool {
 ///
 /// # Errors
 /// It cannot be known now whether one did.
-pub fn reap() -> nix::Result<Option<(Pid, Change)>> {
+pub(crate) fn reap() -> nix::Result<Option<(Pid, Change)>> {
     loop {
         let mut word = 0;
         // SAFETY: the pointer is to an int of ours.
@@ -45,7 +45,7 @@ pub fn reap() -> nix::Result<Option<(Pid, Change)>> {
 }
 
 /// Whether this process has any child, alive or unreaped.
-pub fn has_children() -> bool {
+pub(crate) fn has_children() -> bool {
     is_there(Id::All)
 }
 

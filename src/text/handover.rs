@@ -42,6 +42,10 @@ pub struct Handover {
     pub shared_group: bool,
     /// Whether hupwrap had a terminal at startup.
     pub had_terminal: bool,
+    /// The modes of the terminal that the first child found.
+    pub terminal_modes: Option<Vec<u8>>,
+    /// Which of the standard descriptors were non-blocking for the first child, as bits.
+    pub non_blocking: Option<u8>,
     /// The signals that were blocked at startup.
     pub mask: SignalSet,
     /// Whether SIGCHLD was ignored at startup.
@@ -123,6 +127,12 @@ impl Handover {
         fact("began", &machine.began.as_nanos());
         fact("shared_group", &self.shared_group);
         fact("had_terminal", &self.had_terminal);
+        if let Some(modes) = &self.terminal_modes {
+            fact("terminal_modes", &hex(modes));
+        }
+        if let Some(bits) = self.non_blocking {
+            fact("non_blocking", &bits);
+        }
         fact("mask", &self.mask.bits());
         fact("chld_ignored", &self.chld_ignored);
         if let Some(kind) = machine.again {
@@ -249,6 +259,8 @@ impl Handover {
             ended: facts.find("ended_child"),
             shared_group: facts.must("shared_group", parsed, false),
             had_terminal: facts.must("had_terminal", parsed, false),
+            terminal_modes: facts.all("terminal_modes", unhex).pop(),
+            non_blocking: facts.find("non_blocking"),
             mask: SignalSet::from_bits(facts.must("mask", parsed, 0)),
             chld_ignored: facts.must("chld_ignored", parsed, false),
             foreign_children: facts.all("foreign_child", pid),
@@ -398,6 +410,8 @@ mod tests {
             }),
             shared_group: true,
             had_terminal: false,
+            terminal_modes: Some(vec![0, 255, 3]),
+            non_blocking: Some(5),
             mask: SignalSet::ALL,
             chld_ignored: true,
             foreign_children: vec![1, 2],

@@ -1,7 +1,7 @@
 //! What somebody may have meant: hints for near misses and for habits from other programs. Pure.
 
 /// The words as a list for people: `own or shared`, `no, on-failure or always`.
-pub fn any_of(words: &[&str]) -> String {
+pub(crate) fn any_of(words: &[&str]) -> String {
     match words {
         [first @ .., last] if !first.is_empty() => format!("{} or {last}", first.join(", ")),
         _ => words.concat(),
@@ -9,12 +9,12 @@ pub fn any_of(words: &[&str]) -> String {
 }
 
 /// `; did you mean 'WORD'?` where one of the words is near to what was said, otherwise nothing.
-pub fn did_you_mean(said: &str, words: &[&str]) -> String {
+pub(crate) fn did_you_mean(said: &str, words: &[&str]) -> String {
     near(said, words).map_or_else(String::new, |word| format!("; did you mean '{word}'?"))
 }
 
 /// The word that is nearest to what was said, if one is near enough: it differs in case, in hyphens, or in few letters.
-pub fn near<'a>(said: &str, words: &[&'a str]) -> Option<&'a str> {
+pub(crate) fn near<'a>(said: &str, words: &[&'a str]) -> Option<&'a str> {
     let plain = |word: &str| word.to_lowercase().replace(['-', '_'], "");
     let said = plain(said);
     let allowed = if said.chars().count() < 3 { 0 } else { 2 };
@@ -53,7 +53,7 @@ fn distance(one: &str, other: &str) -> usize {
 
 /// What is known of a command that could not be found or executed.
 #[derive(Clone, Copy, Default, Debug)]
-pub struct CommandFacts {
+pub(crate) struct CommandFacts {
     /// A regular file of that name is in the child's working directory.
     pub is_here: bool,
     /// What was found is a regular file, and nobody has permission to execute it.
@@ -61,7 +61,7 @@ pub struct CommandFacts {
 }
 
 /// What somebody who typed a command that cannot be run may have meant; nothing, or text to follow the reason.
-pub fn for_command(command: &str, facts: CommandFacts) -> String {
+pub(crate) fn for_command(command: &str, facts: CommandFacts) -> String {
     let quoted = shell_words::quote(command);
     let assignment = command.split_once('=').filter(|(name, _)| is_variable(name));
     // A file that was found in PATH belongs to somebody else.
@@ -87,7 +87,7 @@ pub fn for_command(command: &str, facts: CommandFacts) -> String {
 }
 
 /// What somebody may have meant by an address without a kind, or with a wrong one.
-pub fn for_address(name: Option<&str>, address: &str) -> String {
+pub(crate) fn for_address(name: Option<&str>, address: &str) -> String {
     let name = name.map_or_else(String::new, |name| format!("{name}="));
     let is_port = |word: &str| word.parse::<u16>().is_ok();
     match address.rsplit_once(':').unwrap_or(("", address)) {
@@ -109,7 +109,7 @@ pub fn for_address(name: Option<&str>, address: &str) -> String {
 }
 
 /// Whether this is the name of a shell variable.
-pub fn is_variable(name: &str) -> bool {
+pub(crate) fn is_variable(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }

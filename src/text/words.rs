@@ -10,7 +10,7 @@ use crate::text::hints;
 ///
 /// # Errors
 /// Says what would be right.
-pub fn split(option: &str, prefix: &str, said: &str) -> Result<Vec<OsString>, String> {
+pub(crate) fn split(option: &str, prefix: &str, said: &str) -> Result<Vec<OsString>, String> {
     let words = shell_words::split(said)
         .map_err(|_| "a quote is not closed; want a command as for a shell, such as 'nginx -t'".to_owned())?;
     if words.first().is_none_or(String::is_empty) {

@@ -9,7 +9,7 @@ use crate::text::status_file::{self, MOST_SETTLED, Read, Reload};
 
 /// What came of the waiting.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Answer {
+pub(super) enum Answer {
     /// What was asked for is there: a verdict in a word or two.
     Yes(&'static str),
     /// The request was refused or failed, and why.
@@ -22,7 +22,7 @@ pub enum Answer {
 
 /// What a HUP is to bring about.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Wanted {
+pub(super) enum Wanted {
     /// A new child.
     NewChild,
     /// A new hupwrap.
@@ -46,7 +46,7 @@ impl Wanted {
 ///
 /// # Errors
 /// Why there is nothing to wait for. Then HUP is not sent.
-pub fn wanted(on_hup: &str) -> Result<Wanted, String> {
+pub(super) fn wanted(on_hup: &str) -> Result<Wanted, String> {
     match on_hup.parse::<Action>() {
         Ok(Action::Restart | Action::Replace | Action::Reexec | Action::UpgradeReplace) => Ok(Wanted::NewChild),
         Ok(Action::Upgrade) => Ok(Wanted::NewHupwrap),
@@ -60,7 +60,7 @@ pub fn wanted(on_hup: &str) -> Result<Wanted, String> {
 
 /// The answer, as soon as there is one. `seen`: what the file says; `asked`: when the command asked; `ended`: whether
 /// hupwrap had ended when the file was read.
-pub fn to(form: Form, seen: &Read, asked: Time, ended: bool) -> Option<Answer> {
+pub(super) fn to(form: Form, seen: &Read, asked: Time, ended: bool) -> Option<Answer> {
     let answer = match form {
         Form::Reload => to_reload(seen, asked),
         Form::Stop => return ended.then_some(Answer::Yes("stopped")),
@@ -125,7 +125,7 @@ pub(super) fn exit(value: &Value) -> Option<String> {
 }
 
 /// What the command waits for, and what hupwrap is doing.
-pub fn awaited(form: Form, seen: &Read) -> String {
+pub(super) fn awaited(form: Form, seen: &Read) -> String {
     let pid = seen.pid;
     match form {
         Form::Reload => format!("waiting for the {} of pid {pid}: {}", seen.on_hup, doing(seen)),
@@ -135,7 +135,7 @@ pub fn awaited(form: Form, seen: &Read) -> String {
 }
 
 /// What has not happened, and what hupwrap is doing.
-pub fn not_yet(form: Form, seen: &Read) -> String {
+pub(super) fn not_yet(form: Form, seen: &Read) -> String {
     let pid = seen.pid;
     match form {
         Form::Reload => format!("the {} of pid {pid} ({}) had no outcome", seen.on_hup, doing(seen)),
@@ -145,7 +145,7 @@ pub fn not_yet(form: Form, seen: &Read) -> String {
 }
 
 /// What continues when the waiting ends early.
-pub fn what_continues(form: Form) -> &'static str {
+pub(super) fn what_continues(form: Form) -> &'static str {
     match form {
         Form::Reload => "the reload continues",
         Form::Stop => "the stop continues",

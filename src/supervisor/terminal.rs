@@ -1,0 +1,120 @@
+//! The terminal: its end, who sent a signal at it, and what one child leaves of it to the next.
+
+use std::time::Duration;
+
+use super::{RETRY, Supervisor};
+use crate::facts::Sender;
+use crate::machine::event::Event;
+use crate::signal::Signal;
+use crate::sys::proc;
+use crate::sys::signals::{self, Received};
+use crate::sys::terminal::{HangUp, Modes, NonBlocking, Place, Terminal, is_gone, own_group};
+
+/// What the supervisor keeps of its terminal.
+pub(super) struct TerminalState {
+    /// Whether hupwrap had a controlling terminal at its start.
+    pub(super) exists: bool,
+    /// Tells when that is gone. None where there was none, and when its end was told.
+    pub(super) hang_up: Option<HangUp>,
+    /// The modes that the first child found. A child in the background finds none: they are those of another program.
+    pub(super) modes: Option<Modes>,
+    /// Which standard descriptors were non-blocking for the first child.
+    pub(super) non_blocking: NonBlocking,
+}
+
+impl TerminalState {
+    /// That of a first start.
+    pub(super) fn new(terminal: Option<&Terminal>, place: Place) -> Self {
+        Self {
+            exists: terminal.is_some(),
+            hang_up: terminal.map(|_| HangUp::watch()),
+            modes: terminal.filter(|_| place == Place::Foreground).and_then(Terminal::modes),
+            non_blocking: NonBlocking::look(),
+        }
+    }
+
+    /// That of the hupwrap before. `is_gone`: whether its end was told.
+    pub(super) fn adopt(exists: bool, is_gone: bool, modes: Option<&[u8]>, non_blocking: Option<u8>) -> Self {
+        Self {
+            exists,
+            hang_up: (exists && !is_gone).then(HangUp::watch),
+            modes: modes.and_then(Modes::from_bytes),
+            non_blocking: non_blocking.map_or_else(NonBlocking::look, NonBlocking),
+        }
+    }
+}
+
+impl Supervisor {
+    /// How long hupwrap may wait before it looks at the terminal, where nothing tells of a change.
+    pub(super) fn terminal_interval(&self) -> Option<Duration> {
+        let is_unsure = |hang_up: &HangUp| hang_up.is_blind || self.machine.suspects_hang_up();
+        let awaits = self.family.children.iter().any(|child| child.awaits_terminal);
+        let must_look = self.terminal.hang_up.as_ref().is_some_and(is_unsure) || (self.terminal.exists && awaits);
+        must_look.then_some(RETRY)
+    }
+
+    /// Whether the terminal, or the leader of the session, is gone since.
+    pub(super) fn terminal_gone(&mut self) -> Option<Event> {
+        let hang_up = self.terminal.hang_up.as_ref()?;
+        let must_look = hang_up.is_blind || self.machine.suspects_hang_up();
+        let is_over = hang_up.is_over() || (must_look && is_gone());
+        self.terminal.hang_up.take_if(|_| is_over).map(|_| Event::TerminalGone)
+    }
+
+    /// Finds out which signals come from a process of a generation, where that matters: an echo of a stop has no effect,
+    /// and a stop that a child sends to its own group stops hupwrap no more than the kernel would.
+    pub(super) fn name_senders(&self, received: &mut [Received]) {
+        let is_stopping = self.machine.is_stopping();
+        for Received { signal, sender, pid } in received {
+            let may_echo = is_stopping && matches!(*signal, Signal::TERM | Signal::INT | Signal::QUIT | Signal::HUP);
+            if *sender == Sender::Process
+                && (may_echo || signal.is_job_control())
+                && let Some(generation) = self.family.generation_of(*pid)
+            {
+                *sender = Sender::Member(generation);
+            }
+        }
+    }
+
+    /// Gives the terminal to a child that was stopped in the background for want of it, once the shell has brought hupwrap
+    /// to the foreground. `continued`: a CONT has come, which is for the whole job.
+    pub(super) fn lend_terminal(&mut self, continued: bool) {
+        if !self.terminal.exists {
+            return;
+        }
+        for child in self.family.children.iter_mut().filter(|child| child.awaits_terminal) {
+            let (Some(pid), Some(group)) = (child.pid, child.group) else { continue };
+            let terminal = Terminal::open();
+            let in_front = terminal.filter(|terminal| terminal.place() == Place::Foreground);
+            if in_front.is_none() && !continued {
+                continue;
+            }
+            child.awaits_terminal = false;
+            if let Some(terminal) = in_front.filter(|_| proc::is_stopped(pid)) {
+                self.terminal.modes = self.terminal.modes.take().or_else(|| terminal.modes());
+                terminal.give_to(group);
+            }
+            let _ = signals::kill_group(group, Signal::CONT);
+        }
+    }
+
+    /// Leaves the terminal to the next child as the first one found it.
+    pub(super) fn prepare_terminal(&mut self) {
+        let left_groups = std::mem::take(&mut self.family.left_groups);
+        self.terminal.non_blocking.restore();
+        if !self.terminal.exists {
+            return;
+        }
+        let Some(terminal) = Terminal::open() else { return };
+        let Some(front) = terminal.front() else { return };
+        let was_theirs = left_groups.contains(&front);
+        if was_theirs && !signals::group_exists(front) {
+            terminal.give_to(own_group());
+        }
+        // A child that still runs has set the modes that it needs.
+        let is_alone = self.family.children.iter().all(|child| child.pid.is_none());
+        if let Some(modes) = self.terminal.modes.as_ref().filter(|_| (was_theirs || front == own_group()) && is_alone) {
+            terminal.restore(modes);
+        }
+    }
+}

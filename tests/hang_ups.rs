@@ -1,0 +1,270 @@
+//! A hang-up is not a reload: shells pass the end of a terminal on with `kill`, often while it is still there.
+//!
+//! Each case is tried often, at the same time on several terminals: who comes first is a matter of chance.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::support::pty::Terminal;
+use crate::support::*;
+use crate::terminal::{gone, line_in, pass, ready_in};
+
+const TIMES: u32 = 20;
+/// A HUP this long after the end of a terminal is a reload.
+const WINDOW: Duration = Duration::from_millis(1200);
+
+const BASH: [&str; 5] = ["bash", "--norc", "--noprofile", "--noediting", "-i"];
+const LOGIN: [&str; 8] = ["bash", "--norc", "--noprofile", "--noediting", "-i", "-l", "-O", "huponexit"];
+const DASH: [&str; 2] = ["dash", "-i"];
+/// Without its line editor, and without a question about running jobs.
+const ZSH: [&str; 7] = ["zsh", "-fi", "+o", "zle", "-onopromptcr", "-onobanghist", "-onocheckjobs"];
+
+/// How a shell and its terminal end.
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum End {
+    Exit,
+    Hup,
+    Close,
+}
+
+/// Does something often, a few at a time.
+fn often(test: &str, words: &[&str], act: impl Fn(u32, &Path) + Sync) {
+    let Some(program) = installed(words[0]) else { return skipped(test, words[0]) };
+    let next = AtomicU32::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                loop {
+                    match next.fetch_add(1, Ordering::Relaxed) {
+                        turn if turn < TIMES => act(turn, &program),
+                        _ => return,
+                    }
+                }
+            });
+        }
+    });
+}
+
+fn shell(terminal: &mut Terminal, program: &Path, words: &[&str]) -> Run {
+    let setup = terminal.lead(Setup::of(program, &words[1..])).env("PS1", "prompt\n");
+    let shell = setup.env("H", hupwrap()).env("P", puppet()).start();
+    terminal.prompt();
+    shell
+}
+
+fn end(terminal: &mut Terminal, shell: &mut Run, end: End) {
+    match end {
+        End::Exit => terminal.enter("exit"),
+        End::Hup => shell.kill("HUP"),
+        End::Close => terminal.close(),
+    }
+    shell.status();
+}
+
+/// What a shell does with a job in the background, bare and under hupwrap. `stays`: whether the job is left running.
+fn background(words: &[&str], how: End, stays: bool) {
+    often("the end of a shell", words, |turn, program| {
+        let dir = Dir::new();
+        let out = dir.path().join("out");
+        let mut terminal = Terminal::new();
+        let mut shell = shell(&mut terminal, program, words);
+        // With and without a descriptor that leads to the terminal.
+        let stdio = ["", "2>&1 </dev/null"][turn as usize % 2];
+        let action = ["restart", "reexec", "replace"][turn as usize % 3];
+        terminal.enter("sleep 1000 >/dev/null 2>&1 </dev/null &");
+        terminal.enter("echo bare $!");
+        let bare: i32 = terminal.line("bare ").trim_start_matches("bare ").parse().unwrap();
+        terminal.enter(&format!("\"$H\" --on-hup {action} -- \"$P\" exit=HUP:7 >{} {stdio} &", out.display()));
+        let first = ready_in(&out, 1);
+        let hupwrap = parent(first).unwrap();
+        end(&mut terminal, &mut shell, how);
+        if !stays {
+            gone(&[bare, first, hupwrap]);
+            return;
+        }
+        let ended = Instant::now();
+        pass(ended, WINDOW);
+        assert!(is_alive(bare) && is_alive(first) && is_alive(hupwrap), "{words:?} {how:?} {stdio}");
+        // Long after the end of the terminal it is a reload.
+        kill(hupwrap, "HUP");
+        assert_eq!(parent(ready_in(&out, 2)), Some(hupwrap));
+        pass(Instant::now(), Duration::from_millis(100));
+        kill(hupwrap, "HUP");
+        assert_eq!(parent(ready_in(&out, 3)), Some(hupwrap));
+        kill(hupwrap, "TERM");
+        kill(bare, "TERM");
+        gone(&[hupwrap]);
+    });
+}
+
+/// A job in the foreground goes with its shell.
+fn foreground(words: &[&str], how: End) {
+    often("the end of a shell", words, |turn, program| {
+        let dir = Dir::new();
+        let out = dir.path().join("out");
+        let mut terminal = Terminal::new();
+        let mut shell = shell(&mut terminal, program, words);
+        let options = ["", "--group own", "--on-hup replace", "--on-hup upgrade"][turn as usize % 4];
+        terminal.enter(&format!("\"$H\" {options} -- \"$P\" exit=HUP:7 >{}", out.display()));
+        let first = ready_in(&out, 1);
+        let hupwrap = parent(first).unwrap();
+        end(&mut terminal, &mut shell, how);
+        gone(&[first, hupwrap]);
+    });
+}
+
+#[test]
+fn bash_leaves_its_jobs() {
+    background(&BASH, End::Exit, true);
+}
+
+#[test]
+fn bash_with_huponexit_ends_its_jobs() {
+    background(&LOGIN, End::Exit, false);
+}
+
+#[test]
+fn bash_passes_a_hup_on() {
+    background(&BASH, End::Hup, false);
+    foreground(&BASH, End::Hup);
+}
+
+#[test]
+fn bash_loses_its_terminal() {
+    background(&BASH, End::Close, false);
+    foreground(&BASH, End::Close);
+}
+
+#[test]
+fn zsh_ends_its_jobs() {
+    background(&ZSH, End::Exit, false);
+}
+
+#[test]
+fn zsh_passes_a_hup_on() {
+    background(&ZSH, End::Hup, false);
+    foreground(&ZSH, End::Hup);
+}
+
+#[test]
+fn zsh_loses_its_terminal() {
+    background(&ZSH, End::Close, false);
+    foreground(&ZSH, End::Close);
+}
+
+#[test]
+fn dash_leaves_its_jobs() {
+    background(&DASH, End::Exit, true);
+}
+
+#[test]
+fn dash_dies_of_a_hup() {
+    background(&DASH, End::Hup, true);
+    foreground(&DASH, End::Hup);
+}
+
+#[test]
+fn dash_loses_its_terminal() {
+    background(&DASH, End::Close, true);
+    foreground(&DASH, End::Close);
+}
+
+/// A tmux server of the test's own.
+struct Tmux(PathBuf);
+
+impl Tmux {
+    fn run(&self, args: &[&str]) {
+        let mut command = Command::new("tmux");
+        command.arg("-S").arg(&self.0).args(["-f", "/dev/null"]).args(args).env_remove("TMUX").env("TERM", "dumb");
+        command.env("H", hupwrap()).env("P", puppet()).env("HISTFILE", "").stdin(Stdio::null());
+        assert!(command.status().expect("tmux").success(), "tmux {args:?}");
+    }
+}
+
+impl Drop for Tmux {
+    fn drop(&mut self) {
+        let _ = Command::new("tmux").arg("-S").arg(&self.0).arg("kill-server").stderr(Stdio::null()).status();
+    }
+}
+
+#[test]
+fn tmux_ends_what_runs_in_a_pane() {
+    often("tmux", &["tmux"], |turn, _| {
+        let dir = Dir::new();
+        let out = dir.path().join("out");
+        let tmux = Tmux(dir.path().join("socket"));
+        let hupwrap = format!("\"$H\" -- \"$P\" exit=HUP:7 >{} 2>&1", out.display());
+        // As the pane's own command, below a script, and in the background of a shell.
+        let command = match turn % 4 {
+            0 => format!("exec {hupwrap}"),
+            1 => hupwrap.clone(),
+            2 => format!("{hupwrap}; echo after"),
+            _ => "exec bash --norc --noprofile -i".to_owned(),
+        };
+        tmux.run(&["new-session", "-d", "-s", "main", "-x", "80", "-y", "24", "sleep 1000"]);
+        tmux.run(&["new-window", "-t", "main", &command]);
+        if turn % 4 == 3 {
+            tmux.run(&["send-keys", "-t", "main", &format!("{hupwrap} &"), "Enter"]);
+        }
+        let first = ready_in(&out, 1);
+        let hupwrap = parent(first).unwrap();
+        match turn / 4 % 2 {
+            0 => tmux.run(&["kill-pane", "-t", "main"]),
+            _ => tmux.run(&["kill-session", "-t", "main"]),
+        }
+        gone(&[first, hupwrap]);
+    });
+}
+
+#[test]
+fn without_pidfds_too() {
+    let open = "pidfd_open";
+    for (words, stays) in [(&BASH[..], true), (&LOGIN[..], false)] {
+        often("without pidfds", words, |_, program| {
+            let dir = Dir::new();
+            let out = dir.path().join("out");
+            let mut terminal = Terminal::new();
+            let mut shell = shell(&mut terminal, program, words);
+            let without = without();
+            terminal.enter(&format!(
+                "'{}' {open} -- \"$H\" -- \"$P\" exit=HUP:7 >{} &",
+                without.display(),
+                out.display()
+            ));
+            let first = ready_in(&out, 1);
+            let hupwrap = parent(first).unwrap();
+            end(&mut terminal, &mut shell, End::Exit);
+            if !stays {
+                return gone(&[first, hupwrap]);
+            }
+            pass(Instant::now(), WINDOW);
+            kill(hupwrap, "HUP");
+            assert_eq!(parent(ready_in(&out, 2)), Some(hupwrap));
+            kill(hupwrap, "TERM");
+            gone(&[hupwrap]);
+        });
+    }
+}
+
+#[test]
+fn a_reload_in_a_living_terminal_is_one() {
+    let dir = Dir::new();
+    let out = dir.path().join("out");
+    let mut terminal = Terminal::new();
+    let Some(_shell) = terminal.shell(module_path!()) else { return };
+    terminal.enter(&format!("\"$H\" -- \"$P\" exit=HUP:7 >{} &", out.display()));
+    let hupwrap = parent(ready_in(&out, 1)).unwrap();
+    for generation in 2..5 {
+        terminal.enter("kill -HUP %1");
+        assert_eq!(parent(ready_in(&out, generation)), Some(hupwrap));
+        pass(Instant::now(), WINDOW);
+        assert!(is_alive(hupwrap));
+    }
+    assert_eq!(fs::read_to_string(&out).unwrap().matches("got HUP").count(), 0);
+    kill(hupwrap, "TERM");
+    gone(&[hupwrap]);
+    line_in(&out, "got TERM");
+}

@@ -1,0 +1,395 @@
+//! What the terminal is to one child after another: jobs that come to the foreground, the modes, and who sends a signal.
+
+use std::fs;
+use std::os::unix::process::CommandExt;
+use std::process::Stdio;
+use std::time::Duration;
+
+use nix::libc;
+use nix::unistd::{Uid, User};
+
+use crate::support::pty::Terminal;
+use crate::support::*;
+use crate::terminal::{gone, line_in, pass, ready_in};
+
+const CTRL_C: &str = "\x03";
+const CTRL_D: &str = "\x04";
+const CTRL_Z: &str = "\x1a";
+
+/// How often each chance is tried.
+const TIMES: usize = 20;
+
+fn stopped(pid: i32) {
+    wait_until(&format!("{pid} is stopped"), || state(pid) == Some('T'));
+}
+
+/// Without its line editor.
+const ZSH: [&str; 6] = ["-fi", "+o", "zle", "-onopromptcr", "-onobanghist", "-onocheckjobs"];
+
+fn zsh(terminal: &mut Terminal) -> Option<Run> {
+    let Some(zsh) = installed("zsh") else {
+        skipped("a job of zsh", "zsh");
+        return None;
+    };
+    let setup = terminal.lead(Setup::of(zsh, ZSH)).env("PS1", "prompt\n");
+    let shell = setup.env("H", hupwrap()).env("P", puppet()).start();
+    terminal.prompt();
+    Some(shell)
+}
+
+/// A job that was started with `&` and brought to the foreground, by this shell.
+fn a_job_reads(terminal: &mut Terminal, shell: &Run) {
+    let command = r#""$H" --stop-signal KILL -- sh -c 'echo "ready $HUPWRAP_GENERATION $$"; exec cat' &"#;
+    terminal.enter(command);
+    let (_, cat) = terminal.ready();
+    let hupwrap = parent(cat).unwrap();
+    stopped(cat);
+    terminal.enter("fg");
+    terminal.enter("one");
+    terminal.line("one");
+    // Ctrl-Z, bg and fg, as of any job.
+    for word in ["two", "three"] {
+        terminal.keys(CTRL_Z);
+        terminal.prompt();
+        stopped(cat);
+        stopped(hupwrap);
+        assert_eq!(terminal.foreground(), shell.pid);
+        terminal.enter("bg");
+        stopped(cat);
+        terminal.enter("echo still $((1 + 1)) here");
+        terminal.line("still 2 here");
+        terminal.enter("fg");
+        terminal.enter(word);
+        terminal.line(word);
+    }
+    // The next child, too, once it reads.
+    kill(hupwrap, "HUP");
+    let (generation, next) = terminal.ready();
+    assert_eq!((generation, parent(next)), (2, Some(hupwrap)));
+    terminal.enter("four");
+    terminal.line("four");
+    assert_ne!(state(next), Some('T'));
+    terminal.keys(CTRL_C);
+    terminal.prompt();
+    gone(&[next, hupwrap]);
+    assert_eq!(terminal.foreground(), shell.pid);
+}
+
+#[test]
+fn a_job_of_bash_reads_its_terminal() {
+    let mut terminal = Terminal::new();
+    let Some(shell) = terminal.shell(module_path!()) else { return };
+    for _ in 0..3 {
+        a_job_reads(&mut terminal, &shell);
+    }
+}
+
+#[test]
+fn a_job_of_zsh_reads_its_terminal() {
+    let mut terminal = Terminal::new();
+    let Some(shell) = zsh(&mut terminal) else { return };
+    for _ in 0..3 {
+        a_job_reads(&mut terminal, &shell);
+    }
+}
+
+#[test]
+fn ctrl_c_is_final_for_a_job_that_was_in_the_background() {
+    let mut terminal = Terminal::new();
+    let Some(_shell) = terminal.shell(module_path!()) else { return };
+    terminal.enter(r#""$H" --restart always -- sh -c 'echo "ready $HUPWRAP_GENERATION $$"; exec cat' &"#);
+    let (_, cat) = terminal.ready();
+    stopped(cat);
+    terminal.enter("fg");
+    terminal.enter("one");
+    terminal.line("one");
+    terminal.keys(CTRL_C);
+    terminal.prompt();
+    terminal.enter("echo status $?");
+    terminal.line("status 130");
+    assert_eq!(terminal.count("ready"), 1);
+}
+
+/// An interactive shell that is killed leaves a foreground process group without members.
+fn shell_after_shell(terminal: &mut Terminal, hupwrap: i32) {
+    for _ in 0..3 {
+        kill(hupwrap, "HUP");
+        terminal.line("inner");
+        terminal.enter("set -m && echo has job $((40 + 2))");
+        terminal.line("has job 42");
+        terminal.line("inner");
+        terminal.enter("sleep 100");
+        let sleep = terminal.in_front("sleep");
+        terminal.keys(CTRL_Z);
+        stopped(sleep);
+        terminal.line("inner");
+        assert_ne!(state(hupwrap), Some('T'));
+    }
+    let text = terminal.text();
+    assert!(!text.contains("no job control") && !text.contains("ioctl"), "{text}");
+}
+
+const INNER: &str = "--stop-timeout 100ms -- bash --norc --noprofile --noediting -i";
+
+#[test]
+fn a_shell_that_was_killed_leaves_the_terminal_to_the_next() {
+    let mut terminal = Terminal::new();
+    let Some(_shell) = terminal.shell(module_path!()) else { return };
+    terminal.enter(&format!("PS1='inner\\n' \"$H\" {INNER}"));
+    terminal.line("inner");
+    let hupwrap = parent(terminal.in_front("bash")).unwrap();
+    shell_after_shell(&mut terminal, hupwrap);
+    kill(hupwrap, "KILL");
+}
+
+#[test]
+fn a_leader_of_its_session_is_never_left_stopped() {
+    if installed("bash").is_none() {
+        return skipped("a shell below a session's leader", "bash");
+    }
+    let mut terminal = Terminal::new();
+    let run = terminal.lead(Setup::new(INNER.split(' '))).env("PS1", "inner\\n").start();
+    terminal.line("inner");
+    shell_after_shell(&mut terminal, run.pid);
+}
+
+#[test]
+fn the_next_child_finds_the_modes_and_the_descriptors_of_the_first() {
+    let script = r#"
+        stty -a >"$1"; python3 -c 'import fcntl, os
+for fd in 0, 1, 2:
+    print(bool(fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_NONBLOCK))' >>"$1"
+        python3 -c 'import os
+for fd in 0, 1, 2:
+    os.set_blocking(fd, False)'
+        stty raw -echo intr x; echo "ready $HUPWRAP_GENERATION $$"; exec sleep 1000"#;
+    if installed("python3").is_none() || installed("stty").is_none() {
+        return skipped("the modes of the terminal", "python3 or stty");
+    }
+    for action in ["restart", "reexec"] {
+        let dir = Dir::new();
+        let (found, copy) = (dir.path().join("found"), dir.path().join("copy"));
+        let mut terminal = Terminal::new();
+        let setup = Setup::new(args([&"--on-hup", &action, &"--", &"sh", &"-c", &script, &"sh", &found]));
+        let run = terminal.lead(setup).start();
+        terminal.ready();
+        fs::copy(&found, &copy).unwrap();
+        for generation in 2..5 {
+            run.kill("HUP");
+            assert_eq!(terminal.ready().0, generation);
+            assert_eq!(fs::read_to_string(&found).unwrap(), fs::read_to_string(&copy).unwrap(), "{action}");
+        }
+        assert_eq!(fs::read_to_string(&copy).unwrap().matches("False").count(), 3);
+    }
+}
+
+#[test]
+fn descriptors_that_were_non_blocking_stay_so() {
+    if installed("python3").is_none() {
+        return skipped("non-blocking descriptors", "python3");
+    }
+    let script = r#"import fcntl, os, time
+print("found", fcntl.fcntl(0, fcntl.F_GETFL) & os.O_NONBLOCK != 0, os.get_blocking(1), flush=True)
+os.set_blocking(0, True)
+os.set_blocking(1, False)
+print("ready", os.environ["HUPWRAP_GENERATION"], os.getpid(), flush=True)
+time.sleep(1000)"#;
+    let mut run = Setup::new(["--", "python3", "-c", script])
+        .stdin()
+        .with(|command| {
+            before_exec(command, || {
+                // SAFETY: has no preconditions.
+                unsafe { libc::fcntl(0, libc::F_SETFL, libc::O_NONBLOCK) };
+            });
+        })
+        .start();
+    for generation in 1..4 {
+        assert_eq!(run.line("found"), "found True True");
+        assert_eq!(run.ready().0, generation);
+        run.kill("HUP");
+    }
+    run.kill("TERM");
+}
+
+#[test]
+fn a_stop_that_is_overtaken_by_its_end_does_not_last() {
+    for turn in 0..200 {
+        let mut run = Setup::new(args([&"--", &puppet()])).start();
+        let hupwrap = run.pid;
+        run.ready();
+        run.kill("TSTP");
+        let began = std::time::Instant::now();
+        while began.elapsed() < Duration::from_micros(turn % 100) {
+            std::hint::spin_loop();
+        }
+        run.kill("CONT");
+        run.kill("RTMIN+1");
+        run.line(&format!("got RTMIN+1 from {hupwrap}"));
+        run.stop();
+    }
+}
+
+#[test]
+fn a_stop_that_takes_long_is_overtaken_all_the_same() {
+    if installed("strace").is_none() {
+        return skipped("a slow kill", "strace");
+    }
+    for when in ["1", "2"] {
+        let inject = format!("inject=kill:delay_enter=300000:when={when}");
+        let words = args([&"-D", &"-o", &"/dev/null", &"-e", &inject, &hupwrap(), &"--", &puppet()]);
+        let mut run = Setup::of("strace", words).start();
+        let hupwrap = parent(run.ready().1).unwrap();
+        kill(hupwrap, "TSTP");
+        pass(std::time::Instant::now(), Duration::from_millis(150));
+        kill(hupwrap, "CONT");
+        pass(std::time::Instant::now(), Duration::from_millis(300));
+        kill(hupwrap, "TERM");
+        gone(&[hupwrap]);
+    }
+}
+
+#[test]
+fn a_check_may_write_to_its_terminal() {
+    let mut terminal = Terminal::new();
+    let Some(_shell) = terminal.shell(module_path!()) else { return };
+    terminal.enter("stty tostop");
+    terminal.prompt();
+    for end in ["", "&"] {
+        terminal.enter(&format!("\"$H\" --check 'sh -c \"echo checked >/dev/tty; echo checked >&2\"' -- \"$P\" {end}"));
+        let hupwrap = parent(terminal.ready().1).unwrap();
+        kill(hupwrap, "HUP");
+        terminal.line("checked");
+        terminal.line("checked");
+        // The puppet in the background is stopped at its line: that is its own affair.
+        terminal.line("hupwrap: restarting");
+        kill(hupwrap, "KILL");
+        terminal.enter("");
+        terminal.prompt();
+    }
+}
+
+// Echoes.
+
+#[test]
+fn an_echo_of_a_stop_has_no_effect() {
+    let script = |trap: &str| {
+        format!("trap '{trap}' TERM; echo ready $HUPWRAP_GENERATION $$; while :; do sleep 1000 & wait $!; done")
+    };
+    let traps = [
+        "trap \"\" TERM; kill 0; exit 0",
+        "kill -TERM $PPID; exit 0",
+        "kill -INT $PPID; exit 0",
+        "kill -QUIT $PPID; kill -HUP $PPID; exit 0",
+        // By a process that lives on as the rest of the generation.
+        "(kill -TERM $PPID; kill -TERM $HUPWRAP_PID; sleep 0.05) & exit 0",
+    ];
+    for trap in traps {
+        for action in ["restart", "replace", "reexec"] {
+            let mut run = Setup::new(["--group", "shared", "--on-hup", action, "--ready-timeout", "5s"])
+                .with(|command| {
+                    command.args(["--", "sh", "-c", &script(trap)]).process_group(0);
+                })
+                .start();
+            assert_eq!(run.ready().0, 1);
+            for generation in 2..6 {
+                run.kill("HUP");
+                assert_eq!(run.ready().0, generation, "{trap} {action}");
+                // The old one of a replace is gone before the next request.
+                run.said_times(&format!("hupwrap: {}", if action == "replace" { "replac" } else { "restart" }), 1);
+            }
+            assert!(run.lives(), "{trap} {action}");
+            run.kill("TERM");
+            assert_eq!(run.end().shell(), 0, "{trap} {action}");
+        }
+    }
+}
+
+#[test]
+fn a_stop_by_a_child_that_is_not_being_stopped_is_one() {
+    let mut run = Setup::new(["--", "sh", "-c", "echo ready 1 $$; kill $PPID; sleep 1000"]).start();
+    run.ready();
+    assert_eq!(run.end().shell(), 143);
+}
+
+#[test]
+fn a_stop_from_outside_during_a_restart_is_one() {
+    for _ in 0..TIMES {
+        let mut run = Setup::new(args([&"--", &puppet(), &"ignore=TERM", &"exit=INT:3"])).start();
+        run.ready();
+        run.kill("HUP");
+        run.line("got TERM");
+        // By a process that is gone at once.
+        let sent = std::process::Command::new("kill").args(["-INT", &run.pid.to_string()]).status();
+        assert!(sent.is_ok_and(|status| status.success()));
+        assert_eq!(run.end().shell(), 3);
+    }
+}
+
+// INT and QUIT that were ignored at the start.
+
+#[test]
+fn a_job_of_a_script_ignores_int_and_quit() {
+    let dir = Dir::new();
+    for (options, generation) in [("", 1), ("--on INT=restart", 2)] {
+        let out = dir.path().join(format!("out {generation}"));
+        let script = format!("\"$0\" {options} -- \"$1\" >\"$2\" & wait");
+        let run = Setup::of("/bin/sh", args([&"-c", &script, &hupwrap(), &puppet(), &out])).start();
+        let puppet = ready_in(&out, 1);
+        let hupwrap = parent(puppet).unwrap();
+        let ignored = u64::from_str_radix(&status(puppet, "SigIgn"), 16).unwrap();
+        assert_eq!(ignored & 0b110, 0b110, "INT and QUIT are ignored");
+        kill(hupwrap, "INT");
+        kill(hupwrap, "QUIT");
+        if generation > 1 {
+            ready_in(&out, generation);
+        }
+        kill(hupwrap, "RTMIN+1");
+        line_in(&out, &format!("got RTMIN+1 from {hupwrap}"));
+        let text = fs::read_to_string(&out).unwrap();
+        assert!(!text.contains("got INT") && !text.contains("got QUIT"), "{text}");
+        kill(hupwrap, "TERM");
+        gone(&[hupwrap]);
+        drop(run);
+    }
+}
+
+// A child out of reach.
+
+#[test]
+fn a_child_that_may_not_be_signalled_is_not_stopped() {
+    let test = "a child out of reach";
+    let nobody = User::from_name("nobody").ok().flatten();
+    let (Some(nobody), Some(setpriv), true) = (nobody, installed("setpriv"), Uid::effective().is_root()) else {
+        return skipped(test, "root, nobody or setpriv");
+    };
+    let dir = Dir::new();
+    // A set-uid program that becomes root altogether.
+    let rise = dir.program("rise", fs::read(setpriv).unwrap());
+    fs::set_permissions(&rise, std::os::unix::fs::PermissionsExt::from_mode(0o4755)).unwrap();
+    let program = dir.hupwrap("hupwrap");
+    let (uid, gid) = (nobody.uid.as_raw(), nobody.gid.as_raw());
+    for action in ["restart", "replace", "reexec"] {
+        let script = "echo ready $HUPWRAP_GENERATION $$; exec sleep 1000";
+        let setup = args([&"--on-hup", &action, &"--", &rise, &"--ruid=0", &"--euid=0", &"sh", &"-c", &script]);
+        let mut run = Setup::of(&program, setup)
+            .with(|command| {
+                command.uid(uid).gid(gid).current_dir("/").stdin(Stdio::null());
+            })
+            .start();
+        let (_, child) = run.ready();
+        if status(child, "Uid").split_whitespace().any(|id| id != "0") {
+            return skipped(test, "a file system that honours set-uid programs");
+        }
+        run.kill("HUP");
+        run.said("may not signal");
+        run.kill("HUP");
+        run.said_times("may not signal", 2);
+        assert!(is_alive(child) && run.lives());
+        run.kill("TERM");
+        run.said("cannot send TERM");
+        assert!(run.lives());
+        kill(child, "TERM");
+        assert_eq!(run.end().shell(), 143);
+    }
+    let _ = CTRL_D;
+}
