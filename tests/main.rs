@@ -11,6 +11,7 @@
     clippy::disallowed_methods
 )]
 
+mod architecture;
 mod basics;
 mod birth;
 mod check;

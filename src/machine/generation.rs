@@ -5,16 +5,13 @@ use std::time::Duration;
 
 use super::effect::{Effect, To};
 use super::message::Message;
-use super::settings::{Readiness, Settings};
+use super::settings::{Readiness, STOP_TIMEOUT, Settings};
 use super::turn::Turn;
 use crate::config::{KillMode, Limit};
 use crate::exit::ExitStatus;
 use crate::facts::{GenerationId, StartError, Time};
 use crate::signal::Signal;
 
-/// How long a restart waits for the child to end, by default. Also what the rest of a generation gets where the child's
-/// own end had no deadline.
-pub(super) const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long KILL may take before hupwrap reports that it does not help.
 pub(super) const KILL_TIMEOUT: Duration = Duration::from_secs(10);
 

@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
-use super::generation::STOP_TIMEOUT;
 use crate::config::{Config, KillMode, Limit, Ready, Restart, SignalTable, StatusMap};
 use crate::signal::Signal;
+
+/// How long a restart waits for the child to end, by default. Also what the rest of a generation gets where the child's
+/// own end had no deadline.
+pub(super) const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What hupwrap found at its start.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]

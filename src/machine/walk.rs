@@ -11,8 +11,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::effect::To;
-use super::generation::STOP_TIMEOUT;
-use super::settings::Place;
+use super::settings::{Place, STOP_TIMEOUT};
 use super::*;
 use crate::cli::Args;
 use crate::config::{Action, Config, KillMode, Limit, When};

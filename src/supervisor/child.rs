@@ -5,13 +5,12 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use nix::poll::PollFlags;
 
-use super::main_process;
 use crate::machine::event::Event;
 use crate::report;
 use crate::sys::Pid;
 use crate::sys::connect::Attempt;
 use crate::sys::notify_socket::NotifySocket;
-use crate::sys::proc::ProcStat;
+use crate::sys::proc::{self, ProcStat};
 use crate::sys::ready_pipe::ReadyPipe;
 use crate::sys::spawn::Spawned;
 use crate::text::main_process::{Announced, EndedChild};
@@ -94,7 +93,7 @@ impl Child {
         let datagrams = self.notify.iter().flat_map(|notify| std::iter::from_fn(|| notify.receive()));
         for datagram in datagrams.take(DATAGRAMS_A_TURN) {
             let Notice { ready, extend, main_pid, passed_up } = notify::read(&datagram);
-            self.announced = main_pid.and_then(main_process::announced).or(self.announced);
+            self.announced = main_pid.and_then(announced).or(self.announced);
             events.extend(extend.map(|by| Event::Extended(generation, by)));
             events.extend((ready && says_ready).then_some(Event::Ready(generation)));
             passed_up.iter().for_each(|lines| pass_up(lines));
@@ -126,4 +125,11 @@ impl Child {
         }
         Event::TriedInVain(self.generation)
     }
+}
+
+/// The process of a `MAINPID=`. None if it does not exist.
+fn announced(pid: Pid) -> Option<Announced> {
+    let seen = ProcStat::at(pid);
+    let exists = seen.is_some() || proc::shows_us().is_err();
+    exists.then(|| Announced { pid, began: seen.map(|seen| seen.began()) })
 }

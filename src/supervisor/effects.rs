@@ -27,7 +27,7 @@ use crate::sys::resolve::{Lookup, is_name, resolve};
 use crate::sys::sockets::Socket;
 use crate::sys::spawn::{self, Spawn};
 use crate::sys::{clock, lookup, signals, start_error};
-use crate::text::listen;
+use crate::text::{listen, socket_facts};
 
 /// The number of the start, for programs that know `start_server`.
 const STARTER_GENERATION_VARIABLE: &str = "SERVER_STARTER_GENERATION";
@@ -117,7 +117,7 @@ impl Supervisor {
         let mut fds = Vec::new();
         let mut pid_vars = Vec::new();
         if !self.sockets.is_empty() {
-            for (name, value) in listen::environment(self.sockets.iter().map(Socket::facts)) {
+            for (name, value) in socket_facts::environment(self.sockets.iter().map(Socket::facts)) {
                 child_env.set(name.as_bytes(), value.as_bytes());
             }
             child_env.set(STARTER_GENERATION_VARIABLE.as_bytes(), number.as_bytes());

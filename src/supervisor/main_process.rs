@@ -35,13 +35,6 @@ enum Named {
     Nobody(Option<String>),
 }
 
-/// The process of a `MAINPID=`. None if it does not exist.
-pub(super) fn announced(pid: Pid) -> Option<Announced> {
-    let seen = ProcStat::at(pid);
-    let exists = seen.is_some() || proc::shows_us().is_err();
-    exists.then(|| Announced { pid, began: seen.map(|seen| seen.began()) })
-}
-
 /// What is kept of a child that has ended, where a main process was or may be named.
 pub(super) fn may_follow(child: &Child, status: ExitStatus, config: &Config) -> Option<EndedChild> {
     let until = match config.ready_timeout {

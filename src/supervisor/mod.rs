@@ -7,7 +7,9 @@ mod effects;
 mod family;
 mod helper;
 mod main_process;
+mod membership;
 mod restore;
+mod say;
 mod service_manager;
 pub(crate) mod setup;
 mod status_writer;
@@ -43,7 +45,7 @@ use crate::sys::{Pid, clock, spawn, wait};
 use crate::text::messages::{self, Words};
 use family::Family;
 use helper::{Helper, Purpose};
-use service_manager::{Service, ServiceManager};
+use service_manager::ServiceManager;
 use status_writer::StatusWriter;
 use terminal::TerminalState;
 
@@ -315,48 +317,5 @@ impl Supervisor {
         }
         report::complain("internal error: the machine turns in circles; please report it");
         None
-    }
-
-    /// Says what happens, to those who want to hear all of it.
-    fn mention(&mut self, event: &Event) {
-        match event {
-            Event::Signal { signal, .. } if report::is_said(&messages::SIGNAL) => {
-                report::say(&messages::signal(*signal))
-            }
-            Event::Executed(generation) => self.say(&Message::Started(*generation)),
-            _ => {}
-        }
-    }
-
-    /// Brings the status file up to date.
-    fn update_status(&mut self) {
-        let family = &self.family;
-        if let Some(status_writer) = &mut self.status_writer {
-            status_writer.update(&self.machine.status(), |generation| family.number(generation));
-        }
-    }
-
-    fn say(&mut self, line: &Message) {
-        let pid = |generation| self.family.number(generation);
-        // Most of what happens nobody wants to hear of: it is not put into words.
-        let text = (!line.is_usual() || report::is_said(&messages::STARTED)).then(|| {
-            let log_line =
-                self.words.log_line(line, self.machine.serving().is_some(), self.family.why_not_ready(), pid);
-            report::say(&log_line);
-            log_line.text
-        });
-        if let Some(status_writer) = &mut self.status_writer {
-            let reason = match line {
-                Message::Settled { outcome, .. } => {
-                    self.words.reason(outcome, self.machine.serving().is_some(), self.family.why_not_ready())
-                }
-                _ => None,
-            };
-            status_writer.hear(clock::now(), line, reason);
-        }
-        if let Some(manager) = &mut self.manager {
-            let service = Service { serving: self.machine.serving(), is_asked: self.machine.is_asked() };
-            manager.hear(clock::now(), line, text.as_deref().unwrap_or_default(), service);
-        }
     }
 }

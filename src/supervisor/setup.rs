@@ -147,8 +147,8 @@ pub(super) fn listen_to_signals(config: &mut Config) -> SignalSet {
 
 /// Makes a supervisor of its parts. Nothing in here can fail.
 pub(super) fn assemble(config: Config, startup: Startup, parts: Parts) -> Box<Supervisor> {
-    let watch = watcher::open(&config, &parts, startup.pid);
-    let Parts { pidfile, sockets, signal_fd, shared_group, terminal, manager, requests, snapshot, .. } = parts;
+    let Parts { pidfile, sockets, signal_fd, shared_group, terminal, manager, requests, watched, snapshot } = parts;
+    let watch = watcher::open(&config, pidfile.as_ref(), &sockets, &watched, startup.pid);
     let is_init = startup.pid == 1;
     if !is_init {
         wait::become_subreaper();

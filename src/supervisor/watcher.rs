@@ -5,13 +5,14 @@ use std::path::PathBuf;
 use nix::poll::PollFlags;
 
 use super::Supervisor;
-use super::setup::Parts;
 use crate::config::Config;
 use crate::exit::Ending;
 use crate::machine::event::Event;
 use crate::report;
 use crate::sys::path_watch::{self, PathWatch, WatchEvent};
+use crate::sys::pidfile::Pidfile;
 use crate::sys::poll::is_ready;
+use crate::sys::sockets::Socket;
 use crate::sys::status_file::StatusFile;
 use crate::sys::{Pid, clock};
 use crate::text::messages;
@@ -32,18 +33,25 @@ pub(super) fn check(config: &Config, own_pid: Pid) -> Result<(), String> {
 }
 
 /// Begins to watch what the command line says, if it says anything.
-pub(super) fn open(config: &Config, parts: &Parts, own_pid: Pid) -> Option<PathWatch> {
+/// `watched`: what was seen before a re-exec.
+pub(super) fn open(
+    config: &Config,
+    pidfile: Option<&Pidfile>,
+    sockets: &[Socket],
+    watched: &[Option<u64>],
+    own_pid: Pid,
+) -> Option<PathWatch> {
     if config.watch.is_empty() {
         return None;
     }
-    let sockets = parts.sockets.iter().map(|socket| socket.facts());
+    let sockets = sockets.iter().map(|socket| socket.facts());
     let socket_files = sockets.filter(|facts| facts.made.is_some()).filter_map(|facts| facts.said.as_ref());
     let own_files: Vec<PathBuf> = status_file(config, own_pid)
         .into_iter()
-        .chain(parts.pidfile.iter().map(|pidfile| pidfile.path().to_owned()))
+        .chain(pidfile.into_iter().map(|pidfile| pidfile.path().to_owned()))
         .chain(socket_files.map(PathBuf::from))
         .collect();
-    Some(PathWatch::with_digests(&config.watch, &own_files, &parts.watched))
+    Some(PathWatch::with_digests(&config.watch, &own_files, watched))
 }
 
 /// The file that is replaced as the status file. One that cannot be written to is reported elsewhere.

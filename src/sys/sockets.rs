@@ -15,7 +15,8 @@ use crate::sys::fd::{above, keep_over_exec, take};
 use crate::sys::resolve::resolve;
 use crate::sys::unix_path::{self, file_at};
 use crate::sys::{Pid, start_error};
-use crate::text::listen::{self, Address, Endpoint, FIRST_FD, Listen, SocketFacts, SocketFile, SocketKind};
+use crate::text::listen::{self, Address, Endpoint, FIRST_FD, Listen};
+use crate::text::socket_facts::{self, SocketFacts, SocketFile, SocketKind};
 
 /// A socket that is kept. The file of a unix socket goes with it.
 pub(crate) struct Socket {
@@ -271,10 +272,10 @@ fn receive(
             "LISTEN_FDS '{text}': descriptor {missing} is not open; want {count} open ones from {first} on"
         ));
     }
-    let names = listen::names(names, count);
+    let names = socket_facts::names(names, count);
     let socket = |((_, fd), name): ((RawFd, OwnedFd), String)| {
         let (kind, said) = describe(fd.as_fd());
-        Socket::new(fd, kind, name, said.filter(|said| listen::is_key(said)), None)
+        Socket::new(fd, kind, name, said.filter(|said| socket_facts::is_key(said)), None)
     };
     Ok(open.into_iter().zip(names).map(socket).collect())
 }

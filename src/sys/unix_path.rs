@@ -24,7 +24,7 @@ use crate::sys::errno;
 use crate::sys::fd::above;
 use crate::sys::start_error;
 use crate::sys::trust::directory_of;
-use crate::text::listen::SocketFile;
+use crate::text::socket_facts::SocketFile;
 
 /// How often the lock on a directory is tried, and the milliseconds between: a second in all. A hupwrap holds it for
 /// microseconds. A program that holds it longer uses it for something else, and is not waited for.

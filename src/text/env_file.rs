@@ -13,13 +13,13 @@
 //! can be detected. Otherwise it is read as compose reads it.
 
 /// A variable: its name, and its value.
-pub type Variable = (Vec<u8>, Vec<u8>);
+pub(crate) type Variable = (Vec<u8>, Vec<u8>);
 
 /// Reads an env file: its variables in their order. If a name is repeated, the last value is meant to count.
 ///
 /// # Errors
 /// Which line is wrong, and how. The text of the line is not repeated, because it may be a secret.
-pub fn parse(text: &[u8]) -> Result<Vec<Variable>, String> {
+pub(crate) fn parse(text: &[u8]) -> Result<Vec<Variable>, String> {
     let mut text = Text { rest: text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text), line: 1 };
     if let Some((before, _)) = split(text.rest, |byte| byte == 0) {
         text.take(before.len());

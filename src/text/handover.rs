@@ -2,15 +2,14 @@
 //! that is not known is skipped, so a newer hupwrap may add facts. Pure.
 
 use std::fmt::Write as _;
-use std::str::FromStr;
-use std::time::Duration;
 
 use crate::exit::ExitStatus;
 use crate::machine::{Counts, RequestKind, Snapshot};
 use crate::signal::{Signal, SignalSet};
-use crate::text::listen::SocketFacts;
+use crate::text::fact_lines::{Facts, hex, nanoseconds, parsed, pid, unhex};
 use crate::text::main_process::{Announced, EndedChild};
 use crate::text::notify::NotifySocketFacts;
+use crate::text::socket_facts::SocketFacts;
 use crate::text::status_file::Reload;
 
 /// The format written here. It grows when an older reader would misunderstand.
@@ -25,7 +24,7 @@ const UNSEEN: &str = "none";
 
 /// Everything a re-executed hupwrap must know that neither its command line nor the kernel tells.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Handover {
+pub(crate) struct Handover {
     /// Name and version of the hupwrap that wrote it.
     pub writer: String,
     /// The machine's part.
@@ -84,7 +83,7 @@ fn from_word(word: i32) -> Option<ExitStatus> {
 }
 
 /// What a hupwrap answers to a probe: name, version, and the formats it understands.
-pub fn introduction() -> String {
+pub(crate) fn introduction() -> String {
     let mut text = format!("{}{UNDERSTANDS}", crate::NAME_AND_VERSION);
     for format in UNDERSTOOD {
         let _ = write!(text, " {format}");
@@ -97,7 +96,7 @@ pub fn introduction() -> String {
 ///
 /// # Errors
 /// Says what is wrong with it.
-pub fn check_introduction(answer: &[u8]) -> Result<(), String> {
+pub(crate) fn check_introduction(answer: &[u8]) -> Result<(), String> {
     let text = String::from_utf8_lossy(answer);
     let line = text.lines().next().unwrap_or_default();
     let Some((name, formats)) = line.split_once(UNDERSTANDS).filter(|(name, _)| name.starts_with("hupwrap ")) else {
@@ -112,7 +111,7 @@ pub fn check_introduction(answer: &[u8]) -> Result<(), String> {
 
 impl Handover {
     /// As bytes.
-    pub fn encode(&self) -> Vec<u8> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
         let mut text = format!("{FORMAT}\n");
         let mut fact = |name: &str, value: &dyn std::fmt::Display| {
             let _ = writeln!(text, "{name} {value}");
@@ -212,16 +211,16 @@ impl Handover {
     ///
     /// # Errors
     /// Says what is missing or wrong.
-    pub fn decode(bytes: &[u8]) -> Result<Self, String> {
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, String> {
         let (state, fault) = Self::salvage(bytes);
         fault.map_or(Ok(state), Err)
     }
 
     /// Reads as much of it as can be read, and says what is missing or wrong, if anything is. What is not known of a
     /// child must be found out otherwise.
-    pub fn salvage(bytes: &[u8]) -> (Self, Option<String>) {
+    pub(crate) fn salvage(bytes: &[u8]) -> (Self, Option<String>) {
         let text = String::from_utf8_lossy(bytes);
-        let mut facts = Facts::new(&text);
+        let mut facts = Facts::new(&text, UNDERSTOOD);
         let machine = Snapshot {
             child: facts.find("child_generation"),
             restart_at: facts.time("retry_at"),
@@ -276,101 +275,12 @@ impl Handover {
     }
 }
 
-/// The lines of a handover, while they are read.
-struct Facts<'a> {
-    lines: Vec<(&'a str, &'a str)>,
-    /// The first thing that is wrong.
-    fault: Option<String>,
-    /// The descriptors so far: no two facts have the same.
-    fds: Vec<i32>,
-}
-
-impl<'a> Facts<'a> {
-    fn new(text: &'a str) -> Self {
-        let (format, facts) = text.split_once('\n').unwrap_or((text, ""));
-        let is_understood = format.parse().is_ok_and(|format| UNDERSTOOD.contains(&format));
-        Self {
-            lines: facts.lines().filter_map(|line| line.split_once(' ')).collect(),
-            fault: (!is_understood).then(|| format!("its format is '{}'", format.escape_debug())),
-            fds: Vec::new(),
-        }
-    }
-
-    /// The values of every fact of this name, those left out that cannot be read.
-    fn all<T>(&mut self, name: &str, read: impl Fn(&str) -> Option<T>) -> Vec<T> {
-        let mut values = Vec::new();
-        for (_, value) in self.lines.iter().filter(|(known, _)| *known == name) {
-            match read(value) {
-                Some(value) => values.push(value),
-                None => self.fault = self.fault.take().or_else(|| Some(format!("its '{name}' is '{value}'"))),
-            }
-        }
-        values
-    }
-
-    fn find<T: FromStr>(&mut self, name: &str) -> Option<T> {
-        self.all(name, parsed).pop()
-    }
-
-    fn must<T>(&mut self, name: &str, read: impl Fn(&str) -> Option<T>, otherwise: T) -> T {
-        self.all(name, read).pop().unwrap_or_else(|| {
-            self.fault = self.fault.take().or_else(|| Some(format!("it has no '{name}'")));
-            otherwise
-        })
-    }
-
-    fn time(&mut self, name: &str) -> Option<Duration> {
-        self.all(name, nanoseconds).pop()
-    }
-
-    fn fd(&mut self, name: &str) -> Option<i32> {
-        let fd = self.find(name)?;
-        self.claim(name, fd).then_some(fd)
-    }
-
-    fn sockets(&mut self) -> Vec<SocketFacts> {
-        let mut sockets = self.all("socket", parsed::<SocketFacts>);
-        sockets.retain(|socket| self.claim("socket", socket.fd));
-        sockets
-    }
-
-    /// Whether a descriptor can be what a fact says: none of the standard ones, and that of no other fact.
-    fn claim(&mut self, name: &str, fd: i32) -> bool {
-        let is_free = fd > 2 && !self.fds.contains(&fd);
-        match is_free {
-            true => self.fds.push(fd),
-            false => self.fault = self.fault.take().or_else(|| Some(format!("its '{name}' has descriptor {fd}"))),
-        }
-        is_free
-    }
-}
-
-fn parsed<T: FromStr>(value: &str) -> Option<T> {
-    value.parse().ok()
-}
-
-fn nanoseconds(value: &str) -> Option<Duration> {
-    parsed(value).map(Duration::from_nanos)
-}
-
-/// A pid. What is not above 0 means other processes to kill(2), or all of them.
-fn pid(value: &str) -> Option<i32> {
-    parsed(value).filter(|pid| *pid > 0)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn unhex(text: &str) -> Option<Vec<u8>> {
-    let digits: Vec<u8> = text.chars().map(|digit| u8::try_from(digit.to_digit(16)?).ok()).collect::<Option<_>>()?;
-    digits.chunks(2).map(|pair| Some(pair.first()? << 4 | pair.get(1)?)).collect()
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
-    use crate::text::listen::SocketKind;
+    use crate::text::socket_facts::SocketKind;
     use crate::text::status_file::Answer;
 
     fn sample() -> Handover {

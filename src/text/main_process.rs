@@ -10,7 +10,7 @@ use crate::signal::{Signal, SignalSet};
 
 /// The process that `MAINPID=` named last.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Announced {
+pub(crate) struct Announced {
     /// Its pid.
     pub pid: i32,
     /// When it began, as `/proc/PID/stat` shows it. With the pid it is an identity. None without a /proc.
@@ -19,7 +19,7 @@ pub struct Announced {
 
 /// A child that has ended while its main process may still be named.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct EndedChild {
+pub(crate) struct EndedChild {
     /// The pid that it had.
     pub pid: i32,
     /// How it ended.

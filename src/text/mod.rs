@@ -1,11 +1,13 @@
 //! Text formats: what hupwrap reads and writes, without touching a file. Pure.
 
-pub mod env_file;
-pub mod handover;
+pub(crate) mod env_file;
+mod fact_lines;
+pub(crate) mod handover;
 pub(crate) mod hints;
-pub mod listen;
-pub mod main_process;
+pub(crate) mod listen;
+pub(crate) mod main_process;
 pub mod messages;
-pub mod notify;
+pub(crate) mod notify;
+pub(crate) mod socket_facts;
 pub mod status_file;
 pub(crate) mod words;

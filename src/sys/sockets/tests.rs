@@ -413,7 +413,7 @@ fn what_hupwrap_was_given() {
     place(client, HIGH + 4);
     place(fs::File::open("/dev/null").unwrap(), HIGH + 5);
     let all = receive(HIGH, Some(b"6"), Some(b"77"), Some(b"a:b:c:d:e:f"), 77).unwrap();
-    let told = listen::environment(all.iter().map(Socket::facts));
+    let told = socket_facts::environment(all.iter().map(Socket::facts));
     let ports = format!("{address}=3;{of_udp}=4;{}=5", dir.at("s"));
     let want = [("LISTEN_FDS", "6"), ("LISTEN_FDNAMES", "a:b:c:d:e:f"), ("SERVER_STARTER_PORT", &ports)];
     assert_eq!(told, want.map(|(name, value)| (name, value.to_owned())));

@@ -1,0 +1,131 @@
+//! Which process belongs to which generation, and what remains of one whose child has ended.
+
+use nix::errno::Errno;
+
+use super::child::Child;
+use super::family::{Family, GENERATION_VARIABLE, PID_VARIABLE};
+use super::helper::Helper;
+use crate::exit::OWN_FAILURE;
+use crate::facts::{GenerationId, StartError};
+use crate::machine::effect::To;
+use crate::machine::event::Event;
+use crate::report;
+use crate::signal::Signal;
+use crate::sys::proc::{self, ProcStat, Unseen};
+use crate::sys::reexec::Probe;
+use crate::sys::{Pid, clock, signals, start_error, wait};
+use crate::text::messages;
+
+impl Family {
+    /// Whether hupwrap may stop the children: one that has changed its user may be out of reach.
+    ///
+    /// # Errors
+    /// Says which one it may not stop.
+    pub(super) fn may_stop(&self) -> Result<(), StartError> {
+        match self.children.iter().filter_map(|child| child.pid).find(|pid| !signals::may_signal(*pid)) {
+            Some(pid) => {
+                let reason = format!("pid {pid} runs as another user, and hupwrap may not signal it");
+                Err(StartError { code: OWN_FAILURE, transient: false, reason })
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// The generation that a process belongs to, as far as can be seen: its sender may have ended.
+    pub(super) fn generation_of(&self, pid: Pid) -> Option<GenerationId> {
+        let was_asked = |child: &Child| child.asked.iter().flatten().any(|seen| seen.pid == pid);
+        if let Some(child) = self.children.iter().find(|child| child.pid == Some(pid) || was_asked(child)) {
+            return Some(child.generation);
+        }
+        let root = proc::root_of(pid)?;
+        (!self.is_foreign(root.pid)).then(|| self.owner(&root))
+    }
+
+    /// Whether a child belongs to no generation.
+    pub(super) fn is_foreign(&self, pid: Pid) -> bool {
+        self.foreign_pids().any(|foreign| foreign == pid)
+    }
+
+    fn foreign_pids(&self) -> impl Iterator<Item = Pid> {
+        let probe = self.probe.iter().filter_map(Probe::pid);
+        self.foreign_children.iter().copied().chain(probe).chain(self.helpers.iter().map(Helper::pid))
+    }
+
+    /// Every process of a generation: the child, its descendants, and those of its orphans that hupwrap has adopted.
+    /// An error if /proc cannot tell.
+    pub(super) fn members(&self, generation: GenerationId) -> Result<Vec<ProcStat>, Unseen> {
+        let all = proc::descendants(&self.foreign_pids().collect::<Vec<_>>())?;
+        Ok(all.into_iter().filter(|(root, _)| self.owner(root) == generation).map(|(_, seen)| seen).collect())
+    }
+
+    /// The generation of a process that is a child of hupwrap. An orphan does not tell whose it was. While there are two
+    /// generations, its age, its group or its environment shows it. If nothing shows it, the orphan belongs to the new
+    /// generation: that one ends too, but later.
+    pub(super) fn owner(&self, root: &ProcStat) -> GenerationId {
+        if let Some(child) = self.children.iter().find(|child| child.pid == Some(root.pid)) {
+            return child.generation;
+        }
+        let newest = self.children.iter().max_by_key(|child| child.generation);
+        let Some(newest) = newest else { return 0 };
+        let is_older = newest.born.as_ref().is_some_and(|born| root.is_older_than(born));
+        // A hupwrap below numbers its own starts.
+        let is_ours = || root.var(PID_VARIABLE).is_some_and(|pid| pid.parse() == Ok(self.own_pid));
+        let number = || root.var(GENERATION_VARIABLE).filter(|_| is_ours()).and_then(|number| number.parse().ok());
+        let belongs = |child: &&Child| {
+            child.generation != newest.generation
+                && (is_older
+                    || child.group == Some(root.group)
+                    || (newest.group != Some(root.group) && number() == Some(child.generation)))
+        };
+        self.children.iter().find(belongs).unwrap_or(newest).generation
+    }
+
+    /// Asks every member of a generation to end that was not asked before.
+    pub(super) fn ask_rest(&mut self, generation: GenerationId, signal: Signal) {
+        let Ok(members) = self.members(generation) else {
+            self.signal(generation, To::Rest, signal);
+            return self.signal(generation, To::Rest, Signal::CONT);
+        };
+        let Some(asked) = self.child_mut(generation).and_then(|child| child.asked.as_mut()) else { return };
+        let new: Vec<ProcStat> = members.into_iter().filter(|seen| !asked.iter().any(|known| known.is(seen))).collect();
+        asked.extend(&new);
+        for seen in new {
+            if let Err(error @ Errno::EPERM) = seen.kill(signal) {
+                report::say(&messages::not_sent(signal, seen.pid, start_error::describe(error)));
+            }
+            let _ = seen.kill(Signal::CONT);
+        }
+    }
+
+    /// Begins to look for what is left of a generation. `group_asked`: its process group was asked to end before.
+    pub(super) fn sweep(&mut self, generation: GenerationId, group_asked: bool) -> Option<Event> {
+        let mut asked = if group_asked { self.members(generation).unwrap_or_default() } else { Vec::new() };
+        let shared = self.shared_group;
+        let Some(child) = self.child_mut(generation) else { return Some(Event::RestGone(generation)) };
+        asked.retain(|seen| shared || Some(seen.group) == child.group);
+        child.asked = Some(asked);
+        self.survey(generation)
+    }
+
+    /// Whether anything is left of a generation.
+    pub(super) fn survey(&mut self, generation: GenerationId) -> Option<Event> {
+        let alone = self.children.len() == 1;
+        let members = self.members(generation);
+        self.left_groups.extend(members.iter().flatten().map(|seen| seen.group));
+        self.surveyed = clock::now();
+        self.unseen = matches!(members, Err(Unseen::NotNow));
+        let remains = match members {
+            // A scan of /proc takes time, and can miss a process that is moved to another parent in between. Where every
+            // child belongs to this generation, the kernel knows for sure.
+            Ok(members) => !members.is_empty() || (self.is_one_generation() && wait::has_children()),
+            // Without /proc only pid 1 can reach them, and only pid 1 must.
+            Err(Unseen::NoProc) => self.own_pid == 1 && alone,
+            Err(Unseen::NotNow) => wait::has_children(),
+        };
+        if remains {
+            return Some(Event::RestRemains(generation));
+        }
+        self.child_mut(generation)?.asked = None;
+        Some(Event::RestGone(generation))
+    }
+}

@@ -1,0 +1,54 @@
+//! Tells of what happens: lines for people, the status file, the service manager.
+
+use super::Supervisor;
+use super::service_manager::Service;
+use crate::machine::event::Event;
+use crate::machine::message::Message;
+use crate::report;
+use crate::sys::clock;
+use crate::text::messages;
+
+impl Supervisor {
+    /// Says what happens, to those who want to hear all of it.
+    pub(super) fn mention(&mut self, event: &Event) {
+        match event {
+            Event::Signal { signal, .. } if report::is_said(&messages::SIGNAL) => {
+                report::say(&messages::signal(*signal))
+            }
+            Event::Executed(generation) => self.say(&Message::Started(*generation)),
+            _ => {}
+        }
+    }
+
+    /// Brings the status file up to date.
+    pub(super) fn update_status(&mut self) {
+        let family = &self.family;
+        if let Some(status_writer) = &mut self.status_writer {
+            status_writer.update(&self.machine.status(), |generation| family.number(generation));
+        }
+    }
+
+    pub(super) fn say(&mut self, line: &Message) {
+        let pid = |generation| self.family.number(generation);
+        // Most of what happens nobody wants to hear of: it is not put into words.
+        let text = (!line.is_usual() || report::is_said(&messages::STARTED)).then(|| {
+            let log_line =
+                self.words.log_line(line, self.machine.serving().is_some(), self.family.why_not_ready(), pid);
+            report::say(&log_line);
+            log_line.text
+        });
+        if let Some(status_writer) = &mut self.status_writer {
+            let reason = match line {
+                Message::Settled { outcome, .. } => {
+                    self.words.reason(outcome, self.machine.serving().is_some(), self.family.why_not_ready())
+                }
+                _ => None,
+            };
+            status_writer.hear(clock::now(), line, reason);
+        }
+        if let Some(manager) = &mut self.manager {
+            let service = Service { serving: self.machine.serving(), is_asked: self.machine.is_asked() };
+            manager.hear(clock::now(), line, text.as_deref().unwrap_or_default(), service);
+        }
+    }
+}
