@@ -13,7 +13,6 @@ use crate::support::*;
 use crate::terminal::{gone, line_in, pass, ready_in};
 
 const CTRL_C: &str = "\x03";
-const CTRL_D: &str = "\x04";
 const CTRL_Z: &str = "\x1a";
 
 /// How often each chance is tried.
@@ -285,6 +284,10 @@ fn an_echo_of_a_stop_has_no_effect() {
     ];
     for trap in traps {
         for action in ["restart", "replace", "reexec"] {
+            if action == "replace" && (trap.contains("kill 0") || trap.starts_with('(')) {
+                // It would reach the new child, which shares the group. Whose an orphan is that has ended cannot be told.
+                continue;
+            }
             let mut run = Setup::new(["--group", "shared", "--on-hup", action, "--ready-timeout", "5s"])
                 .with(|command| {
                     command.args(["--", "sh", "-c", &script(trap)]).process_group(0);
@@ -391,5 +394,4 @@ fn a_child_that_may_not_be_signalled_is_not_stopped() {
         kill(child, "TERM");
         assert_eq!(run.end().shell(), 143);
     }
-    let _ = CTRL_D;
 }
