@@ -65,9 +65,9 @@ impl Machine {
         self.stopping().any(|id| sender == Sender::Member(id))
     }
 
-    /// Whether a generation is being stopped, so that it matters whether one of its processes sent a signal.
-    pub fn is_stopping(&self) -> bool {
-        self.stopping().next().is_some()
+    /// The generation that hupwrap is stopping, if there is one: of two, the older one.
+    pub fn stopped(&self) -> Option<GenerationId> {
+        self.stopping().min()
     }
 
     fn stopping(&self) -> impl Iterator<Item = GenerationId> {

@@ -31,14 +31,17 @@ impl Family {
         }
     }
 
-    /// The generation that a process belongs to, as far as can be seen: its sender may have ended.
-    pub(super) fn generation_of(&self, pid: Pid) -> Option<GenerationId> {
+    /// The generation that a process belongs to, as far as can be seen: it may have ended. A dead orphan that shows
+    /// nothing is taken for one of the generation that is being stopped.
+    pub(super) fn generation_of(&self, pid: Pid, stopped: Option<GenerationId>) -> Option<GenerationId> {
         let was_asked = |child: &Child| child.asked.iter().flatten().any(|seen| seen.pid == pid);
         if let Some(child) = self.children.iter().find(|child| child.pid == Some(pid) || was_asked(child)) {
             return Some(child.generation);
         }
-        let root = proc::root_of(pid)?;
-        (!self.is_foreign(root.pid)).then(|| self.owner(&root))
+        let root = proc::root_of(pid).filter(|root| !self.is_foreign(root.pid))?;
+        let is_placed = root.var(GENERATION_VARIABLE).is_some()
+            || self.children.iter().any(|child| child.pid == Some(root.pid) || child.group == Some(root.group));
+        stopped.filter(|_| !is_placed).or_else(|| Some(self.owner(&root)))
     }
 
     /// Whether a child belongs to no generation.

@@ -64,12 +64,13 @@ impl Supervisor {
     /// Finds out which signals come from a process of a generation, where that matters: an echo of a stop has no effect,
     /// and a stop that a child sends to its own group stops hupwrap no more than the kernel would.
     pub(super) fn name_senders(&self, received: &mut [Received]) {
-        let is_stopping = self.machine.is_stopping();
+        let stopped = self.machine.stopped();
         for Received { signal, sender, pid } in received {
-            let may_echo = is_stopping && matches!(*signal, Signal::TERM | Signal::INT | Signal::QUIT | Signal::HUP);
+            let may_echo =
+                stopped.is_some() && matches!(*signal, Signal::TERM | Signal::INT | Signal::QUIT | Signal::HUP);
             if *sender == Sender::Process
                 && (may_echo || signal.is_job_control())
-                && let Some(generation) = self.family.generation_of(*pid)
+                && let Some(generation) = self.family.generation_of(*pid, stopped)
             {
                 *sender = Sender::Member(generation);
             }
