@@ -556,7 +556,15 @@ fn the_status_file_is_that_of_the_code() {
     let page = file("docs/events.md");
     let names = |rows: Vec<Vec<String>>| set(rows.iter().flat_map(|row| quoted(&row[0])));
     assert_eq!(names(table(&page, "## The status file")), set(object.keys()));
-    let states = [State::Starting, State::Running, State::Checking, State::Replacing, State::Stopping, State::Waiting];
+    let states = [
+        State::Starting,
+        State::Running,
+        State::Checking,
+        State::Replacing,
+        State::Stopping,
+        State::Waiting,
+        State::Ended,
+    ];
     let behind = page.lines().find(|line| line.starts_with("| state |")).expect("the states");
     let rows = page.lines().skip_while(|line| *line != behind).skip(2).take_while(|line| line.starts_with('|'));
     assert_eq!(set(rows.filter_map(|line| quoted(line).next())), set(states.map(State::name)));

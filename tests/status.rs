@@ -194,7 +194,7 @@ fn every_state_is_told() {
     // It tells of the end.
     let last: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
     whole(&last);
-    assert_eq!((&last["state"], &last["child"]), (&"stopping".into(), &Value::Null));
+    assert_eq!((&last["state"], &last["child"]), (&"ended".into(), &Value::Null));
     assert_eq!((&last["last_exit"], &last["generation"]), (&json!({ "signal": "KILL" }), &3.into()));
     assert_eq!(names(dir.path()), ["fifo", "status"]);
 }

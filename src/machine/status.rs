@@ -21,6 +21,8 @@ pub enum State {
     Stopping,
     /// There is no child; a start is due later.
     Waiting,
+    /// hupwrap has ended.
+    Ended,
 }
 
 impl State {
@@ -33,6 +35,7 @@ impl State {
             Self::Replacing => "replacing",
             Self::Stopping => "stopping",
             Self::Waiting => "waiting",
+            Self::Ended => "ended",
         }
     }
 }
@@ -89,13 +92,14 @@ impl Machine {
     fn state(&self) -> State {
         let step = self.request.map(|request| request.step);
         match self.child.phase {
+            Phase::Finished => State::Ended,
             _ if self.stop.is_some() => State::Stopping,
             _ if step == Some(Step::Replacing) || self.other.is_some() => State::Replacing,
             _ if step.is_some_and(Step::can_be_refused) => State::Checking,
             Phase::NotStarted | Phase::Starting => State::Starting,
             Phase::Running if self.child.probation.is_some() => State::Starting,
             Phase::Running => State::Running,
-            Phase::Stopping { .. } | Phase::Gone(_) | Phase::Sweeping { .. } | Phase::Finished => State::Stopping,
+            Phase::Stopping { .. } | Phase::Gone(_) | Phase::Sweeping { .. } => State::Stopping,
             Phase::Absent => State::Waiting,
         }
     }

@@ -290,7 +290,7 @@ impl Supervisor {
                 report::say(&line);
             }
             // At the end the files are removed.
-            if is_gone && self.machine.status().state != State::Stopping {
+            if is_gone && !matches!(self.machine.status().state, State::Stopping | State::Ended) {
                 self.restore_files();
             }
             // People need not be told twice.

@@ -248,7 +248,7 @@ pub fn read(text: &[u8]) -> Result<Read, String> {
             found => Some(found.and_then(Value::as_u64).ok_or_else(|| lacks("pid_start"))?),
         },
         on_hup: text("on_hup")?,
-        ready: state != "stopping" && (child_ready || (state == "replacing" && old)),
+        ready: !["stopping", "ended"].contains(&state.as_str()) && (child_ready || (state == "replacing" && old)),
         late: all.get("late").and_then(Value::as_bool).unwrap_or(false),
         state,
         reload,
