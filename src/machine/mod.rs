@@ -284,7 +284,7 @@ impl Machine {
 
     /// The request under way is over.
     fn settle(&mut self, outcome: Outcome, turn: &mut Turn) {
-        // If the child came of age meanwhile, the same is not tried at once.
+        // If the child came of age in the course of the request, the same is not tried at once.
         if outcome != Outcome::Ok && self.renew_at.is_some_and(|at| at <= turn.now) {
             self.begin_age(turn.now);
         }

@@ -1,6 +1,6 @@
 //! A command that replaces its main process (contract, section 9). When the process that hupwrap started ends, and
 //! `--child-pidfile` or `MAINPID=` names another process of its generation, that one is the child from then on. The machine
-//! hears nothing of it: its generation goes on, and the child has another pid.
+//! is not told: its generation goes on, and the child has another pid.
 
 use std::ffi::OsStr;
 use std::time::Duration;
