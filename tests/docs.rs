@@ -1,6 +1,5 @@
 //! What the documents say is so: they are compared with the code and with each other, and their examples are run.
 
-use hupwrap::facts::StartError;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
@@ -11,6 +10,7 @@ use clap::CommandFactory;
 use hupwrap::cli::Args;
 use hupwrap::config::{ACTIONS, Action, SignalTable};
 use hupwrap::exit::{self, ExitStatus};
+use hupwrap::facts::StartError;
 use hupwrap::machine::message::{Failure, Message, Outcome};
 use hupwrap::machine::status::{State, Status};
 use hupwrap::machine::{Counts, RequestKind};

@@ -1,10 +1,10 @@
 //! What the supervisor keeps of one generation: pids and descriptors, by which it hears and reaches it.
 
-use crate::facts::{GenerationId, Time};
 use std::os::fd::{AsFd, BorrowedFd};
 
 use nix::poll::PollFlags;
 
+use crate::facts::{GenerationId, Time};
 use crate::machine::event::Event;
 use crate::report;
 use crate::sys::Pid;

@@ -1,9 +1,9 @@
 //! What a supervisor above, systemd for one, is told: sd_notify(3).
 
-use crate::facts::{GenerationId, Time};
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use crate::facts::{GenerationId, Time};
 use crate::machine::RequestKind;
 use crate::machine::message::{Message, Outcome};
 use crate::sys::manager_socket::ManagerSocket;

@@ -1,9 +1,9 @@
 //! Writes the status file at each change.
 
-use crate::facts::{GenerationId, Time};
 use std::ffi::OsStr;
 use std::time::Duration;
 
+use crate::facts::{GenerationId, Time};
 use crate::machine::RequestKind;
 use crate::machine::message::{Message, Outcome};
 use crate::machine::status::Status;

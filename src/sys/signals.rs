@@ -1,7 +1,6 @@
 //! Signals in and out. They stay blocked for ever and are read from a signalfd: no handler is installed, so the child
 //! inherits every disposition untouched, and what is pending crosses an exec.
 
-use crate::facts::Sender;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::ptr;
 
@@ -9,6 +8,7 @@ use nix::errno::Errno;
 use nix::libc;
 use nix::poll::PollFlags;
 
+use crate::facts::Sender;
 use crate::signal::{Signal, SignalSet};
 use crate::sys::fd::{new_fd, take};
 use crate::sys::poll::is_ready;

@@ -1,11 +1,11 @@
 //! The messages of hupwrap: each event with its level, its facts and its words. This is the only table of events;
 //! docs/events.md is compared with it. Pure.
 
-use crate::facts::GenerationId;
 use serde_json::{Value, json};
 
 use crate::config::{Level, Shown};
 use crate::exit::ExitStatus;
+use crate::facts::GenerationId;
 use crate::machine::message::{Failure, Message, Outcome};
 use crate::signal::Signal;
 use crate::text::status_file::exit;

@@ -1,11 +1,11 @@
 //! The status file: one JSON object. Written by a supervisor, read by the waiting commands. Pure.
 
-use crate::facts::{GenerationId, Time};
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
 use crate::exit::ExitStatus;
+use crate::facts::{GenerationId, Time};
 use crate::machine::status::Status;
 
 /// So many settled requests are remembered, besides the last.

@@ -1,9 +1,9 @@
 //! What a status file says in answer to a waiting command. Pure.
 
-use crate::facts::Time;
 use serde_json::Value;
 
 use crate::config::{Action, Form};
+use crate::facts::Time;
 use crate::machine::RequestKind;
 use crate::text::status_file::{self, MOST_SETTLED, Read, Reload};
 

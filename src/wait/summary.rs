@@ -1,6 +1,5 @@
 //! What a status file says, for people. Pure.
 
-use crate::facts::Time;
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -8,6 +7,7 @@ use serde_json::Value;
 
 use super::answer::exit;
 use crate::config::Shown;
+use crate::facts::Time;
 use crate::text::status_file::Read;
 
 /// When the file is read.

@@ -117,6 +117,8 @@ fn ask(stream: &mut TcpStream, keep: bool) -> Result<Answer, Failure> {
             got.extend(&buffer[..read]);
             Ok(read > 0)
         }
+        // A read with a timeout is interrupted by a stop and a CONT (signal(7)).
+        Err(e) if e.kind() == ErrorKind::Interrupted => Ok(true),
         Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
             Err(Failure::Failed(format!("no answer within {ANSWER:?}")))
         }
