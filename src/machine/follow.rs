@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::message::{Failure, Message, Outcome};
-use super::request::{RequestKind, Step};
+use super::request::RequestKind;
 use super::turn::Turn;
 use super::{Machine, Next};
 use crate::config::{RestartLimit, When};
@@ -38,7 +38,7 @@ impl Machine {
 
     /// After a child that hupwrap has stopped for another one, or because it was late.
     fn after_stop(&mut self, status: Option<ExitStatus>, turn: &mut Turn) -> Next {
-        let renews = self.request.is_some_and(|request| request.step == Step::Renewing);
+        let renews = self.is_renewing();
         match status {
             Some(status) if self.is_interrupted(turn) => Next::End(Ending::Child(status)),
             _ if renews => Next::Start,
@@ -51,7 +51,7 @@ impl Machine {
     /// After a child that has ended by itself.
     fn after_end(&mut self, status: ExitStatus, turn: &mut Turn) -> Next {
         // A child that was asked for has ended before it was ready.
-        if self.request.is_some_and(|request| request.step == Step::Renewing) {
+        if self.is_renewing() {
             self.settle(Outcome::Failed(Failure::Ended(status)), turn);
         }
         let end = Next::End(Ending::Child(status));
@@ -74,7 +74,7 @@ impl Machine {
     fn after_failed_start(&mut self, error: StartError, turn: &mut Turn) -> Next {
         let end = Next::End(Ending::Own(error.code));
         let failure = Failure::CannotStart(error.reason.clone());
-        let is_asked = self.request.is_some_and(|request| request.step == Step::Renewing);
+        let is_asked = self.is_renewing();
         let patience = self.first_start.map(|first| first.saturating_add(FIRST_START_PATIENCE));
         if patience.is_some_and(|until| !error.transient || until <= turn.now) {
             match is_asked {

@@ -178,7 +178,7 @@ impl Machine {
 
     /// Whether a start follows as soon as the last child and its generation are gone: requests that came before share it.
     pub fn is_about_to_start(&self) -> bool {
-        let renews = self.request.is_some_and(|request| request.step == Step::Renewing);
+        let renews = self.is_renewing();
         let has_started = matches!(self.child.phase, Phase::NotStarted | Phase::Starting | Phase::Running);
         (renews || self.next == Some(Next::Start)) && !has_started
     }
@@ -269,9 +269,14 @@ impl Machine {
         self.renew_at.filter(|_| self.child.serves() && self.other.is_none() && !self.is_asked())
     }
 
+    /// Whether a request has the child stopped and started again, and waits for the start to be ready.
+    fn is_renewing(&self) -> bool {
+        self.request.is_some_and(|request| request.step == Step::Renewing)
+    }
+
     /// Whether nothing is in the way of a start.
     fn may_start(&self) -> bool {
-        let allowed = self.request.is_none_or(|request| request.step == Step::Renewing);
+        let allowed = self.request.is_none() || self.is_renewing();
         self.child.phase == Phase::Absent && self.other.is_none() && allowed
     }
 

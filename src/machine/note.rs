@@ -202,7 +202,7 @@ impl Machine {
             }
         }
         // The start to come answers it.
-        let is_shared = self.request.is_some_and(|request| request.step == Step::Renewing) && self.is_about_to_start();
+        let is_shared = self.is_renewing() && self.is_about_to_start();
         if !is_shared || kind.wants_new_hupwrap() {
             self.again = Some(kind.and(self.again));
         }

@@ -31,7 +31,7 @@ impl Machine {
 
     /// A start that was asked for is ready.
     pub(super) fn settle_renewal(&mut self, turn: &mut Turn) -> bool {
-        let is_ready = self.child.serves() && self.request.is_some_and(|request| request.step == Step::Renewing);
+        let is_ready = self.child.serves() && self.is_renewing();
         if is_ready {
             self.settle(Outcome::Ok, turn);
         }
