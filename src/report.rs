@@ -2,7 +2,6 @@
 //! stops supervision.
 
 use std::borrow::Cow;
-use std::fmt::Write as _;
 use std::io::IsTerminal;
 use std::os::fd::AsFd;
 use std::sync::OnceLock;
@@ -14,6 +13,7 @@ use serde_json::{Value, json};
 
 use crate::config::{Level, LogFormat};
 use crate::sys::{output, start_error};
+use crate::text::is_plain;
 use crate::text::messages::{self, LogLine, MessageKind};
 use crate::text::status_file;
 
@@ -93,10 +93,9 @@ fn text_line(log_line: &LogLine, colour: bool) -> String {
         let mut line = String::from(head);
         for c in cut(&log_line.text, longest).chars() {
             // A name may hold a newline. A message is always one line.
-            if c.is_control() {
-                let _ = write!(line, "{}", c.escape_default());
-            } else {
-                line.push(c);
+            match is_plain(c) {
+                true => line.push(c),
+                false => line.extend(c.escape_default()),
             }
         }
         line.push('\n');
@@ -139,7 +138,7 @@ impl Ticker {
     pub(crate) fn show(&mut self, text: &str, columns: usize) {
         // The last column stays free: some terminals begin a new line behind it.
         let fits = columns.saturating_sub(1);
-        let text: String = text.chars().filter(|c| !c.is_control()).take(fits).collect();
+        let text: String = text.chars().filter(|c| is_plain(*c)).take(fits).collect();
         let width = text.chars().count();
         let rest = self.width.min(fits).saturating_sub(width);
         write_at_once(&format!("\r{text}{:rest$}", ""));
@@ -191,6 +190,7 @@ mod tests {
     fn a_json_line_is_one_object() {
         let line = json_line(&messages::error("a \"quote\"\nand a newline\u{7f}"));
         assert_eq!(line.matches('\n').count(), 1);
+        assert!(line.is_ascii());
         let value: serde_json::Value = serde_json::from_str(&line).unwrap();
         assert_eq!(value["event"], "error");
         assert_eq!(value["message"], "a \"quote\"\nand a newline\u{7f}");
@@ -221,5 +221,18 @@ mod tests {
     #[test]
     fn a_text_line_is_one_line() {
         assert_eq!(text_line(&messages::error("a\nb\x1b"), false), "hupwrap: a\\nb\\u{1b}\n");
+    }
+
+    #[test]
+    fn no_text_commands_a_terminal() {
+        let all: String = (0..0x3000).filter_map(char::from_u32).collect();
+        for text in all.chars().collect::<Vec<_>>().chunks(100) {
+            let error = messages::error(&text.iter().collect::<String>());
+            for line in [text_line(&error, false), json_line(&error)] {
+                let line = line.strip_suffix('\n').unwrap();
+                assert!(line.chars().all(is_plain), "{line:?}");
+                assert!(!line.chars().any(char::is_control));
+            }
+        }
     }
 }

@@ -37,6 +37,7 @@ mod replace;
 mod report;
 mod restart;
 mod sandbox;
+mod security;
 mod servers;
 mod sockets;
 mod status;

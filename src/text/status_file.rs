@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use crate::exit::ExitStatus;
 use crate::facts::{GenerationId, Time};
 use crate::machine::status::Status;
+use crate::text::is_plain;
 
 /// So many settled requests are remembered, besides the last.
 pub const MOST_SETTLED: usize = 8;
@@ -179,10 +180,19 @@ pub fn write(status: &Status, facts: &StatusFacts, pid_of: impl Fn(GenerationId)
     object(keys)
 }
 
-/// An object in one line, its keys in this order; serde_json would sort them.
+/// An object in one line, its keys in this order; serde_json would sort them. It holds no control character, as a terminal
+/// may obey it: serde_json escapes only those below a space.
 pub fn object<'a>(keys: impl IntoIterator<Item = (&'a str, Value)>) -> String {
     let fields: Vec<String> = keys.into_iter().map(|(key, value)| format!("\"{key}\":{value}")).collect();
-    format!("{{{}}}\n", fields.join(","))
+    let mut text = String::new();
+    for c in fields.join(",").chars() {
+        match is_plain(c) {
+            true => text.push(c),
+            // None of them is beyond four digits.
+            false => text.extend(format!("\\u{:04x}", u32::from(c)).chars()),
+        }
+    }
+    format!("{{{text}}}\n")
 }
 
 /// What a waiting command reads.
