@@ -10,7 +10,6 @@ use std::path::Path;
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
-use nix::libc;
 use nix::sys::socket::{MsgFlags, SockType, getsockopt, recv, sockopt};
 
 use crate::sys::fd::{above_stdio, keep_over_exec, take};
