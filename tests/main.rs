@@ -29,6 +29,7 @@ mod jobs;
 mod log;
 mod mainpid;
 mod names;
+mod package;
 mod php;
 mod race;
 mod ready;
