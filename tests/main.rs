@@ -16,6 +16,7 @@ mod basics;
 mod birth;
 mod check;
 mod completions;
+mod corpora;
 mod docs;
 mod environment;
 mod exits;
