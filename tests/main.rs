@@ -33,6 +33,7 @@ mod php;
 mod race;
 mod ready;
 mod reexec;
+mod refusals;
 mod replace;
 mod report;
 mod restart;
