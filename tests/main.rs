@@ -35,6 +35,7 @@ mod php;
 mod race;
 mod ready;
 mod reexec;
+mod refusals;
 mod replace;
 mod report;
 mod restart;
