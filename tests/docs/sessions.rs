@@ -15,8 +15,9 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::process::Command;
 
-use super::{containers, file, pages};
+use super::{file, pages};
 use crate::support::http::free_port;
+use crate::support::podman;
 use crate::support::*;
 
 /// A block that is run.
@@ -77,7 +78,7 @@ pub fn without_pids(line: &str) -> String {
 fn missing(needs: &[(String, Option<String>)]) -> Option<String> {
     needs.iter().find_map(|(program, version)| {
         if program == "containers" {
-            return containers::missing();
+            return podman::missing();
         }
         if installed(program).is_none() {
             return Some(format!("no {program}"));
@@ -108,7 +109,7 @@ impl Shell {
         path.push(":");
         path.push(std::env::var_os("PATH").unwrap_or_default());
         let setup = Setup::of("sh", ["-s"]).stdin().env("PATH", &path).env("LC_ALL", "C").dir(&dir);
-        let setup = containers::allow(setup.env("HOME", home.path()), &home.path().join("podman"));
+        let setup = podman::allow(setup.env("HOME", home.path()), &home.path().join("podman"));
         let mut run = setup.start();
         run.write("exec 2>&1\n");
         Self { run, port: free_port().to_string(), home }
@@ -138,7 +139,7 @@ impl Shell {
 
 impl Drop for Shell {
     fn drop(&mut self) {
-        containers::end(&self.home.path().join("podman"));
+        podman::end(&self.home.path().join("podman"));
     }
 }
 
