@@ -62,7 +62,7 @@ pub fn arguments(data: &[u8]) {
     let argv: Vec<&OsStr> = [OsStr::new("hupwrap")].into_iter().chain(words.iter().copied()).collect();
     let args = match cli::read(&argv) {
         Err(error) => return check_error(&error, data.len()),
-        Ok(Said::Print(text)) => return check_lines(&text),
+        Ok(Said::Help { .. } | Said::Version) => return,
         Ok(Said::Wait(args)) => {
             return match Wait::new(&args) {
                 Err(error) => check_error(&error, data.len()),

@@ -23,7 +23,7 @@ mod exits;
 mod forwarding;
 mod generations;
 mod hang_ups;
-
+mod help;
 mod init;
 mod input;
 mod jobs;

@@ -1042,7 +1042,7 @@ fn output_that_is_lost_is_no_success() {
     let (dir, file) = place();
     let _run = service(&dir, &file, &[], &["sleep", "1000"]);
     ends(waiting_ready(&file), 0, "");
-    for words in ["--status app.json", "--help", "--version"] {
+    for words in ["--status app.json", "-h", "--help", "--version"] {
         let script = format!("$0 {words} > /dev/full");
         let ended = Setup::of("sh", args([&"-c", &script, &hupwrap()])).dir(dir.path()).end();
         assert_eq!(ended.shell(), 125, "{words}");
