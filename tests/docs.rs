@@ -326,6 +326,7 @@ fn links_lead_somewhere() {
         "signals",
         "comparison",
         "zero-downtime",
+        "recipes",
         "scripts",
         "events",
         "systemd",
@@ -573,7 +574,7 @@ fn the_status_file_is_that_of_the_code() {
 /// In these, each block of code is run, or says why it is not.
 #[test]
 fn the_examples_of_the_newer_pages_run() {
-    for name in ["docs/events.md", "docs/containers.md", "docs/systemd.md"] {
+    for name in ["docs/events.md", "docs/containers.md", "docs/systemd.md", "docs/recipes.md"] {
         let text = file(name);
         let mut before = "";
         let mut inside = false;

@@ -32,6 +32,7 @@ mod names;
 mod php;
 mod race;
 mod ready;
+mod recipes;
 mod reexec;
 mod replace;
 mod report;
