@@ -371,9 +371,7 @@ async def app(scope, receive, send):
 ";
     place.dir.file("app.py", code, 0o644);
     place.dir.file("serve.py", &blocks("uvicorn", "python")[0], 0o644);
-    // Newer versions end by the signal that stopped them.
-    let line = blocks("uvicorn", "sh")[0].replace(" -- ", " --map-status TERM=0 -- ");
-    place.renews_file(&line);
+    place.renews_file(&blocks("uvicorn", "sh")[0]);
 }
 
 /// A program for Rack that says by a descriptor that it is loaded.
