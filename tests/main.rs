@@ -34,6 +34,7 @@ mod package;
 mod php;
 mod race;
 mod ready;
+mod recipes;
 mod reexec;
 mod refusals;
 mod replace;
