@@ -12,7 +12,7 @@ use crate::text::status_file::Read;
 
 /// When the file is read.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Now {
+pub struct Now {
     /// What CLOCK_MONOTONIC reads.
     pub time: Time,
     /// How long ago hupwrap began.
@@ -20,7 +20,7 @@ pub(super) struct Now {
 }
 
 /// A summary of a status file, a line for each thing that it mentions.
-pub(super) fn text(seen: &Read, now: Now) -> String {
+pub fn text(seen: &Read, now: Now) -> String {
     let all = |key: &str| seen.all.get(key);
     let ready = if seen.ready { "ready" } else { "not ready" };
     let mut lines = vec![("state", format!("{}, {ready}", seen.state))];
