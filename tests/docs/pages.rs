@@ -6,8 +6,8 @@ use std::path::{Component, Path};
 use super::{file, files_below, pages};
 
 /// Pages for people who change hupwrap.
-const FOR_DEVELOPERS: [&str; 4] =
-    ["docs/ARCHITECTURE.md", "docs/states.md", "docs/CONTRIBUTING.md", "docs/RELIABILITY.md"];
+const FOR_DEVELOPERS: [&str; 5] =
+    ["docs/ARCHITECTURE.md", "docs/states.md", "docs/CONTRIBUTING.md", "docs/RELIABILITY.md", "docs/SECURITY.md"];
 /// Columns of a line, except in tables and blocks of code.
 const MOST_COLUMNS: usize = 120;
 
