@@ -28,35 +28,6 @@ fn the_man_page_is_clean() {
     }
 }
 
-#[test]
-fn the_units_are_clean() {
-    let Some(analyze) = installed("systemd-analyze") else {
-        return skipped("the_units_are_clean", "systemd-analyze is not installed");
-    };
-    let said = Command::new(&analyze).arg("--version").output().expect("systemd-analyze");
-    // `systemd 252 (252.38-1~deb12u1)`
-    let version = String::from_utf8_lossy(&said.stdout);
-    let version: u32 = version.split_whitespace().nth(1).and_then(|word| word.parse().ok()).unwrap_or(0);
-    for name in ["hupwrap-example.service", "hupwrap-notify-reload.service"] {
-        let unit = file(&format!("docs/{name}"));
-        assert_eq!(unit.matches("ExecStart=/usr/local/bin/hupwrap ").count(), 1);
-        let mut unit = unit.replace("/usr/local/bin/hupwrap", &hupwrap().display().to_string());
-        if version < 253 {
-            unit = unit.replace("Type=notify-reload", "Type=notify");
-        }
-        let dir = Dir::new();
-        let unit = dir.file(name, unit, 0o644);
-        let out = Command::new(&analyze).args(["verify", "--man=no"]).arg(unit).output().expect("systemd-analyze");
-        let said = [out.stdout, out.stderr].concat();
-        let said = String::from_utf8_lossy(&said);
-        // It loads other units of this machine too, and reports their faults: those do not name ours.
-        let ours: Vec<&str> = said.lines().filter(|line| line.contains(name)).collect();
-        assert!(ours.is_empty(), "{name}: {ours:#?}");
-        // Without any line, a failure must be about ours.
-        assert!(out.status.success() || !said.is_empty(), "{name}: {}", out.status);
-    }
-}
-
 /// README's lines with `install`, below another directory than that of the system.
 #[test]
 fn the_readme_installs_what_is_there() {

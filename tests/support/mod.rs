@@ -5,6 +5,7 @@
 
 pub mod http;
 pub mod notify;
+pub mod podman;
 pub mod pty;
 pub mod resolver;
 pub mod seen;
