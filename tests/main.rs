@@ -18,6 +18,7 @@ mod check;
 mod completions;
 mod corpora;
 mod docs;
+mod env_files;
 mod environment;
 mod exits;
 mod forwarding;
