@@ -38,6 +38,7 @@ mod report;
 mod restart;
 mod sandbox;
 mod servers;
+mod soak;
 mod sockets;
 mod status;
 mod storm;

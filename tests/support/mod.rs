@@ -50,6 +50,11 @@ pub fn without() -> PathBuf {
     example("without")
 }
 
+/// The child of a soak; see tests/fixtures/actor.rs.
+pub fn actor() -> PathBuf {
+    example("actor")
+}
+
 fn example(name: &str) -> PathBuf {
     let program = hupwrap().parent().expect("a directory").join("examples").join(name);
     assert!(program.exists(), "cargo builds {} for `cargo test`, not for a part of it", program.display());
