@@ -279,7 +279,7 @@ fn parse(argv: &[&OsStr]) -> Result<Said, String> {
 
 /// Whether the errors in this command line are to be JSON. The line may be one that cannot be parsed.
 #[cold]
-pub(crate) fn wants_json(argv: &[&OsStr]) -> bool {
+pub fn wants_json(argv: &[&OsStr]) -> bool {
     errors::wants_json(&Args::command(), argv)
 }
 

@@ -27,7 +27,7 @@ pub mod signal;
 mod supervisor;
 mod sys;
 pub mod text;
-mod wait;
+pub mod wait;
 
 use crate::cli::Said;
 use crate::config::{Config, Level, LogFormat, Wait};

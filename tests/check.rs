@@ -516,7 +516,7 @@ impl Service {
         let socket = deploy.path("socket");
         let listen = format!("unix:{}", socket.display());
         let always = ["--on-hup", "replace", "--listen", &listen, "--ready", "notify", "--stop-timeout", "5s"];
-        let mini = hupwrap().parent().unwrap().join("examples/mini");
+        let mini = fixture("mini");
         let mut run = deploy.setup(&mini, &[&always[..], options].concat(), &[]).start();
         let (_, serving) = run.ready();
         Self { client: Client::of(socket), deploy, run, serving, said: BTreeMap::new() }

@@ -790,7 +790,8 @@ fn a_status_for_people() {
         "state      running, ready\n",
         &format!("hupwrap    {}, pid {pid}, up ", env!("CARGO_PKG_VERSION")),
         "; HUP means restart\n",
-        &format!("child      generation 1, pid {child}, up "),
+        "last start generation 1\n",
+        &format!("child      pid {child}, up "),
         "restarts   0 on request, 0 after failures\n",
         "socket     web at tcp:127.0.0.1:",
         ", fd 3\n",
@@ -800,7 +801,7 @@ fn a_status_for_people() {
     ends(ask("--reload", &file).start(), 0, "");
     let status = ask("--status", &file).end().stdout;
     for line in [
-        "child      generation 2, ",
+        "last start generation 2\n",
         "restarts   1 on request",
         "last exit  killed by TERM\n",
         "reload     restart ok 0s ago, after ",

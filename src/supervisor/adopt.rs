@@ -19,7 +19,7 @@ use crate::signal::SignalSet;
 use crate::sys::notify_socket::NotifySocket;
 use crate::sys::pidfile::Pidfile;
 use crate::sys::proc::{self, ProcStat};
-use crate::sys::signals::SignalFd;
+use crate::sys::signals::{self, SignalFd};
 use crate::sys::sockets::Socket;
 use crate::sys::startup::Startup;
 use crate::sys::{Pid, start_error, wait};
@@ -126,14 +126,16 @@ fn adopt_pidfile(config: &Config, fd: Option<i32>, own_pid: Pid) -> Option<Pidfi
 
 /// Goes on with the descriptor of signals. Format 2 had none: then another is made, and hupwrap waits until it can be,
 /// because without it hupwrap could do nothing. Until then the signals are pending.
-fn adopt_signal_fd(fd: Option<i32>, signals: SignalSet, own_pid: Pid) -> SignalFd {
-    let mut adopted = fd.and_then(|fd| SignalFd::adopt(fd, signals, own_pid));
+fn adopt_signal_fd(fd: Option<i32>, listened: SignalSet, own_pid: Pid) -> SignalFd {
+    // They are blocked since before the exec. Another version may have left out one that --on names.
+    let _ = signals::block(listened, SignalSet::EMPTY);
+    let mut adopted = fd.and_then(|fd| SignalFd::adopt(fd, listened, own_pid));
     let mut is_told = false;
     loop {
         if let Some(adopted) = adopted {
             return adopted;
         }
-        adopted = match SignalFd::new(signals, own_pid) {
+        adopted = match SignalFd::new(listened, own_pid) {
             Ok(made) => Some(made),
             Err(error) => {
                 if !is_told {

@@ -232,7 +232,10 @@ impl Family {
     /// Sends a signal to the child of a generation, to its process group or to what is left of the generation.
     pub(super) fn signal(&self, generation: GenerationId, to: To, signal: Signal) {
         let said = |pid: Pid, result: nix::Result<()>| {
-            if let Err(error @ Errno::EPERM) = result {
+            // A process that has ended needs no signal.
+            if let Err(error) = result
+                && error != Errno::ESRCH
+            {
                 report::say(&messages::not_sent(signal, pid, start_error::describe(error)));
             }
         };

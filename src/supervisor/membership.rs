@@ -1,7 +1,5 @@
 //! Which process belongs to which generation, and what remains of one whose child has ended.
 
-use nix::errno::Errno;
-
 use super::child::Child;
 use super::family::{Family, GENERATION_VARIABLE, PID_VARIABLE};
 use super::helper::Helper;
@@ -93,7 +91,7 @@ impl Family {
         let new: Vec<ProcStat> = members.into_iter().filter(|seen| !asked.iter().any(|known| known.is(seen))).collect();
         asked.extend(&new);
         for seen in new {
-            if let Err(error @ Errno::EPERM) = seen.kill(signal) {
+            if let Err(error) = seen.kill(signal) {
                 report::say(&messages::not_sent(signal, seen.pid, start_error::describe(error)));
             }
             let _ = seen.kill(Signal::CONT);

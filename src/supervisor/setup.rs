@@ -86,6 +86,9 @@ pub(crate) fn setup(mut config: Config, startup: Startup) -> Result<Box<Supervis
             .map_err(|error| format!("--status-file '{}': {error}", path.to_string_lossy()))?;
     }
     let listened = listen_to_signals(&mut config);
+    // All but the faults are blocked since the first instruction; a fault that --on names is from now on.
+    signals::block(listened, crate::BLOCKED_AT_STARTUP)
+        .map_err(|error| format!("cannot block signals: {}", start_error::describe(error)))?;
     let sockets = bind(&mut config, &startup, inherited)?;
     check_readiness(&config, &startup, &sockets)?;
     let signal_fd = SignalFd::new(listened, startup.pid).map_err(no_signals)?;
@@ -130,7 +133,7 @@ fn look_up_helpers(config: &Config, startup: &Startup) -> Result<(), String> {
     Ok(())
 }
 
-/// Blocks the signals that hupwrap listens to, and returns them. INT and QUIT that were ignored at the start have no
+/// The signals that hupwrap listens to; they must be blocked. INT and QUIT that were ignored at the start have no
 /// action from now on, unless the command line names one.
 pub(super) fn listen_to_signals(config: &mut Config) -> SignalSet {
     for signal in [Signal::INT, Signal::QUIT].into_iter().filter(|signal| signals::is_ignored(*signal, false)) {
@@ -140,8 +143,6 @@ pub(super) fn listen_to_signals(config: &mut Config) -> SignalSet {
     for signal in Signal::all().filter(|signal| *signal == Signal::CHLD || config.on.of(*signal) != Action::LeftAlone) {
         listened.insert(signal);
     }
-    // All but the faults are blocked since the first instruction; a fault that --on names is from now on.
-    signals::block(listened, crate::BLOCKED_AT_STARTUP);
     listened
 }
 

@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::mem;
+use std::ops::{Deref, DerefMut};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 
@@ -69,11 +70,59 @@ pub(crate) fn take(number: RawFd) -> nix::Result<OwnedFd> {
     // it. If the number is not open, the value is forgotten below, and closes nothing.
     let fd = unsafe { OwnedFd::from_raw_fd(number) };
     match fcntl(&fd, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)) {
-        Ok(_) => Ok(fd),
-        Err(error) => {
+        Err(Errno::EBADF) => {
             mem::forget(fd);
-            Err(error)
+            Err(Errno::EBADF)
         }
+        // Where a sandbox refuses the flag, the descriptor is open all the same.
+        _ => Ok(fd),
+    }
+}
+
+/// A file with a lock of `flock(2)`, exclusive as long as this lives. Not the type of nix, which panics where unlocking
+/// fails.
+#[derive(Debug)]
+pub(crate) struct Locked<F: AsFd>(F);
+
+impl<F: AsFd> Locked<F> {
+    /// Locks a file, if nobody else has locked it.
+    ///
+    /// # Errors
+    /// Those of `flock(2)`, with the file; EWOULDBLOCK if somebody else has locked it.
+    pub(crate) fn new(file: F) -> Result<Self, (F, Errno)> {
+        loop {
+            match flock(&file, libc::LOCK_EX | libc::LOCK_NB) {
+                Ok(()) => return Ok(Self(file)),
+                Err(Errno::EINTR) => {}
+                Err(error) => return Err((file, error)),
+            }
+        }
+    }
+}
+
+fn flock(file: &impl AsFd, operation: libc::c_int) -> nix::Result<()> {
+    // SAFETY: has no preconditions.
+    Errno::result(unsafe { libc::flock(file.as_fd().as_raw_fd(), operation) }).map(drop)
+}
+
+impl<F: AsFd> Drop for Locked<F> {
+    fn drop(&mut self) {
+        // A child between clone and exec keeps the file open, and with it the lock. If this fails, the lock ends with it.
+        let _ = flock(&self.0, libc::LOCK_UN);
+    }
+}
+
+impl<F: AsFd> Deref for Locked<F> {
+    type Target = F;
+
+    fn deref(&self) -> &F {
+        &self.0
+    }
+}
+
+impl<F: AsFd> DerefMut for Locked<F> {
+    fn deref_mut(&mut self) -> &mut F {
+        &mut self.0
     }
 }
 

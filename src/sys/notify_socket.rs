@@ -10,11 +10,10 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::Path;
 
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
 use nix::libc;
 use nix::sys::socket::{MsgFlags, SockType, getsockopt, recv, sockopt};
 
-use crate::sys::fd::{above_stdio, keep_over_exec, take};
+use crate::sys::fd::{Locked, above_stdio, keep_over_exec, take};
 use crate::sys::{Pid, errno};
 use crate::text::notify::NotifySocketFacts;
 
@@ -32,7 +31,7 @@ pub(crate) struct NotifySocket {
     socket: OwnedFd,
     /// The socket's directory, locked: a cleaner of old files (tmpfiles.d(5)) skips a locked directory, and would not
     /// recognize the renamed socket as a live one. None if the socket is abstract, or the file system has no locks.
-    directory: Option<Flock<OwnedFd>>,
+    directory: Option<Locked<OwnedFd>>,
     path: String,
 }
 
@@ -164,8 +163,8 @@ fn others_can_enter(directory: &str) -> bool {
 }
 
 /// Locks a directory; again after a re-exec, over which the lock was kept.
-fn lock(directory: OwnedFd) -> Option<Flock<OwnedFd>> {
-    Flock::lock(directory, FlockArg::LockExclusiveNonblock).ok()
+fn lock(directory: OwnedFd) -> Option<Locked<OwnedFd>> {
+    Locked::new(directory).ok()
 }
 
 /// This many random bytes, in hexadecimal.

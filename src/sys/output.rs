@@ -5,18 +5,17 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::libc;
-use nix::poll::PollFlags;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, send};
 use nix::sys::stat::{Mode, SFlag, fstat};
 use nix::unistd::write;
-
-use crate::sys::poll::is_ready;
 
 /// Writes to a stream that others use too, if the stream takes it at once; otherwise nothing is written. A pipe takes up to
 /// `PIPE_BUF` bytes as a whole, or not at all (`pipe(7)`). The stream's own O_NONBLOCK is left alone: it would be
 /// everybody's.
 pub(crate) fn write_at_once(stream: BorrowedFd, bytes: &[u8]) {
-    if !is_ready(stream, PollFlags::POLLOUT) {
+    // Where this cannot be asked, the write below does not wait either.
+    if poll(&mut [PollFd::new(stream, PollFlags::POLLOUT)], PollTimeout::ZERO) == Ok(0) {
         return;
     }
     // Others may fill it between the poll and the write.
@@ -38,8 +37,12 @@ pub(crate) fn write_at_once(stream: BorrowedFd, bytes: &[u8]) {
 fn write_nowait(stream: BorrowedFd, bytes: &[u8]) -> nix::Result<usize> {
     let part = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
     // SAFETY: one part, which is only read; -1 means at the stream's own position.
-    let written = unsafe { libc::pwritev2(stream.as_raw_fd(), &raw const part, 1, -1, libc::RWF_NOWAIT) };
-    Errno::result(written).and_then(|written| usize::try_from(written).map_err(|_| Errno::EIO))
+    let write = || unsafe { libc::pwritev2(stream.as_raw_fd(), &raw const part, 1, -1, libc::RWF_NOWAIT) };
+    let written = match Errno::result(write()) {
+        Err(Errno::EINTR) => Errno::result(write()),
+        written => written,
+    };
+    written.and_then(|written| usize::try_from(written).map_err(|_| Errno::EIO))
 }
 
 /// Writes to a stream without RWF_NOWAIT, a terminal for example: through a description of our own, if we may have one.

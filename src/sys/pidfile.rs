@@ -8,11 +8,10 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
 use nix::libc;
 use nix::unistd::geteuid;
 
-use crate::sys::fd::{above_stdio, keep_over_exec, take};
+use crate::sys::fd::{Locked, above_stdio, keep_over_exec, take};
 use crate::sys::trust::{check_directory, why};
 use crate::sys::{Pid, start_error};
 
@@ -26,7 +25,7 @@ const TRIES: u8 = 100;
 /// A pidfile, locked as long as this lives, and over a re-exec.
 pub(crate) struct Pidfile {
     path: PathBuf,
-    file: Flock<File>,
+    file: Locked<File>,
 }
 
 impl Pidfile {
@@ -39,23 +38,31 @@ impl Pidfile {
         let path = Path::new(path);
         check_directory(path)?;
         for _ in 0..TRIES {
-            let file = open(path)?;
-            let mut file = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(file, error)| match error {
+            let Some((file, is_new)) = open(path)? else { continue };
+            let file = Locked::new(file).map_err(|(file, error)| match error {
                 Errno::EWOULDBLOCK => {
                     let holder = pid_in(&file).flatten().map_or(String::new(), |pid| format!(", pid {pid}"));
                     format!("another hupwrap has it{holder}")
                 }
-                error => format!("it cannot be locked: {}", start_error::describe(error)),
+                error => {
+                    if is_new {
+                        let _ = fs::remove_file(path);
+                    }
+                    format!("it cannot be locked: {}", start_error::describe(error))
+                }
             })?;
             // Between open and lock its owner may have ended, and removed it.
             if !is_at(&file, path) {
                 continue;
             }
-            if pid_in(&file).is_none() {
+            if !is_new && pid_in(&file).is_none() {
                 return Err("it is neither empty nor holds a pid; remove it, or name another path".to_owned());
             }
-            file.set_len(0).and_then(|()| writeln!(file, "{own_pid}")).map_err(why)?;
-            return Ok(Self { path: path.to_owned(), file });
+            // If it cannot be written, it is removed: what is left could name another process.
+            let mut pidfile = Self { path: path.to_owned(), file };
+            let text = format!("{own_pid}\n");
+            pidfile.file.set_len(0).and_then(|()| pidfile.file.write_all(text.as_bytes())).map_err(why)?;
+            return Ok(pidfile);
         }
         Err("others remove it again and again".to_owned())
     }
@@ -93,7 +100,7 @@ impl Pidfile {
     /// Adopts what crossed a re-exec. None if that is not open.
     pub(crate) fn from_fact(path: &OsStr, fd: RawFd) -> Option<Self> {
         // The open file has the lock already, so locking it again cannot fail.
-        let file = Flock::lock(File::from(take(fd).ok()?), FlockArg::LockExclusiveNonblock).ok()?;
+        let file = Locked::new(File::from(take(fd).ok()?)).ok()?;
         Some(Self { path: PathBuf::from(path), file })
     }
 }
@@ -107,24 +114,36 @@ impl Drop for Pidfile {
     }
 }
 
-/// Opens the file, or makes it.
-fn open(path: &Path) -> Result<File, String> {
+/// Opens the file, or makes it. Returns whether it was made. None if it is removed or made by somebody else just then.
+fn open(path: &Path) -> Result<Option<(File, bool)>, String> {
     // Looked at before it is opened: to open a device may have an effect.
-    if let Ok(found) = fs::symlink_metadata(path) {
-        check(&found)?;
-    }
-    let file = OpenOptions::new()
+    let is_new = match fs::symlink_metadata(path) {
+        Ok(found) => check(&found).map(|()| false)?,
+        Err(error) if error.kind() == ErrorKind::NotFound => true,
+        Err(error) => return Err(why(error)),
+    };
+    let opened = OpenOptions::new()
         .read(true)
         .write(true)
-        .create(true)
-        .truncate(false)
+        .create_new(is_new)
         .mode(MODE)
         .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC)
-        .open(path)
-        .map_err(why)?;
-    check(&file.metadata().map_err(why)?)?;
-    let file = above_stdio(file.into()).map_err(start_error::describe)?;
-    Ok(File::from(file))
+        .open(path);
+    let file = match opened {
+        Ok(file) => file,
+        Err(error)
+            if matches!((is_new, error.kind()), (true, ErrorKind::AlreadyExists) | (false, ErrorKind::NotFound)) =>
+        {
+            return Ok(None);
+        }
+        Err(error) => return Err(why(error)),
+    };
+    let usable = file.metadata().map_err(why).and_then(|found| check(&found));
+    let file = usable.and_then(|()| above_stdio(file.into()).map_err(|error| start_error::describe(error).to_owned()));
+    if file.is_err() && is_new {
+        let _ = fs::remove_file(path);
+    }
+    Ok(Some((File::from(file?), is_new)))
 }
 
 fn check(found: &Metadata) -> Result<(), String> {

@@ -223,14 +223,18 @@ pub(crate) fn take_over(startup: &mut Startup) -> Option<(Handover, Option<Strin
         found = Some(value);
     }
     let (pid, fd) = std::str::from_utf8(found?).ok()?.split_once(':')?;
-    let fd = fd.parse().ok().filter(|fd| pid.parse() == Ok(startup.pid) && is_carrier(*fd))?;
+    let fd = fd.parse().ok().filter(|_| pid.parse() == Ok(startup.pid))?;
+    // Where a sandbox refuses to tell, the content decides.
+    if !matches!(kind(fd), Ok(libc::S_IFREG | libc::S_IFIFO) | Err(_)) {
+        return None;
+    }
     // The hupwrap before this one opened it, for this one alone.
     let carrier = take(fd).ok()?;
     let is_sealed = seals(fd).contains(SealFlag::F_SEAL_WRITE);
     // A pipe that is not ours may have a writer, which is not waited for.
     let _ = fcntl(&carrier, FcntlArg::F_SETFL(OFlag::O_NONBLOCK));
     let bytes = read_carrier(carrier);
-    // A pipe may be anything.
+    // A pipe, or a file, may be anything.
     if !is_sealed && !bytes.windows(PIPED.len()).any(|part| part == PIPED) {
         return None;
     }
@@ -301,12 +305,17 @@ fn memory(bytes: &[u8]) -> nix::Result<OwnedFd> {
 
 /// Whether a descriptor is what [`carrier`] makes.
 fn is_carrier(fd: RawFd) -> bool {
+    seals(fd).contains(SealFlag::F_SEAL_WRITE) || kind(fd) == Ok(libc::S_IFIFO)
+}
+
+/// What kind of file a descriptor is, as `inode(7)` numbers it.
+fn kind(fd: RawFd) -> nix::Result<libc::mode_t> {
     // SAFETY: the struct is plain data, for which zero is valid; the pointer is to it.
-    let mode = unsafe {
+    unsafe {
         let mut found: libc::stat = std::mem::zeroed();
-        if libc::fstat(fd, &raw mut found) == 0 { found.st_mode } else { 0 }
-    };
-    seals(fd).contains(SealFlag::F_SEAL_WRITE) || mode & libc::S_IFMT == libc::S_IFIFO
+        Errno::result(libc::fstat(fd, &raw mut found))?;
+        Ok(found.st_mode & libc::S_IFMT)
+    }
 }
 
 /// The seals of a descriptor; none where it is not a memfd.

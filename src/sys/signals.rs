@@ -32,24 +32,32 @@ pub(crate) struct Received {
     pub pid: Pid,
 }
 
-/// Sets the mask of blocked signals, and returns the one before.
-pub(crate) fn set_mask(mask: SignalSet) -> SignalSet {
-    change_mask(libc::SIG_SETMASK, mask)
+/// Sets the mask of blocked signals.
+pub(crate) fn set_mask(mask: SignalSet) {
+    // If a sandbox refuses it, nothing else does it.
+    let _ = change_mask(libc::SIG_SETMASK, mask);
 }
 
-/// Blocks those signals of a set that are not blocked already.
-pub(crate) fn block(set: SignalSet, already: SignalSet) {
-    if set.bits() & !already.bits() != 0 {
-        change_mask(libc::SIG_BLOCK, set);
-    }
+/// Blocks the signals of a set.
+///
+/// # Errors
+/// A sandbox refuses it, or has refused it when the signals of `already` were to be blocked: the mask that hupwrap was
+/// started with is not known then.
+pub(crate) fn block(set: SignalSet, already: SignalSet) -> nix::Result<()> {
+    let before = change_mask(libc::SIG_BLOCK, set)?;
+    let mut missing = SignalSet::from_bits(already.bits() & !before.bits());
+    // The kernel leaves these out of every mask.
+    [Signal::KILL, Signal::STOP].into_iter().for_each(|signal| missing.remove(signal));
+    if missing == SignalSet::EMPTY { Ok(()) } else { Err(Errno::EPERM) }
 }
 
-fn change_mask(how: libc::c_int, set: SignalSet) -> SignalSet {
+/// Changes the mask of blocked signals, and returns the one before.
+fn change_mask(how: libc::c_int, set: SignalSet) -> nix::Result<SignalSet> {
     let mut before = 0_u64;
     let set = set.bits();
-    // SAFETY: both pointers are to sets of ours, of the size that is said. Cannot fail with these arguments.
-    unsafe { libc::syscall(libc::SYS_rt_sigprocmask, how, &raw const set, &raw mut before, SET_SIZE) };
-    SignalSet::from_bits(before)
+    // SAFETY: both pointers are to sets of ours, of the size that is said.
+    let changed = unsafe { libc::syscall(libc::SYS_rt_sigprocmask, how, &raw const set, &raw mut before, SET_SIZE) };
+    Errno::result(changed).map(|_| SignalSet::from_bits(before))
 }
 
 /// The signals that wait to be received.
@@ -171,7 +179,7 @@ pub(crate) fn kill(pid: Pid, signal: Signal) -> nix::Result<()> {
 /// Whether hupwrap may send signals to a process. One that is gone counts as well: what is sent to it does no harm.
 pub(crate) fn may_signal(pid: Pid) -> bool {
     // SAFETY: has no preconditions; signal 0 only asks.
-    Errno::result(unsafe { libc::kill(pid, 0) }) != Err(Errno::EPERM)
+    matches!(Errno::result(unsafe { libc::kill(pid, 0) }), Ok(_) | Err(Errno::ESRCH))
 }
 
 /// Whether a process group has members, dead and unreaped ones included.
@@ -209,8 +217,9 @@ pub(crate) fn suspend(signal: Signal, insist: bool) -> bool {
     raise(signal);
     let mut open = SignalSet::EMPTY;
     open.insert(signal);
-    let before = change_mask(libc::SIG_UNBLOCK, open);
-    set_mask(before);
+    if let Ok(before) = change_mask(libc::SIG_UNBLOCK, open) {
+        set_mask(before);
+    }
     // Only a CONT ends a stop: one that waits now says that there was a stop. Without it there was none.
     if insist && !pending().contains(Signal::CONT) {
         raise(Signal::STOP);

@@ -97,6 +97,7 @@ type Step = c_int;
 const EXECUTE: Step = 0;
 const CHANGE_DIRECTORY: Step = 1;
 const PLACE_DESCRIPTORS: Step = 2;
+const SET_MASK: Step = 3;
 
 /// Makes a child that executes a program.
 ///
@@ -209,6 +210,9 @@ impl Spawned {
                 let error = if error == Errno::EINVAL { Errno::EMFILE } else { error };
                 cannot_execute(command, error, &format!("its descriptors cannot be put in place: {}", describe(error)))
             }
+            (SET_MASK, _) => {
+                cannot_execute(command, error, &format!("its signals cannot be unblocked: {}", describe(error)))
+            }
             _ => explain(command, Some(program), workdir.as_deref(), error),
         }))
     }
@@ -295,7 +299,11 @@ unsafe fn become_program(plan: *mut ChildPlan) -> (Step, isize) {
             pid_vars.iter_mut().for_each(|var| append_number(var, pid));
         }
         let mask = spawn.mask.bits();
-        bare(libc::SYS_rt_sigprocmask, [libc::SIG_SETMASK as usize, &raw const mask as usize, null, 8]);
+        let set = bare(libc::SYS_rt_sigprocmask, [libc::SIG_SETMASK as usize, &raw const mask as usize, null, 8]);
+        if set < 0 {
+            // With every signal blocked it could not be stopped.
+            return (SET_MASK, set);
+        }
         let (shell_argv, envp) = (&mut (*plan).shell_argv, &(*plan).envp);
         let (shell_argv, envp) = (shell_argv.as_mut_ptr(), envp.as_ptr() as usize);
         let argv = shell_argv.add(1);

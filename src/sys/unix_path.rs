@@ -12,7 +12,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg, OFlag, open};
+use nix::fcntl::{OFlag, open};
 use nix::poll::{PollTimeout, poll};
 use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind as bind_to, connect, listen, socket,
@@ -21,7 +21,7 @@ use nix::sys::stat::{Mode, umask};
 use nix::unistd::unlink;
 
 use crate::sys::errno;
-use crate::sys::fd::above;
+use crate::sys::fd::{Locked, above};
 use crate::sys::start_error;
 use crate::sys::trust::directory_of;
 use crate::text::socket_facts::SocketFile;
@@ -175,11 +175,11 @@ fn is_stale(path: &str, address: &UnixAddr) -> Result<bool, Refusal> {
 }
 
 /// Locks a directory against other hupwraps. None if that is impossible.
-pub(super) fn lock(directory: &Path) -> Option<Flock<OwnedFd>> {
+pub(super) fn lock(directory: &Path) -> Option<Locked<OwnedFd>> {
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let mut fd = open(directory, flags, Mode::empty()).ok()?;
     for _ in 0..LOCK_TRIES {
-        match Flock::lock(fd, FlockArg::LockExclusiveNonblock) {
+        match Locked::new(fd) {
             Ok(lock) => return Some(lock),
             Err((unlocked, Errno::EWOULDBLOCK)) => fd = unlocked,
             Err(_) => return None,

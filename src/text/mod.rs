@@ -1,13 +1,14 @@
 //! Text formats: what hupwrap reads and writes, without touching a file. Pure.
 
-pub(crate) mod env_file;
+pub mod env_file;
 mod fact_lines;
-pub(crate) mod handover;
+pub mod handover;
 pub(crate) mod hints;
-pub(crate) mod listen;
+pub mod listen;
+pub mod log_line;
 pub(crate) mod main_process;
 pub mod messages;
-pub(crate) mod notify;
+pub mod notify;
 pub(crate) mod socket_facts;
 pub mod status_file;
 pub(crate) mod words;

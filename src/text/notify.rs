@@ -20,7 +20,7 @@ pub(crate) struct NotifySocketFacts {
 
 /// What a child said in one datagram.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
-pub(crate) struct Notice {
+pub struct Notice {
     /// That it is ready: `READY=1`, the only value there is.
     pub ready: bool,
     /// For how long from now its deadlines are not to run out: `EXTEND_TIMEOUT_USEC`. May be hundreds of millennia.
@@ -36,7 +36,7 @@ pub(crate) struct Notice {
 /// `STATUS`, `EXTEND_TIMEOUT_USEC`, `WATCHDOG=1` and `WATCHDOG=trigger` are passed up. `MAINPID`, `RELOADING` and
 /// `STOPPING` are not, for to systemd hupwrap is the service; nor is anything about descriptors, which are closed by
 /// then; nor `WATCHDOG_USEC`: it would move the time that hupwrap keeps when it feeds the watchdog itself.
-pub(crate) fn read(datagram: &[u8]) -> Notice {
+pub fn read(datagram: &[u8]) -> Notice {
     let mut notice = Notice::default();
     // systemd too allows for a C string's end, and for both ends of a line.
     let text = datagram.strip_suffix(b"\0").unwrap_or(datagram);
@@ -97,13 +97,13 @@ fn microseconds(value: &[u8]) -> Option<Duration> {
 }
 
 /// Says that the service is ready, for the first time or after [`reloading`]. An empty status clears the one before.
-pub(crate) fn ready(status: Option<&str>) -> Vec<u8> {
+pub fn ready(status: Option<&str>) -> Vec<u8> {
     with_status("READY=1".to_owned(), status)
 }
 
 /// Says that a reload has begun, at this time by CLOCK_MONOTONIC; `Type=notify-reload` wants both in one datagram.
 /// [`ready`] ends it, whatever came of it.
-pub(crate) fn reloading(monotonic: Duration, status: Option<&str>) -> Vec<u8> {
+pub fn reloading(monotonic: Duration, status: Option<&str>) -> Vec<u8> {
     with_status(format!("RELOADING=1\nMONOTONIC_USEC={}", monotonic.as_micros()), status)
 }
 
@@ -121,7 +121,7 @@ pub(crate) fn stopping() -> Vec<u8> {
 }
 
 /// Describes the state in words.
-pub(crate) fn status(status: &str) -> Vec<u8> {
+pub fn status(status: &str) -> Vec<u8> {
     format!("STATUS={}", one_line(status)).into_bytes()
 }
 

@@ -68,10 +68,10 @@ impl Reload {
     pub fn encode(&self) -> String {
         let mut line = format!("{} {}:{}", self.action, self.began.as_nanos(), self.asked.as_nanos());
         if let Some((ended, answer)) = &self.ended {
-            let reason: String = answer.reason().unwrap_or_default().chars().filter(|c| !c.is_control()).collect();
+            let reason = answer.reason().unwrap_or_default();
             line.push_str(&format!(" {} {} {reason}", ended.as_nanos(), answer.name()));
         }
-        line
+        line.replace('\n', " ")
     }
 
     /// Reads it back.
@@ -182,7 +182,16 @@ pub fn write(status: &Status, facts: &StatusFacts, pid_of: impl Fn(GenerationId)
 /// An object in one line, its keys in this order; serde_json would sort them.
 pub fn object<'a>(keys: impl IntoIterator<Item = (&'a str, Value)>) -> String {
     let fields: Vec<String> = keys.into_iter().map(|(key, value)| format!("\"{key}\":{value}")).collect();
-    format!("{{{}}}\n", fields.join(","))
+    let mut line = String::new();
+    for c in format!("{{{}}}", fields.join(",")).chars() {
+        // JSON escapes what is below a space. A terminal may obey DEL, and what is up to U+009F, as well.
+        match c.is_control() {
+            true => line.push_str(&format!("\\u{:04x}", u32::from(c))),
+            false => line.push(c),
+        }
+    }
+    line.push('\n');
+    line
 }
 
 /// What a waiting command reads.

@@ -4,7 +4,7 @@
 
 mod answer;
 mod found;
-mod summary;
+pub mod summary;
 
 use std::os::fd::AsFd;
 use std::path::Path;

@@ -5,6 +5,7 @@
 
 pub mod http;
 pub mod notify;
+pub mod podman;
 pub mod pty;
 pub mod resolver;
 pub mod seen;
@@ -37,27 +38,44 @@ pub fn hupwrap() -> &'static Path {
 
 /// The program that is supervised; see tests/fixtures/puppet.rs.
 pub fn puppet() -> PathBuf {
-    example("puppet")
+    fixture("puppet")
 }
 
 /// A server to be supervised; see tests/fixtures/server.rs.
 pub fn server() -> PathBuf {
-    example("server")
+    fixture("server")
 }
 
 /// Runs a program without some system calls; see tests/fixtures/without.rs.
 pub fn without() -> PathBuf {
-    example("without")
+    fixture("without")
 }
 
 /// The child of a soak; see tests/fixtures/actor.rs.
 pub fn actor() -> PathBuf {
-    example("actor")
+    fixture("actor")
 }
 
-fn example(name: &str) -> PathBuf {
-    let program = hupwrap().parent().expect("a directory").join("examples").join(name);
-    assert!(program.exists(), "cargo builds {} for `cargo test`, not for a part of it", program.display());
+/// A program of tests/fixtures. Cargo builds the programs of a package for its own tests only, so the first test that asks
+/// for one builds them all, in the profile and the directory of hupwrap.
+pub fn fixture(name: &str) -> PathBuf {
+    static BUILT: Once = Once::new();
+    let program = hupwrap().with_file_name(name);
+    BUILT.call_once(|| {
+        let mut directory = program.ancestors().skip(1);
+        let profile = match directory.next().and_then(Path::file_name) {
+            Some(debug) if debug == "debug" => OsStr::new("dev"),
+            other => other.expect("target/PROFILE"),
+        };
+        let built = Command::new(env!("CARGO"))
+            .args(["build", "--quiet", "--package", "hupwrap-fixtures", "--profile"])
+            .arg(profile)
+            .arg("--target-dir")
+            .arg(directory.next().expect("target"))
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .status();
+        assert!(built.expect("cargo").success(), "cargo does not build tests/fixtures");
+    });
     program
 }
 
@@ -138,7 +156,7 @@ impl Dir {
     /// A program that is not hupwrap, for the place of one; see tests/fixtures/impostor.rs. There is one script for all.
     pub fn impostor(&self, name: &str, script: &str) -> PathBuf {
         self.file("impostor.sh", script, 0o644);
-        self.copy(&example("impostor"), name)
+        self.copy(&fixture("impostor"), name)
     }
 
     fn copy(&self, program: &Path, name: &str) -> PathBuf {

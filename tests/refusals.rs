@@ -1,0 +1,259 @@
+//! Every system call fails in turn: whole lives under strace(1), which has one call fail in each. See docs/RELIABILITY.md,
+//! whose tables say which calls and how.
+//!
+//! `HUPWRAP_REFUSALS` says how much is tried: nothing of it is a sample, `ci` or `ci:SEED` takes minutes, `all` or
+//! `all:CALL` takes an hour or two, and `LIFE CALL:error=ERRNO:when=NUMBER` is one run, with everything that was seen.
+
+mod scene;
+mod trace;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::sync::Mutex;
+
+use self::scene::{CHILD_STATUS, Fault, Scene, Seen, Usual, at};
+use self::trace::Call;
+use crate::support::*;
+
+/// Lives, and how each is led.
+const LIVES: [(&str, fn(Option<&Fault>, Option<&Usual>) -> Seen); 1] = [("service", service)];
+
+/// Everything that a service does in its life.
+fn service(fault: Option<&Fault>, usual: Option<&Usual>) -> Seen {
+    let options = [
+        "-v",
+        "--pidfile",
+        "{}/pidfile",
+        "--status-file",
+        "{}/status.json",
+        "--listen",
+        "unix:{}/socket",
+        "--listen",
+        "tcp:127.0.0.1:0",
+        "--ready",
+        "notify",
+        "--ready-timeout",
+        "8",
+        "--env-file",
+        "{}/env",
+        "--workdir",
+        "{}/work",
+        "--watch",
+        "{}/watched",
+        "--check",
+        "true",
+        "--on",
+        "USR2=replace",
+        "--on",
+        "RTMIN=reexec",
+        "--on",
+        "RTMIN+1=upgrade",
+        "--on",
+        "RTMIN+2=upgrade+replace",
+    ];
+    let puppet = puppet();
+    let command = [puppet.as_os_str(), OsStr::new("notify"), OsStr::new("exit=TERM:7")];
+    let mut scene = Scene::begin(&options, &command, fault);
+    scene.serves();
+    scene.forward("USR1");
+    for (signal, what) in [
+        ("HUP", "restart"),
+        ("USR2", "replace"),
+        ("RTMIN", "reexec"),
+        ("RTMIN+1", "upgrade"),
+        ("RTMIN+2", "upgrade+replace"),
+    ] {
+        scene.request(what, |scene| scene.send(signal));
+        scene.serves();
+    }
+    scene.request("a change", |scene| fs::write(at(scene, "watched"), "two, and longer").expect("a file"));
+    scene.serves();
+    scene.forward("USR1");
+    scene.rests();
+    scene.stop(fault, usual)
+}
+
+/// The tables of docs/RELIABILITY.md: each call, and what it is answered with.
+fn table() -> BTreeMap<String, BTreeSet<String>> {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/RELIABILITY.md");
+    let text = fs::read_to_string(page).expect("the page");
+    let mut table: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let quoted = |cell: &str| cell.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>();
+    for row in text.lines().filter(|line| line.starts_with("| `")) {
+        let cells: Vec<&str> = row.split('|').collect();
+        for call in quoted(cells[1]) {
+            let answers = quoted(cells[2]).into_iter().map(|answer| match answer.parse::<i64>() {
+                Ok(number) => format!("retval={number}"),
+                Err(_) => format!("error={answer}"),
+            });
+            table.entry(call).or_default().extend(answers);
+        }
+    }
+    table
+}
+
+/// How much is tried.
+#[derive(Debug)]
+enum Extent {
+    Sample,
+    Some(u64),
+    All(String),
+    One(String),
+}
+
+fn extent() -> Extent {
+    let said = std::env::var("HUPWRAP_REFUSALS").unwrap_or_default();
+    let seed = || std::time::UNIX_EPOCH.elapsed().map_or(0, |time| time.as_nanos() as u64);
+    match said.split_once(':').unwrap_or((&said, "")) {
+        ("", _) => Extent::Sample,
+        ("ci", number) => Extent::Some(number.parse().unwrap_or_else(|_| seed())),
+        ("all", call) => Extent::All(call.to_owned()),
+        _ => Extent::One(said),
+    }
+}
+
+/// A generator that is good enough to choose with (splitmix64).
+fn random(seed: &mut u64) -> usize {
+    *seed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mixed = (*seed ^ (*seed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    (mixed >> 33) as usize
+}
+
+/// The faults to try in a life that made these calls.
+fn plan(calls: &[Call], extent: &Extent) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    for (number, (call, answers)) in table().into_iter().enumerate() {
+        let own: Vec<&Call> = calls.iter().filter(|one| one.name == call && !one.is_loader).collect();
+        if own.is_empty() || answers.is_empty() {
+            continue;
+        }
+        let fault = |answer: &String, when: String| Fault { call: call.clone(), answer: answer.clone(), when };
+        let at = |index: usize| own[index].number.to_string();
+        match extent {
+            Extent::Sample => {
+                let answer = answers.iter().nth(number % answers.len()).expect("one");
+                faults.push(fault(answer, at(own.len() / 2)));
+            }
+            Extent::Some(seed) => {
+                let mut seed = *seed ^ (number as u64) << 32;
+                for answer in &answers {
+                    let places: BTreeSet<usize> = match random(&mut seed) % 3 {
+                        0 => [0, random(&mut seed) % own.len()].into(),
+                        1 => [own.len() - 1, random(&mut seed) % own.len()].into(),
+                        _ => [random(&mut seed) % own.len()].into(),
+                    };
+                    faults.extend(places.into_iter().map(|place| fault(answer, at(place))));
+                }
+            }
+            // Of those that are alike in one step of the life, the first and the last.
+            Extent::All(only) if only.is_empty() || *only == call => {
+                let mut kinds: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
+                for one in &own {
+                    kinds.entry(&one.kind).or_insert((one.number, one.number)).1 = one.number;
+                }
+                let places: BTreeSet<usize> = kinds.into_values().flat_map(|(first, last)| [first, last]).collect();
+                for answer in &answers {
+                    faults.extend(places.iter().map(|place| fault(answer, place.to_string())));
+                    faults.push(fault(answer, format!("{}+", own[0].number)));
+                }
+            }
+            Extent::All(_) | Extent::One(_) => {}
+        }
+    }
+    faults
+}
+
+fn say(line: &str) {
+    // Past the capture of `cargo test`.
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+#[test]
+fn each_call_fails_in_turn() {
+    if installed("strace").is_none() {
+        return skipped("refusals", "strace(1)");
+    }
+    let extent = extent();
+    if let Extent::One(said) = &extent {
+        let (life, fault) = said.split_once(' ').expect("LIFE CALL:ANSWER:when=NUMBER");
+        let mut words = fault.split(':').map(str::to_owned);
+        let mut next = || words.next().expect("CALL:ANSWER:when=NUMBER");
+        let fault = Fault { call: next(), answer: next(), when: next().replace("when=", "") };
+        let (_, live) = LIVES.into_iter().find(|(name, _)| *name == life).expect("a life");
+        let usual = live(None, None).usual();
+        let seen = live(Some(&fault), Some(&usual));
+        let lines: Vec<&str> = seen.calls.iter().map(|call| &*call.line).collect();
+        say(&format!("{}\n{}\n{}", lines.join("\n"), seen.stdout, seen.stderr));
+        assert!(seen.wrong.is_empty(), "status {}: {:#?}", seen.status, seen.wrong);
+        return;
+    }
+    let mut runs = Vec::new();
+    let known = table();
+    let mut usuals = BTreeMap::new();
+    for (name, live) in LIVES {
+        let seen = live(None, None);
+        assert!(
+            seen.wrong.is_empty() && seen.status == CHILD_STATUS,
+            "{name}: {:#?}\n{}\n{}",
+            seen.wrong,
+            seen.stdout,
+            seen.stderr
+        );
+        let usual = seen.usual();
+        let made: BTreeSet<&String> =
+            usual.calls.iter().filter(|call| !call.is_loader).map(|call| &call.name).collect();
+        let missing: Vec<_> = made.into_iter().filter(|call| !known.contains_key(*call)).collect();
+        assert!(missing.is_empty(), "docs/RELIABILITY.md lacks: {missing:?}");
+        runs.extend(plan(&usual.calls, &extent).into_iter().map(|fault| (name, live, fault)));
+        usuals.insert(name, usual);
+    }
+    if let Extent::Some(seed) = extent {
+        say(&format!("refusals: seed {seed}"));
+    }
+    let total = runs.len();
+    if std::env::var_os("HUPWRAP_REFUSALS_COUNT").is_some() {
+        say(&format!("{total}"));
+        return;
+    }
+    let began = std::time::Instant::now();
+    let queue = Mutex::new(runs.into_iter().enumerate());
+    let failures = Mutex::new(Vec::new());
+    let missed = Mutex::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                loop {
+                    let Some((number, (name, live, fault))) = queue.lock().expect("a lock").next() else { return };
+                    let seen = live(Some(&fault), usuals.get(name));
+                    let line = trace::injected(&seen.calls).map(|call| (call.is_loader, call.line.clone()));
+                    if line.as_ref().is_none_or(|(is_loader, _)| *is_loader) {
+                        *missed.lock().expect("a lock") += 1;
+                    }
+                    if !seen.wrong.is_empty() {
+                        let text = format!(
+                            "{name} {fault}: {:?} at {line:?}, status {}, stderr {:?}",
+                            seen.wrong, seen.status, seen.stderr
+                        );
+                        say(&text);
+                        failures.lock().expect("a lock").push(text);
+                    }
+                    if matches!(extent, Extent::All(_)) && number % 100 == 0 {
+                        say(&format!("refusals: {number} of {total} after {:?}", began.elapsed()));
+                    }
+                }
+            });
+        }
+    });
+    let failures = failures.into_inner().expect("a lock");
+    if !matches!(extent, Extent::Sample) {
+        let missed = missed.into_inner().expect("a lock");
+        say(&format!(
+            "refusals: {total} runs in {:?}; in {missed} the call was the loader's or was not made",
+            began.elapsed()
+        ));
+    }
+    assert!(failures.is_empty(), "{} of {total} runs:\n{}", failures.len(), failures.join("\n"));
+}

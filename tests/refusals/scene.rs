@@ -1,0 +1,323 @@
+//! A life under strace(1) in which a system call may fail: what happens is waited for, and what must hold is looked at.
+
+use std::collections::BTreeSet;
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::os::unix::net::UnixDatagram;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use nix::libc;
+use nix::poll::{PollTimeout, poll};
+use serde_json::Value;
+
+use super::trace::{self, Call};
+use crate::support::notify::monotonic;
+use crate::support::*;
+
+/// How long a step of a life may take on a loaded machine. A life that waits longer hangs.
+const BOUND: Duration = Duration::from_secs(40);
+/// The status that the child ends with, which hupwrap must not lose.
+pub const CHILD_STATUS: i32 = 7;
+
+/// A call that is to fail.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Fault {
+    pub call: String,
+    /// `error=ERRNO` or `retval=NUMBER`.
+    pub answer: String,
+    /// Which of the calls: a number, or a number and `+` for all from there on.
+    pub when: String,
+}
+
+impl Fault {
+    fn injection(&self) -> String {
+        format!("inject={}:{}:when={}", self.call, self.answer, self.when)
+    }
+
+    fn lasts(&self) -> bool {
+        self.when.ends_with('+')
+    }
+}
+
+impl std::fmt::Display for Fault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}:when={}", self.call, self.answer, self.when)
+    }
+}
+
+/// What a life without a fault looks like.
+#[derive(Clone, Debug)]
+pub struct Usual {
+    pub calls: Vec<Call>,
+    /// The descriptors at rest, before the end.
+    fds: usize,
+}
+
+/// A life, and what was seen of it.
+pub struct Seen {
+    pub calls: Vec<Call>,
+    fds: usize,
+    /// What must not be.
+    pub wrong: Vec<String>,
+    pub stdout: String,
+    pub stderr: String,
+    pub status: i32,
+}
+
+impl Seen {
+    pub fn usual(self) -> Usual {
+        Usual { calls: self.calls, fds: self.fds }
+    }
+}
+
+/// A hupwrap that runs, and everything around it.
+pub struct Scene {
+    pub dir: Dir,
+    pub run: Run,
+    above: UnixDatagram,
+    fds: usize,
+    hung: Option<String>,
+    /// Whether a child was ready.
+    served: bool,
+}
+
+impl Scene {
+    /// Starts hupwrap with these options and this command. `{}` stands for the directory of the life.
+    pub fn begin(options: &[&str], command: &[&OsStr], fault: Option<&Fault>) -> Self {
+        let strace = installed("strace").expect("looked for");
+        let dir = Dir::new();
+        dir.file("env", "NAME=value\n", 0o644);
+        dir.file("watched", "one", 0o644);
+        fs::create_dir(dir.path().join("work")).expect("a directory");
+        let above = UnixDatagram::bind(dir.path().join("above")).expect("a socket");
+        above.set_nonblocking(true).expect("a socket");
+        let mut args: Vec<OsString> = ["-D", "-s", "64", "-o"].map(OsString::from).to_vec();
+        args.push(dir.path().join("log").into());
+        // What a fault is judged by: where it is, and how often hupwrap wakes up.
+        match fault {
+            Some(fault) => {
+                args.extend(["-e".into(), format!("trace={},execve,rt_sigprocmask,ppoll", fault.call).into()]);
+                args.extend(["-e".into(), fault.injection().into()]);
+            }
+            None => args.extend(["-e", "trace=all"].map(OsString::from)),
+        }
+        args.push(hupwrap().into());
+        let path = dir.path().to_str().expect("a path");
+        args.extend(options.iter().map(|option| option.replace("{}", path).into()));
+        args.push("--".into());
+        args.extend(command.iter().map(|&word| word.to_owned()));
+        let run = Setup::of(&strace, args).env("NOTIFY_SOCKET", dir.path().join("above")).start();
+        Self { dir, run, above, fds: 0, hung: None, served: false }
+    }
+
+    /// Waits until something holds. False where hupwrap has ended before, or hangs.
+    pub fn until(&mut self, what: &str, mut holds: impl FnMut(&mut Self) -> bool) -> bool {
+        if self.hung.is_some() {
+            return false;
+        }
+        let began = Instant::now();
+        loop {
+            let lives = self.run.lives();
+            self.drain();
+            if holds(self) {
+                return true;
+            }
+            if !lives {
+                return false;
+            }
+            if began.elapsed() > BOUND {
+                self.hung = Some(format!("it hangs: no {what}"));
+                return false;
+            }
+            let _ = poll(&mut [], PollTimeout::from(2_u8));
+        }
+    }
+
+    /// The supervisor above reads what it is told.
+    fn drain(&self) {
+        let mut buffer = [0; 4096];
+        while self.above.recv(&mut buffer).is_ok() {}
+    }
+
+    /// Sends hupwrap a signal, if it lives.
+    pub fn send(&mut self, signal: &str) {
+        if self.run.lives() {
+            self.run.kill(signal);
+        }
+    }
+
+    fn puppets(&self) -> Vec<i32> {
+        let ready = |line: &str| line.strip_prefix("ready ")?.split(' ').nth(1)?.parse().ok();
+        self.run.stdout().lines().filter_map(ready).filter(|pid| is_alive(*pid)).collect()
+    }
+
+    /// Waits for a child that is ready.
+    pub fn serves(&mut self) {
+        self.served |= self.until("child", |scene| !scene.puppets().is_empty());
+    }
+
+    /// Sends a signal that is for the child: it arrives, or a line says why not.
+    pub fn forward(&mut self, signal: &str) {
+        let got = format!("got {signal} ");
+        let before = self.run.stdout().matches(&got).count();
+        let lines = |scene: &Self| {
+            let stderr = scene.run.stderr();
+            stderr.lines().filter(|line| line.contains(&format!("{signal} ")) && !line.contains("got ")).count()
+        };
+        let said = lines(self);
+        self.send(signal);
+        self.until(signal, |scene| scene.run.stdout().matches(&got).count() > before || lines(scene) > said);
+    }
+
+    fn status_file(&self) -> Option<Value> {
+        serde_json::from_str(&fs::read_to_string(self.dir.path().join("status.json")).ok()?).ok()
+    }
+
+    /// How often lines say that a request is over.
+    fn outcomes(&self) -> usize {
+        let is_outcome = |line: &&str| {
+            let ends = [" refused, nothing was touched", " failed: ", " failed, the old one serves on"];
+            line.ends_with(" done") || ends.iter().any(|end| line.contains(end))
+        };
+        self.run.stderr().lines().filter(is_outcome).count()
+    }
+
+    /// Asks for something, and waits for the outcome: in a line, or in the status file.
+    pub fn request(&mut self, what: &str, ask: impl FnOnce(&mut Self)) {
+        let (before, asked) = (self.outcomes(), monotonic());
+        ask(self);
+        self.until(&format!("outcome of {what}"), |scene| {
+            let ended = scene.status_file().and_then(|status| status["reload"]["ended"].as_u64());
+            scene.outcomes() > before || ended.is_some_and(|ended| ended / 1000 > asked)
+        });
+    }
+
+    /// Waits until nothing goes on: hupwrap has one child, has reaped every other one, and waits.
+    pub fn rests(&mut self) {
+        let pid = self.run.pid;
+        self.until("one child", |_| children(pid).len() == 1);
+        let rest = |pid| (state(pid), status(pid, "voluntary_ctxt_switches"));
+        self.until("rest", |_| {
+            let before = rest(pid);
+            let _ = poll(&mut [], PollTimeout::from(10_u8));
+            before.0 == Some('S') && before == rest(pid)
+        });
+        self.fds = open_fds(pid);
+    }
+
+    /// TERM, and what is left to see.
+    pub fn stop(mut self, fault: Option<&Fault>, usual: Option<&Usual>) -> Seen {
+        self.send("TERM");
+        self.until("end", |scene| {
+            let may_not =
+                scene.run.stderr().contains("cannot send TERM") || scene.run.stderr().contains("cannot send CONT");
+            for pid in scene.puppets().into_iter().filter(|_| may_not) {
+                // It says that it may not stop its child, and waits for it.
+                // SAFETY: has no preconditions; a child of hupwrap's is not reaped by anybody else.
+                unsafe { libc::kill(pid, libc::SIGTERM) };
+            }
+            !scene.run.lives()
+        });
+        self.seen(fault, usual)
+    }
+
+    fn seen(mut self, fault: Option<&Fault>, usual: Option<&Usual>) -> Seen {
+        let mut wrong: Vec<String> = self.hung.take().into_iter().collect();
+        let hangs = !wrong.is_empty();
+        if hangs {
+            let state = state(self.run.pid);
+            wrong.push(format!("its state is {state:?}, its children: {:?}", children(self.run.pid)));
+        } else if !self.gone() {
+            wrong.push(format!("processes are left: {:?}", self.run.family()));
+        }
+        let log = fs::read_to_string(self.dir.path().join("log")).unwrap_or_default();
+        let calls = trace::calls(&log);
+        let (dir, fds, served) = (self.dir, self.fds, self.served);
+        let (stdout, stderr) = (self.run.stdout(), self.run.stderr());
+        let ended = if hangs { None } else { Some(self.run.status()) };
+        let shell = ended.map(|status| {
+            use std::os::unix::process::ExitStatusExt;
+            status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
+        });
+        let pid = self.run.pid;
+        drop(self.run);
+        let mut seen = Seen { calls, fds, wrong, stdout, stderr, status: shell.unwrap_or(-1) };
+        let in_loader = trace::injected(&seen.calls).is_some_and(|call| call.is_loader);
+        if hangs || in_loader {
+            return seen;
+        }
+        let mut wrong = std::mem::take(&mut seen.wrong);
+        for word in ["panicked", "internal error", "core dumped", "memory allocation"] {
+            if seen.stderr.contains(word) {
+                wrong.push(format!("it says '{word}'"));
+            }
+        }
+        wrong.extend(
+            seen.stderr.lines().filter(|line| !line.starts_with("hupwrap: ")).map(|line| format!("a line: {line}")),
+        );
+        let lines = seen.stderr.lines().count();
+        match (served, seen.status) {
+            (true, CHILD_STATUS) => {}
+            (false, 125) if lines == 1 => {}
+            (false, 126 | 127) if lines > 0 => {}
+            (_, status) => wrong.push(format!("it ended with {status}")),
+        }
+        let call = fault.map_or("", |fault| &*fault.call);
+        // What cannot be removed stays, and so does what cannot be recognised.
+        if !["unlink", "rmdir", "newfstatat", "statx"].contains(&call) {
+            let names: BTreeSet<String> = fs::read_dir(dir.path())
+                .into_iter()
+                .flatten()
+                .flatten()
+                .map(|entry| entry.file_name().to_string_lossy().into_owned())
+                .collect();
+            let known = ["above", "env", "log", "watched", "work", "status.json", "pidfile.child"];
+            wrong.extend(names.iter().filter(|name| !known.contains(&&***name)).map(|name| format!("left: {name}")));
+            for place in ["/run", "/tmp", "/dev/shm"] {
+                let ours = format!("hupwrap-{pid}-");
+                let entries = fs::read_dir(place).into_iter().flatten().flatten();
+                let left = entries.map(|entry| entry.path()).filter(|path| path.to_string_lossy().contains(&ours));
+                wrong.extend(left.map(|path| format!("left: {}", path.display())));
+            }
+        }
+        let status: Option<Value> =
+            fs::read_to_string(dir.path().join("status.json")).ok().and_then(|text| serde_json::from_str(&text).ok());
+        let is_said = seen.stderr.contains("status.json");
+        if served && !is_said && status.is_none_or(|status| status["state"] != "ended") {
+            wrong.push("the status file does not say that it has ended".to_owned());
+        }
+        if let Some(usual) = usual {
+            let often = |calls: &[Call], name: &str| calls.iter().filter(|call| call.name == name).count();
+            for name in ["ppoll", call] {
+                let (now, then) = (often(&seen.calls, name), often(&usual.calls, name));
+                if now > 3 * then + 300 {
+                    wrong.push(format!("it spins: {now} calls of {name} in place of {then}"));
+                }
+            }
+            let lasts = fault.is_some_and(Fault::lasts);
+            if served && call != "close" && !lasts && seen.fds > usual.fds {
+                wrong.push(format!("it has {} descriptors in place of {}", seen.fds, usual.fds));
+            }
+        }
+        seen.wrong = wrong;
+        seen
+    }
+
+    /// Whether nothing is left that came of it, strace included.
+    fn gone(&self) -> bool {
+        let began = Instant::now();
+        while began.elapsed() < BOUND {
+            if self.run.family().is_empty() {
+                return true;
+            }
+            let _ = poll(&mut [], PollTimeout::from(2_u8));
+        }
+        false
+    }
+}
+
+/// A file of a life.
+pub fn at(scene: &Scene, name: &str) -> PathBuf {
+    scene.dir.path().join(name)
+}
