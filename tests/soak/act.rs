@@ -130,7 +130,7 @@ impl Scene<'_> {
         let living = self.living();
         if let Some(main) = living.iter().next_back().and_then(|generation| self.main(*generation)) {
             if signal == "KILL" {
-                self.killed.extend(main.generation);
+                self.killed.extend(main.generation.map(|generation| (generation, monotonic())));
             }
             // Nobody but hupwrap reaps it, and a pid is not used again so soon.
             kill(main.pid, signal);
@@ -199,8 +199,8 @@ impl Scene<'_> {
             for generation in scene.living().into_iter().filter(|_| waits_for_ever) {
                 let told = &scene.log.told[&generation];
                 let is_deaf = told.stopped.is_some_and(|at| monotonic() - at > 1_000_000_000) && told.end.is_none();
-                if is_deaf && !scene.killed.contains(&generation) {
-                    scene.killed.push(generation);
+                if is_deaf && !scene.killed.contains_key(&generation) {
+                    scene.killed.insert(generation, monotonic());
                     scene.main(generation).iter().for_each(|main| kill(main.pid, "KILL"));
                 }
             }

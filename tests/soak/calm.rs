@@ -36,11 +36,14 @@ impl Scene<'_> {
         self.idle(generation, ms);
         let before = monotonic();
         self.send("USR1");
-        let heard = |scene: &mut Self| {
-            let mut heard = scene.log.told.values().flat_map(|told| &told.heard);
-            heard.any(|(at, number)| *at > before && *number == nix::libc::SIGUSR1)
+        let is_heard = |scene: &mut Self| {
+            let heard = &scene.log.told[&generation].heard;
+            heard.iter().any(|(at, number)| *at > before && *number == nix::libc::SIGUSR1)
         };
-        self.wait("the child hears USR1", heard).then_some(generation)
+        // Its age, or a file that has changed, may end it just now.
+        let starts = self.log.told.len();
+        let is_renewed = |scene: &mut Self| scene.log.told.len() > starts;
+        self.wait("the child hears USR1", |scene| is_heard(scene) || is_renewed(scene)).then_some(generation)
     }
 
     /// Waits until nothing goes on any more.
@@ -63,6 +66,9 @@ impl Scene<'_> {
     /// The generation that serves, or what still goes on.
     fn unrest(&mut self) -> Result<u64, String> {
         self.observe();
+        if self.clients.iter().any(|client| client.form == "--reload") {
+            return Err("a reload is waited for".to_owned());
+        }
         let pid = self.hupwrap.pid;
         let living = self.living();
         let Some(&generation) = living.first().filter(|_| living.len() == 1) else {
@@ -74,7 +80,9 @@ impl Scene<'_> {
             return Err("the child is stopped".to_owned());
         }
         let told = &self.log.told[&generation];
-        if !told.idle || told.frozen {
+        // The last two come to an end in time.
+        let is_ready = told.ready.is_some() || !self.readiness_is_told();
+        if !told.idle || told.frozen || !is_ready || told.stopped.is_some() {
             return Err(format!("generation {generation} is busy"));
         }
         if main.parent != pid {

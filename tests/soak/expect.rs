@@ -25,7 +25,7 @@ pub enum Ending {
 
 impl Scene<'_> {
     /// Whether children tell when they are ready.
-    fn readiness_is_told(&self) -> bool {
+    pub fn readiness_is_told(&self) -> bool {
         ["notify", "fd", "cmd"].contains(&self.life.options.ready)
     }
 
@@ -40,7 +40,7 @@ impl Scene<'_> {
     /// Whether something about a generation is a reason for a request to fail.
     fn is_bad(&self, generation: u64, told: &Told) -> bool {
         let ended_itself = told.end.is_some_and(|(at, _)| told.stopped.is_none_or(|stopped| at < stopped));
-        self.was_late(generation, told) || ended_itself || self.killed.contains(&generation)
+        self.was_late(generation, told) || ended_itself || self.killed.contains_key(&generation)
     }
 
     /// Judges how a waiting command has ended.
@@ -125,7 +125,7 @@ impl Scene<'_> {
     fn ends_of(&self, generation: u64) -> BTreeSet<i32> {
         let told = &self.log.told[&generation];
         let mut ends: BTreeSet<i32> = told.end.iter().map(|(_, end)| *end).collect();
-        let may_be_killed = self.life.options.stop_timeout.is_some() || self.killed.contains(&generation);
+        let may_be_killed = self.life.options.stop_timeout.is_some() || self.killed.contains_key(&generation);
         let is_final = told.end.is_some() && !may_be_killed;
         if may_be_killed || (told.stopped.is_some() && !is_final) {
             ends.insert(-libc::SIGKILL);
@@ -227,17 +227,15 @@ impl Scene<'_> {
                 self.shown(end) == code && (gave_up || permits(if self.shown(end) == 17 { 17 } else { end }))
             })
         };
-        let asked = |generation: u64| {
-            let ended = self.log.told[&generation].end.map_or(Time::MAX, |(at, _)| at);
-            self.asked.iter().find(|(action, (from, until))| {
-                wants_new_child(action) && *until < ended && !self.is_settled(action, *from)
-            })
+        // Somebody asked for a new child before this one ended: then one is started.
+        let is_asked = |generation: u64| {
+            let end = self.log.told[&generation].end.map(|(at, _)| at).or(self.killed.get(&generation).copied());
+            let is_open = |(action, (from, until)): (&&str, &(Time, Time))| {
+                wants_new_child(action) && end.is_some_and(|end| *until < end) && !self.is_settled(action, *from)
+            };
+            options.status_file && !gave_up && self.stopped.is_none() && self.asked.iter().any(is_open)
         };
-        self.last().any(|generation| {
-            let open = asked(generation).filter(|_| options.status_file && !gave_up);
-            assert!(open.is_none() || self.stopped.is_some(), "it ended, and {open:?} was not answered");
-            is_it(generation)
-        })
+        self.last().any(|generation| is_it(generation) && !is_asked(generation))
     }
 
     fn judge_left_behind(&mut self) {
@@ -268,7 +266,7 @@ impl Scene<'_> {
         if self.life.options.above == "read" {
             let said = |what: &str| self.heard_above.lines().filter(|line| *line == what).count();
             assert!(self.base.is_none() || said("READY=1") > 0, "it was ready, and told nobody: {}", self.heard_above);
-            let ends = usize::from(self.stopped.is_some() && !self.log.told.is_empty());
+            let ends = usize::from(matches!(self.ending, Ending::Steady(_)));
             assert!((ends..2).contains(&said("STOPPING=1")), "once STOPPING=1: {}", self.heard_above);
         }
         assert!(!text.contains("panicked") && !text.contains("internal error"), "{text}");

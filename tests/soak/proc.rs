@@ -80,6 +80,13 @@ pub fn is_at_rest(pid: i32) -> bool {
     state(pid) == Some('S') && none("ShdPnd") && none("SigPnd")
 }
 
+/// What a process does, for people.
+pub fn doing(pid: i32) -> String {
+    let fields = ["Name", "State", "NSpid", "PPid", "SigPnd", "ShdPnd", "SigBlk"].map(|field| status(pid, field));
+    let call = fs::read_to_string(format!("/proc/{pid}/syscall")).unwrap_or_default();
+    format!("{pid}: {fields:?}, system call {}", call.trim_end())
+}
+
 /// The time that a process has run, in nanoseconds, and how often it woke up.
 pub fn busy(pid: i32) -> (u64, u64) {
     let times = fs::read_to_string(format!("/proc/{pid}/schedstat")).unwrap_or_default();

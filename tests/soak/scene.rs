@@ -47,8 +47,8 @@ pub struct Scene<'a> {
     /// changed.
     pub asked: BTreeMap<&'static str, (Time, Time)>,
     pub touched: Option<Time>,
-    /// The generations whose main process was killed.
-    pub killed: Vec<u64>,
+    /// The generations whose main process was killed, and when.
+    pub killed: BTreeMap<u64, Time>,
     /// The signal that told hupwrap to stop.
     pub stopped: Option<(&'static str, Time)>,
     pub ending: Ending,
@@ -161,7 +161,7 @@ impl<'a> Scene<'a> {
             knocker: None,
             asked: BTreeMap::new(),
             touched: None,
-            killed: Vec::new(),
+            killed: BTreeMap::new(),
             stopped: None,
             ending: Ending::Own,
             lived: BTreeSet::new(),
@@ -302,6 +302,9 @@ impl Drop for Scene<'_> {
             eprintln!("HUPWRAP_SOAK_SEED={} begins with this life:", self.life.seed);
             self.story.iter().for_each(|line| eprintln!("{line}"));
             eprintln!("stderr:\n{}", self.run.stderr());
+            for pid in [self.hupwrap.pid].into_iter().chain(proc::below(self.hupwrap.pid).iter().map(|seen| seen.pid)) {
+                eprintln!("{}", proc::doing(pid));
+            }
             for file in ["status", "plan", "log"] {
                 eprintln!("{file}:\n{}", fs::read_to_string(self.path(file)).unwrap_or_default());
             }

@@ -169,8 +169,11 @@ impl Plan {
                 2 => format!("say:{}", rng.pick(&says)),
                 _ => format!("main:{}", rng.pick(&[0, 0, 7])),
             };
-            // Without a word of its main process, that would be its end.
-            if !deed.starts_with("main") || options.child_pidfile || options.ready == "notify" {
+            // Without a word of its main process, that would be its end; and what is killed on the way leaves the next main
+            // process behind, which nobody looks for under `process`.
+            let is_followed = options.child_pidfile || options.ready == "notify";
+            let is_lost = options.kill_mode == "process" && options.stop_timeout == Some(0);
+            if !deed.starts_with("main") || (is_followed && !is_lost) {
                 deeds.push((rng.pick(&[0, 5, 40]), deed));
             }
         }
@@ -229,7 +232,7 @@ impl Fault {
     pub fn hinders(self, action: &str, options: &Options) -> bool {
         let new_child = wants_new_child(action);
         match self {
-            Self::Env | Self::Workdir => new_child || (options.check && action == "upgrade"),
+            Self::Env | Self::Workdir => new_child || options.check,
             Self::Program => new_child,
             Self::Hupwrap => action == "reexec" || action.contains("upgrade"),
             Self::Check => options.check,
