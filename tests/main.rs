@@ -44,6 +44,7 @@ mod restart;
 mod sandbox;
 mod security;
 mod servers;
+mod soak;
 mod sockets;
 mod status;
 mod storm;
