@@ -157,8 +157,20 @@ fn the_status_file_is_that_of_the_code() {
     let text = status_file::write(&status, &facts, |_| 1);
     let object: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&text).expect("an object");
     let page = file("docs/events.md");
-    let names = |rows: Vec<Vec<String>>| set(rows.iter().flat_map(|row| quoted(&row[0])));
-    assert_eq!(names(table(&page, "## The status file")), set(object.keys()));
+    let keys = table(&page, "## The status file");
+    assert_eq!(set(keys.iter().flat_map(|row| quoted(&row[0]))), set(object.keys()));
+    for row in &keys {
+        let name = quoted(&row[0]).next().expect("a key");
+        let types: &[&str] = match &object[name] {
+            serde_json::Value::Null => &["null"],
+            serde_json::Value::Bool(_) => &["boolean"],
+            serde_json::Value::Number(_) => &["integer", "time"],
+            serde_json::Value::String(_) => &["string"],
+            serde_json::Value::Array(_) => &["array"],
+            serde_json::Value::Object(_) => &["object"],
+        };
+        assert!(types.iter().any(|kind| row[1].contains(kind)), "{name} is no {}, but {}", row[1], object[name]);
+    }
     let states = [
         State::Starting,
         State::Running,
