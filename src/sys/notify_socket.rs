@@ -180,6 +180,7 @@ mod tests {
     use std::process::Command;
     use std::thread;
 
+    use nix::libc;
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
     use super::*;
