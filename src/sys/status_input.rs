@@ -78,8 +78,8 @@ pub(crate) fn read(path: &Path, purpose: Purpose) -> Result<StatusInput, Unread>
 fn trust(path: &Path, file: &File) -> Result<Option<Uid>, Unread> {
     let found = file.metadata()?;
     let caller = geteuid();
-    let (target, mut owners) = resolve(path)?;
-    owners.push(found.uid());
+    let (target, links) = resolve(path)?;
+    let mut owners: Vec<u32> = [found.uid()].into_iter().chain(links).collect();
     owners.retain(|uid| *uid != 0 && *uid != caller.as_raw());
     owners.dedup();
     if let Some(owner) = owners.get(usize::from(caller.is_root())) {
