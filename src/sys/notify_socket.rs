@@ -129,9 +129,9 @@ impl NotifySocket {
     }
 
     /// Lets the descriptors cross an exec; or no longer, after an exec that failed.
-    pub(crate) fn set_crossing(&self, crossing: bool) {
-        keep_over_exec(&self.socket, crossing);
-        self.directory.iter().for_each(|directory| keep_over_exec(&**directory, crossing));
+    pub(crate) fn set_crossing(&self, crossing: bool) -> nix::Result<()> {
+        self.directory.iter().try_for_each(|directory| keep_over_exec(&**directory, crossing))?;
+        keep_over_exec(&self.socket, crossing)
     }
 
     /// Adopts what crossed a re-exec; to be called once. None if the socket is not one.
@@ -464,11 +464,11 @@ mod tests {
             let facts = inner.facts();
             let descriptors: Vec<RawFd> = [facts.socket].into_iter().chain(facts.directory).collect();
             assert!(!descriptors.iter().any(|fd| *fd <= 2 || crosses(*fd)));
-            inner.set_crossing(true);
+            inner.set_crossing(true).unwrap();
             assert!(descriptors.iter().all(|fd| crosses(*fd)));
-            inner.set_crossing(false);
+            inner.set_crossing(false).unwrap();
             assert!(!descriptors.iter().any(|fd| crosses(*fd)));
-            inner.set_crossing(true);
+            inner.set_crossing(true).unwrap();
             say(&inner, b"before");
             // As exec does it.
             std::mem::forget(inner);

@@ -91,8 +91,8 @@ impl Socket {
 
     /// Whether the socket stays open over an exec of hupwrap itself. It does not otherwise, nor in the child, which
     /// gets copies.
-    pub(crate) fn stays_open(&self, stays: bool) {
-        keep_over_exec(&self.fd, stays);
+    pub(crate) fn stays_open(&self, stays: bool) -> nix::Result<()> {
+        keep_over_exec(&self.fd, stays)
     }
 
     /// Removes the file of a unix socket, if it is still the one that was made. Its inode cannot be another's while the
