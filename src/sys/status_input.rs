@@ -83,9 +83,13 @@ fn trust(path: &Path, file: &File) -> Result<Option<Uid>, Unread> {
     owners.retain(|uid| *uid != 0 && *uid != caller.as_raw());
     owners.dedup();
     if let Some(owner) = owners.get(usize::from(caller.is_root())) {
-        return Err(Unread::Wrong(format!(
-            "it belongs to uid {owner}, and names a process; want one of root or of uid {caller}, or be uid {owner}"
-        )));
+        return Err(Unread::Wrong(if *owner == found.uid() {
+            format!(
+                "it belongs to uid {owner}, and names a process; want one of root or of uid {caller}, or be uid {owner}"
+            )
+        } else {
+            format!("a link to it belongs to uid {owner}, and may lead to any hupwrap; name the path that it leads to")
+        }));
     }
     if found.permissions().mode() & 0o022 != 0 {
         return Err(Unread::Wrong("it is writable by others; `chmod go-w` it".to_owned()));
