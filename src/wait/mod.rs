@@ -182,7 +182,8 @@ impl Waiting<'_> {
                 };
                 return Ok((End::Code(TIMED_OUT), Some(why)));
             }
-            if let Some(columns) = columns {
+            // Not at once: in the first moments a hupwrap on the same terminal prints lines of its own.
+            if let Some(columns) = columns.filter(|_| waited >= TICK) {
                 ticker.show(&self.line(waited), columns);
             }
             if let Some(signal) = self.sleep(now, columns.map(|_| next_tick(self.asked, now))) {

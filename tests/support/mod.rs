@@ -51,6 +51,11 @@ pub fn without() -> PathBuf {
     fixture("without")
 }
 
+/// The child of a soak; see tests/fixtures/actor.rs.
+pub fn actor() -> PathBuf {
+    fixture("actor")
+}
+
 /// A program of tests/fixtures. Cargo builds the programs of a package for its own tests only, so the first test that asks
 /// for one builds them all, in the profile and the directory of hupwrap.
 pub fn fixture(name: &str) -> PathBuf {
