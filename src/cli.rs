@@ -10,7 +10,7 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, CommandFactory, FromArgMatches, Parser};
 
 /// The command line, word for word. If an option that is not a list is repeated, the last one counts. What each option
-/// does stands in [`help`].
+/// does stands in `help`.
 #[derive(Parser, Debug, Default, PartialEq)]
 #[allow(missing_docs, reason = "clap would carry the comments as a second help")]
 #[command(name = "hupwrap", args_override_self = true, disable_help_flag = true, disable_version_flag = true)]
