@@ -22,6 +22,16 @@ use super::told::{Log, Time};
 use crate::support::*;
 use watched::monotonic;
 
+/// What a soak has seen.
+#[derive(Default, Debug)]
+pub struct Tally {
+    pub lives: u64,
+    pub steps: u64,
+    pub generations: usize,
+    pub connections: u64,
+    pub answers: u64,
+}
+
 /// Something that was wrong: certainly between the inner times, possibly between the outer ones.
 pub struct Trouble {
     pub fault: Fault,
@@ -57,7 +67,7 @@ pub struct Scene<'a> {
     pub removed: Vec<&'static str>,
     pub last_status: Value,
     pub plans: usize,
-    pub steps: u64,
+    pub tally: Tally,
     /// What it had open, and its memory, when it first was at rest.
     pub base: Option<(Vec<String>, u64)>,
     pub above: Option<UnixDatagram>,
@@ -168,7 +178,7 @@ impl<'a> Scene<'a> {
             removed: Vec::new(),
             last_status: Value::Null,
             plans: 0,
-            steps: 0,
+            tally: Tally::default(),
             base: None,
             heard_above: String::new(),
             run,
