@@ -64,6 +64,7 @@ impl Scene<'_> {
     pub fn send(&mut self, signal: &'static str) {
         let before = monotonic();
         self.hupwrap.send(signal);
+        self.sent.insert(signal);
         let action = match signal {
             "HUP" => Some(self.life.options.on_hup),
             "USR2" => self.life.options.on_usr2,

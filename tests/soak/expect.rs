@@ -248,7 +248,13 @@ impl Scene<'_> {
             options.status_file && !gave_up && self.stopped.is_none() && self.asked.iter().any(is_open)
         };
 
-        self.last().any(|generation| is_it(generation) && !is_asked(generation))
+        // Without a word from the child, a signal is forwarded as soon as COMMAND is executed: before it is blocked.
+        let kills = |name: &&str| {
+            let number = name.parse::<hupwrap::signal::Signal>().expect("a signal").number();
+            !["CONT", "WINCH", "URG", "STOP", "TSTP"].contains(name) && self.shown(-number) == code && permits(-number)
+        };
+        let died_at_once = || !self.readiness_is_told() && self.sent.iter().any(kills);
+        self.last().any(|generation| is_it(generation) && !is_asked(generation)) || died_at_once()
     }
 
     fn judge_left_behind(&mut self, code: i32) {

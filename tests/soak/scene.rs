@@ -57,6 +57,8 @@ pub struct Scene<'a> {
     /// changed.
     pub asked: BTreeMap<&'static str, (Time, Time)>,
     pub touched: Option<Time>,
+    /// Every signal that hupwrap was sent.
+    pub sent: BTreeSet<&'static str>,
     /// The generations whose main process was killed, and when.
     pub killed: BTreeMap<u64, Time>,
     /// The signal that told hupwrap to stop.
@@ -171,6 +173,7 @@ impl<'a> Scene<'a> {
             knocker: None,
             asked: BTreeMap::new(),
             touched: None,
+            sent: BTreeSet::new(),
             killed: BTreeMap::new(),
             stopped: None,
             ending: Ending::Own,
@@ -189,7 +192,8 @@ impl<'a> Scene<'a> {
             above,
             dir,
         };
-        scene.wait("the first child starts", |scene| !scene.log.told.is_empty());
+        let has_file = |scene: &Self| !options.status_file || !scene.last_status.is_null();
+        scene.wait("the first child starts", |scene| !scene.log.told.is_empty() && has_file(scene));
         scene.knocker = door.filter(|_| scene.hupwrap.lives()).map(Knocker::new);
         scene
     }
