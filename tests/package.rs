@@ -351,3 +351,13 @@ fn the_version_is_told_and_nothing_else() {
         assert_eq!((ended.stdout.as_str(), ended.stderr.as_str()), ("hupwrap 0.1.0\n", ""));
     }
 }
+
+#[test]
+fn the_lists_of_changes_begin_with_this_version() {
+    let version = hupwrap::NAME_AND_VERSION.trim_start_matches("hupwrap ");
+    let changes = file("CHANGELOG.md");
+    let newest = changes.lines().find_map(|line| line.strip_prefix("## ")).expect("a version");
+    let (number, date) = newest.split_once(" - ").expect("VERSION - DATE");
+    assert_eq!((number, date.len()), (version, "2026-11-26".len()));
+    assert!(file("debian/changelog").starts_with(&format!("hupwrap ({version}-1) ")));
+}

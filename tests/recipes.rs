@@ -288,7 +288,8 @@ fn php_fpm_is_renewed() {
         );
         front.dir.file("index.php", "<?php header('Content-Length: 1'); echo getenv('RELEASE');", 0o644);
         let file = front.dir.file("nginx.conf", configuration, 0o644);
-        let proxy = front.setup("nginx", &["-e", "stderr", "-c", file.to_str().unwrap()]).start();
+        // Its workers end with it, however this test ends: it is tethered.
+        let proxy = front.setup("hupwrap", &["--", "nginx", "-e", "stderr", "-c", file.to_str().unwrap()]).start();
         let user = if nix::unistd::geteuid().is_root() { "user = nobody\n" } else { "" };
         let release = |number: usize| {
             let configuration = format!(
@@ -312,7 +313,7 @@ fn php_fpm_is_renewed() {
         }
         load.end().nothing_is_lost();
         place.stop(run);
-        drop(proxy);
+        assert_eq!(proxy.stop().shell(), 0);
     }
 }
 
@@ -425,7 +426,7 @@ fn starlet_is_renewed() {
     let place = Place::new();
     let heading = "Starlet, and other PSGI servers";
     let code = format!(
-        "use POSIX ();\nopen my $file, '<', 'release';\nmy $release = <$file>;\n\
+        "open my $file, '<', 'release';\nmy $release = <$file>;\n\
         my $app = sub {{ [200, ['Content-Type' => 'text/plain', 'Content-Length' => length $release], [$release]] }};\n\
         {}$app;\n",
         blocks(heading, "perl")[0]

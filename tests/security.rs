@@ -272,6 +272,14 @@ fn nobody_leads_root_to_the_hupwrap_of_another() {
         assert!(ended.stderr.contains("it has a second name, a hard link"), "{}", ended.stderr);
         fs::remove_file(at("home/hard")).unwrap();
     }
+    // A user does not believe the links of another one either.
+    let program = dir.hupwrap("hupwrap");
+    let setup = Setup::of(&program, args([&"--reload", &at("home/run/app")])).with(|command| {
+        command.uid(USER).gid(USER);
+    });
+    let ended = setup.end();
+    assert_eq!(ended.shell(), 125);
+    assert!(ended.stderr.contains(&format!("a link to it belongs to uid {NOBODY}")), "{}", ended.stderr);
     // Root's own links lead anywhere.
     symlink(at("run"), at("link")).unwrap();
     assert_eq!(Setup::new(args([&"--reload", &at("link/app")])).end().shell(), 0);

@@ -19,6 +19,7 @@ mod told;
 use std::time::{Duration, Instant};
 
 use crate::support::*;
+use scene::Tally;
 use schedule::{Life, Rng};
 
 /// How many lives `cargo test` lives, and from which seed.
@@ -39,14 +40,13 @@ fn soak() {
     let shared = Dir::new();
     let pristine = shared.hupwrap("hupwrap");
     let began = Instant::now();
-    let (mut lives, mut steps) = (0, 0);
+    let mut tally = Tally::default();
     eprintln!("HUPWRAP_SOAK_SEED={seed}");
-    while seconds.map_or(lives < LIVES, |seconds| began.elapsed() < seconds) {
+    while seconds.map_or(tally.lives < LIVES, |seconds| began.elapsed() < seconds) {
         let mut life = Life::new(seed);
         life.options.init &= can_be_init;
-        steps += act::live(&life, &pristine);
-        lives += 1;
+        act::live(&life, &pristine, &mut tally);
         seed = Rng(seed).next();
     }
-    eprintln!("{lives} lives, {steps} steps in {:.0?}", began.elapsed());
+    eprintln!("{tally:?} in {:.0?}", began.elapsed());
 }

@@ -78,14 +78,18 @@ pub(crate) fn read(path: &Path, purpose: Purpose) -> Result<StatusInput, Unread>
 fn trust(path: &Path, file: &File) -> Result<Option<Uid>, Unread> {
     let found = file.metadata()?;
     let caller = geteuid();
-    let (target, mut owners) = resolve(path)?;
-    owners.push(found.uid());
+    let (target, links) = resolve(path)?;
+    let mut owners: Vec<u32> = [found.uid()].into_iter().chain(links).collect();
     owners.retain(|uid| *uid != 0 && *uid != caller.as_raw());
     owners.dedup();
     if let Some(owner) = owners.get(usize::from(caller.is_root())) {
-        return Err(Unread::Wrong(format!(
-            "it belongs to uid {owner}, and names a process; want one of root or of uid {caller}, or be uid {owner}"
-        )));
+        return Err(Unread::Wrong(if *owner == found.uid() {
+            format!(
+                "it belongs to uid {owner}, and names a process; want one of root or of uid {caller}, or be uid {owner}"
+            )
+        } else {
+            format!("a link to it belongs to uid {owner}, and may lead to any hupwrap; name the path that it leads to")
+        }));
     }
     if found.permissions().mode() & 0o022 != 0 {
         return Err(Unread::Wrong("it is writable by others; `chmod go-w` it".to_owned()));

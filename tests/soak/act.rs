@@ -5,23 +5,24 @@ use std::path::Path;
 
 use super::clients::{Client, LONG};
 use super::expect::Ending;
-use super::scene::{Scene, Trouble};
+use super::scene::{Scene, Tally, Trouble};
 use super::schedule::{Fault, Life, Plan, Step};
 use super::setup::{break_it, mend, put, write_plan};
 use super::told::Time;
 use crate::support::*;
 use watched::monotonic;
 
-/// Lives a life. Returns how many steps it took.
-pub fn live(life: &Life, pristine: &Path) -> u64 {
+/// Lives a life, and adds what was seen to `tally`.
+pub fn live(life: &Life, pristine: &Path, tally: &mut Tally) {
     let mut scene = Scene::begin(life, pristine);
+    std::mem::swap(&mut scene.tally, tally);
     let mut killing: Option<&'static str> = None;
     for step in &life.steps {
         if !scene.observe() {
             break;
         }
         scene.tell(step.to_string());
-        scene.steps += 1;
+        scene.tally.steps += 1;
         let next = scene.step(step, pristine);
         if let Some(signal) = killing.take() {
             scene.clients.iter_mut().rev().take(1).for_each(|client| client.kill(signal));
@@ -31,7 +32,8 @@ pub fn live(life: &Life, pristine: &Path) -> u64 {
     if scene.observe() {
         scene.stop(pristine);
     }
-    scene.over()
+    scene.over();
+    std::mem::swap(&mut scene.tally, tally);
 }
 
 impl Scene<'_> {
@@ -62,6 +64,7 @@ impl Scene<'_> {
     pub fn send(&mut self, signal: &'static str) {
         let before = monotonic();
         self.hupwrap.send(signal);
+        self.sent.insert(signal);
         let action = match signal {
             "HUP" => Some(self.life.options.on_hup),
             "USR2" => self.life.options.on_usr2,
@@ -119,11 +122,11 @@ impl Scene<'_> {
         let name = match how {
             0 => "watched/one".to_owned(),
             1 => "watched/two".to_owned(),
-            _ => format!("watched/{}", self.steps),
+            _ => format!("watched/{}", self.tally.steps),
         };
         self.touched = Some(monotonic());
         // The number of the step is unlike everything before.
-        put(self.dir.path(), &name, format!("{}\n", "x".repeat(self.steps as usize)), 0o644);
+        put(self.dir.path(), &name, format!("{}\n", "x".repeat(self.tally.steps as usize)), 0o644);
     }
 
     fn signal_child(&mut self, signal: &'static str) {
@@ -134,6 +137,9 @@ impl Scene<'_> {
             }
             // Nobody but hupwrap reaps it, and a pid is not used again so soon.
             kill(main.pid, signal);
+            if signal == "STOP" {
+                self.wait("the child is stopped", |_| !matches!(state(main.pid), Some('R' | 'S' | 'D')));
+            }
         }
     }
 
@@ -176,9 +182,9 @@ impl Scene<'_> {
             return;
         }
         if let Some(mut knocker) = self.knocker.take() {
-            let answered = knocker.times();
             knocker.finish();
-            assert!(knocker.refused().is_none(), "{:?} after {answered} connections", knocker.refused());
+            self.tally.connections += knocker.times();
+            assert!(knocker.refused().is_none(), "{:?}", knocker.refused());
         }
         (0..end.hups / 2).for_each(|_| self.send("HUP"));
         let signal = if end.client { "TERM" } else { end.signal };

@@ -32,8 +32,6 @@ impl Scene<'_> {
         if let Some(knocker) = &self.knocker {
             assert!(knocker.answers(), "it is at rest, and nobody answers");
         }
-        self.count();
-        self.idle(generation, ms);
         let before = monotonic();
         self.send("USR1");
         let is_heard = |scene: &mut Self| {
@@ -43,7 +41,14 @@ impl Scene<'_> {
         // Its age, or a file that has changed, may end it just now.
         let starts = self.log.told.len();
         let is_renewed = |scene: &mut Self| scene.log.told.len() > starts;
-        self.wait("the child hears USR1", |scene| is_heard(scene) || is_renewed(scene)).then_some(generation)
+        if !self.wait("the child hears USR1", |scene| is_heard(scene) || is_renewed(scene)) {
+            return None;
+        }
+        // An exec that nobody waits for was noticed with that signal.
+        let generation = self.rest()?;
+        self.count();
+        self.idle(generation, ms);
+        Some(generation)
     }
 
     /// Waits until nothing goes on any more.

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use super::told::Time;
-use crate::support::{children, hupwrap, kill, watched::monotonic};
+use crate::support::{children, hupwrap, watched::monotonic};
 
 /// A timeout that none of them reaches.
 pub const LONG: u64 = 90_000;
@@ -56,9 +56,11 @@ impl Client {
         if self.process.try_wait().expect("a child").is_some() {
             return;
         }
-        match self.within {
-            true => children(pid).into_iter().for_each(|child| kill(child, signal)),
-            false => kill(pid, signal),
+        let number = signal.parse::<hupwrap::signal::Signal>().expect("a signal").number();
+        for pid in if self.within { children(pid) } else { vec![pid] } {
+            // It may just have ended.
+            // SAFETY: has no preconditions.
+            unsafe { nix::libc::kill(pid, number) };
         }
     }
 

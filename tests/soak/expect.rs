@@ -50,11 +50,14 @@ impl Scene<'_> {
         self.tell(&words);
         self.log.read();
         assert!(!said.contains("panicked"), "{words}");
+        self.tally.answers += 1;
+        // A killed one tells nothing.
+        let Some(code) = code else { return };
+        if code == -1 && self.life.options.init {
+            // With pid 1 everything in its namespace ends.
+            return wait_until(&words, || !self.hupwrap.lives());
+        }
         let is_over = !self.hupwrap.lives() || self.stopped.is_some();
-        // A killed one tells nothing. With pid 1 ends everything in its namespace.
-        let Some(code) = code.filter(|code| *code != -1 || !self.life.options.init || !is_over) else {
-            return;
-        };
         let is_missing = self.removed.contains(&"status");
         let explained = match (form, code) {
             (_, 125) => is_over || is_missing,
@@ -85,17 +88,22 @@ impl Scene<'_> {
             return;
         }
         // Without a word from the child, it may be ready before it has written its first line.
-        let told = self.readiness_is_told();
-        let is_new = |told: &Told| told.start > asked;
         wait_until(words, || {
             self.log.read();
-            told || !self.hupwrap.lives() || self.log.told.values().any(is_new)
+            !self.hupwrap.lives() || self.log.told.keys().any(|new| self.is_answer(*new, asked, ended))
         });
-        let mut new = self.log.told.values().filter(|told| is_new(told));
-        let is_ready = |new: &Told| !told || new.ready.is_some_and(|at| at < ended);
-        let is_right = |new: &Told| !self.life.options.env_file || self.is_current(&new.env, asked, new.start);
-        let found = new.any(|new| is_ready(new) && is_right(new));
-        assert!(found || (!told && !self.hupwrap.lives()), "no child that began after it was ready: {words}");
+    }
+
+    /// Whether a generation is what was asked for: it began after that, was ready before the answer, and runs unless there
+    /// is a reason why it does not.
+    fn is_answer(&self, generation: u64, asked: Time, ended: Time) -> bool {
+        let told = &self.log.told[&generation];
+        let is_ready = !self.readiness_is_told() || told.ready.is_some_and(|at| at < ended);
+        let is_current = !self.life.options.env_file || self.is_current(&told.env, asked, told.start);
+        let newest = self.log.told.keys().last().is_some_and(|newest| *newest == generation);
+        let may_be_over = told.end.is_some() || told.stopped.is_some() || self.killed.contains_key(&generation);
+        let runs = || may_be_over || !newest || self.stopped.is_some() || self.main(generation).is_some();
+        told.start > asked && is_ready && is_current && runs()
     }
 
     /// Whether the env file had this value at some time in between.
@@ -125,6 +133,8 @@ impl Scene<'_> {
     fn ends_of(&self, generation: u64) -> BTreeSet<i32> {
         let told = &self.log.told[&generation];
         let mut ends: BTreeSet<i32> = told.end.iter().map(|(_, end)| *end).collect();
+        // A named main process that ends before hupwrap looks is as good as none.
+        ends.extend(told.handed_over.filter(|_| told.end.is_some() || self.killed.contains_key(&generation)));
         let may_be_killed = self.life.options.stop_timeout.is_some() || self.killed.contains_key(&generation);
         let is_final = told.end.is_some() && !may_be_killed;
         if may_be_killed || (told.stopped.is_some() && !is_final) {
@@ -143,8 +153,8 @@ impl Scene<'_> {
         }
     }
 
-    /// Hupwrap has ended: whether it may have, and what it left behind. Returns how many steps this life took.
-    pub fn over(mut self) -> u64 {
+    /// Hupwrap has ended: whether it may have, and what it left behind.
+    pub fn over(&mut self) {
         wait_until("hupwrap is waited for", || !self.run.lives());
         let code = {
             let status = self.run.status();
@@ -153,7 +163,8 @@ impl Scene<'_> {
         };
         self.tell(format!("it ended with {code}"));
         self.log.read();
-        self.judge_left_behind();
+        self.judge_left_behind(code);
+        self.run.all_written();
         // This one waits for the next hupwrap behind the file, if it has seen the last one's end.
         self.clients.iter_mut().filter(|client| client.form == "--wait-ready").for_each(|client| client.kill("KILL"));
         wait_until("the waiting commands end", || {
@@ -162,7 +173,8 @@ impl Scene<'_> {
         });
         self.judge_end(code);
         self.judge_lines();
-        self.steps
+        self.tally.lives += 1;
+        self.tally.generations += self.log.told.len();
     }
 
     fn judge_end(&self, code: i32) {
@@ -235,18 +247,33 @@ impl Scene<'_> {
             };
             options.status_file && !gave_up && self.stopped.is_none() && self.asked.iter().any(is_open)
         };
-        self.last().any(|generation| is_it(generation) && !is_asked(generation))
+
+        // Without a word from the child, a signal is forwarded as soon as COMMAND is executed: before it is blocked.
+        let kills = |name: &&str| {
+            let number = name.parse::<hupwrap::signal::Signal>().expect("a signal").number();
+            !["CONT", "WINCH", "URG", "STOP", "TSTP"].contains(name) && self.shown(-number) == code && permits(-number)
+        };
+        let died_at_once = || !self.readiness_is_told() && self.sent.iter().any(kills);
+        self.last().any(|generation| is_it(generation) && !is_asked(generation)) || died_at_once()
     }
 
-    fn judge_left_behind(&mut self) {
+    fn judge_left_behind(&mut self, code: i32) {
         // What a child that has ended by itself left behind is its own matter, but not after a stop.
-        let may_remain = self.life.options.kill_mode == "process" || self.ending == Ending::Own;
-        let left = self.run.family();
-        assert!(left.is_empty() || (may_remain && !self.life.options.init), "processes {left:?} are left");
-        for pid in left {
-            // SAFETY: has no preconditions.
-            unsafe { libc::kill(pid, libc::SIGKILL) };
+        let newest = self.log.told.keys().next_back().copied();
+        let is_own_end = match self.ending {
+            Ending::Own => true,
+            Ending::Steady(_) => false,
+            Ending::Any => newest.is_some_and(|newest| self.is_own_end(newest, code)),
+        };
+        let may_remain = self.life.options.kill_mode == "process" || is_own_end;
+        if may_remain && !self.life.options.init {
+            for pid in self.run.family() {
+                // SAFETY: has no preconditions.
+                unsafe { libc::kill(pid, libc::SIGKILL) };
+            }
         }
+        // A check that was killed may take a moment to end.
+        wait_until("no process is left", || self.run.family().is_empty());
         let options = &self.life.options;
         for (name, there) in [("pid", options.pidfile), ("socket", options.listen == "unix")] {
             assert!(!there || !self.path(name).exists(), "{name} is left");

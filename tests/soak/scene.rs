@@ -22,6 +22,16 @@ use super::told::{Log, Time};
 use crate::support::*;
 use watched::monotonic;
 
+/// What a soak has seen.
+#[derive(Default, Debug)]
+pub struct Tally {
+    pub lives: u64,
+    pub steps: u64,
+    pub generations: usize,
+    pub connections: u64,
+    pub answers: u64,
+}
+
 /// Something that was wrong: certainly between the inner times, possibly between the outer ones.
 pub struct Trouble {
     pub fault: Fault,
@@ -47,6 +57,8 @@ pub struct Scene<'a> {
     /// changed.
     pub asked: BTreeMap<&'static str, (Time, Time)>,
     pub touched: Option<Time>,
+    /// Every signal that hupwrap was sent.
+    pub sent: BTreeSet<&'static str>,
     /// The generations whose main process was killed, and when.
     pub killed: BTreeMap<u64, Time>,
     /// The signal that told hupwrap to stop.
@@ -57,7 +69,7 @@ pub struct Scene<'a> {
     pub removed: Vec<&'static str>,
     pub last_status: Value,
     pub plans: usize,
-    pub steps: u64,
+    pub tally: Tally,
     /// What it had open, and its memory, when it first was at rest.
     pub base: Option<(Vec<String>, u64)>,
     pub above: Option<UnixDatagram>,
@@ -161,6 +173,7 @@ impl<'a> Scene<'a> {
             knocker: None,
             asked: BTreeMap::new(),
             touched: None,
+            sent: BTreeSet::new(),
             killed: BTreeMap::new(),
             stopped: None,
             ending: Ending::Own,
@@ -168,7 +181,7 @@ impl<'a> Scene<'a> {
             removed: Vec::new(),
             last_status: Value::Null,
             plans: 0,
-            steps: 0,
+            tally: Tally::default(),
             base: None,
             heard_above: String::new(),
             run,
@@ -179,7 +192,8 @@ impl<'a> Scene<'a> {
             above,
             dir,
         };
-        scene.wait("the first child starts", |scene| !scene.log.told.is_empty());
+        let has_file = |scene: &Self| !options.status_file || !scene.last_status.is_null();
+        scene.wait("the first child starts", |scene| !scene.log.told.is_empty() && has_file(scene));
         scene.knocker = door.filter(|_| scene.hupwrap.lives()).map(Knocker::new);
         scene
     }

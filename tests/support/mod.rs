@@ -436,12 +436,17 @@ impl Run {
         self.status.expect("a status")
     }
 
+    /// Waits until nobody can write to its output any more.
+    pub fn all_written(&self) {
+        self.stdout.wait(|_, ended| ended.then_some(()));
+        self.stderr.wait(|_, ended| ended.then_some(()));
+    }
+
     /// Waits for hupwrap's end, and that of its output.
     #[track_caller]
     pub fn end(mut self) -> Ended {
         let status = self.status();
-        self.stdout.wait(|_, ended| ended.then_some(()));
-        self.stderr.wait(|_, ended| ended.then_some(()));
+        self.all_written();
         Ended { status, stdout: self.stdout(), stderr: self.stderr() }
     }
 
