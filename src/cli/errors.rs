@@ -127,7 +127,7 @@ fn is_near(suggested: &str, said: &str) -> bool {
 pub(super) fn wants_json(options: &Command, argv: &[&OsStr]) -> bool {
     let mut words = argv.iter().skip(1).map(|word| word.to_string_lossy()).peekable();
     let mut json = false;
-    while let Some(word) = words.next().filter(|word| word.starts_with('-') && word != "--") {
+    while let Some(word) = words.next().filter(|word| word.starts_with('-') && !matches!(&**word, "-" | "--")) {
         let known = options.get_arguments().find(|arg| {
             arg.get_long()
                 .is_some_and(|long| word.strip_prefix("--").is_some_and(|word| word.split('=').next() == Some(long)))
@@ -223,6 +223,7 @@ mod tests {
             ("--check --log-format=json --zzz", false),
             ("-- --log-format json", false),
             ("ls --log-format json", false),
+            ("- --log-format json", false),
             ("--no-tether ls --log-format json", false),
             ("--log-format", false),
             ("--log-formats json", true),
