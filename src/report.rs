@@ -1,8 +1,6 @@
 //! The only writer to stderr, and to stdout for `--help` and `--status`. A stream that is closed, full or broken never
 //! stops supervision.
 
-use std::borrow::Cow;
-use std::fmt::Write as _;
 use std::io::IsTerminal;
 use std::os::fd::AsFd;
 use std::sync::OnceLock;
@@ -10,12 +8,12 @@ use std::time::SystemTime;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use serde_json::{Value, json};
 
 use crate::config::{Level, LogFormat};
 use crate::sys::{output, start_error};
+use crate::text::is_plain;
+use crate::text::log_line::{json_line, text_line};
 use crate::text::messages::{self, LogLine, MessageKind};
-use crate::text::status_file;
 
 /// How lines look, and which lines are written.
 #[derive(Clone, Copy, Default, Debug)]
@@ -58,67 +56,9 @@ pub(crate) fn say(log_line: &LogLine) {
     let Look { format, colour, .. } = look();
     let line = match format {
         LogFormat::Text => text_line(log_line, colour && std::io::stderr().is_terminal()),
-        LogFormat::Json => json_line(log_line),
+        LogFormat::Json => json_line(log_line, SystemTime::now()),
     };
     write_at_once(&line);
-}
-
-/// The longest line, in bytes: `PIPE_BUF`. A pipe takes such a line as a whole or not at all.
-const LONGEST: usize = 4096;
-
-/// With texts of this length, a line with three texts of six bytes a character still fits.
-const SHORTEST_CUT: usize = 190;
-
-/// Makes the line with its texts as long as they may be.
-fn fit(line: impl Fn(usize) -> String) -> String {
-    let all = [LONGEST, 2000, 1300, 900, 600, 400].into_iter().map(&line).find(|line| line.len() <= LONGEST);
-    all.unwrap_or_else(|| line(SHORTEST_CUT))
-}
-
-/// A text of at most so many characters.
-fn cut(text: &str, longest: usize) -> Cow<'_, str> {
-    match text.char_indices().nth(longest) {
-        Some((end, _)) => Cow::Owned(format!("{}…", text.get(..end).unwrap_or_default())),
-        None => Cow::Borrowed(text),
-    }
-}
-
-fn text_line(log_line: &LogLine, colour: bool) -> String {
-    let head = match (colour, log_line.kind.level) {
-        (false, _) => "hupwrap: ",
-        (true, Level::Error) => "\x1b[1;31mhupwrap:\x1b[0m ",
-        (true, Level::Info | Level::Debug) => "\x1b[1mhupwrap:\x1b[0m ",
-    };
-    fit(|longest| {
-        let mut line = String::from(head);
-        for c in cut(&log_line.text, longest).chars() {
-            // A name may hold a newline. A message is always one line.
-            if c.is_control() {
-                let _ = write!(line, "{}", c.escape_default());
-            } else {
-                line.push(c);
-            }
-        }
-        line.push('\n');
-        line
-    })
-}
-
-fn json_line(log_line: &LogLine) -> String {
-    let level = match log_line.kind.level {
-        Level::Error => "error",
-        Level::Info => "info",
-        Level::Debug => "debug",
-    };
-    let time = humantime::format_rfc3339_millis(SystemTime::now()).to_string();
-    fit(|longest| {
-        let head = [("time", json!(time)), ("level", json!(level)), ("event", json!(log_line.kind.name))];
-        let facts = log_line.kind.facts.iter().copied().zip(log_line.facts.iter().map(|fact| match fact {
-            Value::String(text) => json!(cut(text, longest)),
-            other => other.clone(),
-        }));
-        status_file::object(head.into_iter().chain(facts).chain([("message", json!(cut(&log_line.text, longest)))]))
-    })
 }
 
 fn write_at_once(text: &str) {
@@ -139,7 +79,7 @@ impl Ticker {
     pub(crate) fn show(&mut self, text: &str, columns: usize) {
         // The last column stays free: some terminals begin a new line behind it.
         let fits = columns.saturating_sub(1);
-        let text: String = text.chars().filter(|c| !c.is_control()).take(fits).collect();
+        let text: String = text.chars().filter(|c| is_plain(*c)).take(fits).collect();
         let width = text.chars().count();
         let rest = self.width.min(fits).saturating_sub(width);
         write_at_once(&format!("\r{text}{:rest$}", ""));
@@ -181,45 +121,4 @@ pub(crate) fn print(text: &str) -> Result<(), String> {
         }
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_json_line_is_one_object() {
-        let line = json_line(&messages::error("a \"quote\"\nand a newline\u{7f}"));
-        assert_eq!(line.matches('\n').count(), 1);
-        let value: serde_json::Value = serde_json::from_str(&line).unwrap();
-        assert_eq!(value["event"], "error");
-        assert_eq!(value["message"], "a \"quote\"\nand a newline\u{7f}");
-        assert!(value["time"].as_str().unwrap().ends_with('Z'));
-    }
-
-    #[test]
-    fn a_line_is_never_longer_than_a_pipe_takes_as_a_whole() {
-        for c in ["a", "\u{1}", "\u{9f}", "\u{10ffff}", "\"", "ä"] {
-            let long = c.repeat(5000);
-            for log_line in
-                [messages::listening(&long, &long, long.clone()), messages::status_file_failed(&long, &long)]
-            {
-                for colour in [false, true] {
-                    let line = text_line(&log_line, colour);
-                    assert!(line.len() <= LONGEST && line.ends_with('\n'), "{}", line.len());
-                }
-                let line = json_line(&log_line);
-                assert!(line.len() <= LONGEST, "{}", line.len());
-                let value: Value = serde_json::from_str(&line).unwrap();
-                assert!(value["message"].as_str().unwrap().ends_with('…'));
-            }
-        }
-        let short = "a".repeat(3000);
-        assert_eq!(text_line(&messages::error(&short), false).len(), "hupwrap: \n".len() + 3000);
-    }
-
-    #[test]
-    fn a_text_line_is_one_line() {
-        assert_eq!(text_line(&messages::error("a\nb\x1b"), false), "hupwrap: a\\nb\\u{1b}\n");
-    }
 }

@@ -97,7 +97,7 @@ const BROKEN: [(&str, Break, &str); 12] = [
     ("no sign", |_, file| fs::write(file, format!("A=1\n\n{SECRET}\n")).unwrap(), "line 3: it has no '='"),
     (
         "no name",
-        |_, file| fs::write(file, format!("A=1\n1{SECRET}={SECRET}\n")).unwrap(),
+        |_, file| fs::write(file, format!("A=1\n+{SECRET}={SECRET}\n")).unwrap(),
         "line 2: what is before the '='",
     ),
     ("blanks", |_, file| fs::write(file, format!("A {SECRET} = 1\n")).unwrap(), "line 1: what is before the '='"),

@@ -4,12 +4,12 @@ use std::ffi::OsStr;
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use hupwrap::signal::Signal;
 use nix::libc;
 
+use crate::support::podman::Podman;
 use crate::support::*;
 
 /// Bounds a stop that hupwrap was not asked for.
@@ -313,107 +313,33 @@ fn every_signal_but_its_own_reaches_the_child() {
     assert_eq!(run.end().shell(), 0);
 }
 
-// A container made of an empty image.
-
-/// A podman that knows only the images and containers of this test.
-struct Podman(Dir);
-
-impl Podman {
-    fn words(&self, words: &[&str]) -> Vec<String> {
-        let at = |name: &str| self.0.path().join(name).to_str().expect("UTF-8").to_owned();
-        let own = [
-            "--root".to_owned(),
-            at("root"),
-            "--runroot".to_owned(),
-            at("run"),
-            "--tmpdir".to_owned(),
-            at("tmp"),
-            "--storage-driver=vfs".to_owned(),
-            "--cgroup-manager=cgroupfs".to_owned(),
-            "--runtime=runc".to_owned(),
-        ];
-        own.into_iter().chain(words.iter().map(|&word| word.to_owned())).collect()
-    }
-
-    #[track_caller]
-    fn does(&self, words: &[&str]) {
-        let done = Command::new("podman").args(self.words(words)).output().expect("podman");
-        assert!(done.status.success(), "podman {words:?}: {}", String::from_utf8_lossy(&done.stderr));
-    }
-
-    /// Starts hupwrap as pid 1 of a container.
-    fn run(&self, name: &str, command: &[&str]) -> Run {
-        let limits = ["--ulimit=nofile=1024:1024", "--ulimit=nproc=1000:1000"];
-        let front = ["run", "--rm", "--name", name, "--network=none"];
-        Setup::of("podman", self.words(&[&front[..], &limits, &["image", "/hupwrap"], command].concat())).start()
-    }
-}
-
-impl Drop for Podman {
-    fn drop(&mut self) {
-        let _ = Command::new("podman").args(self.words(&["rm", "--all", "--force", "--time=0"])).output();
-    }
-}
-
 #[test]
 fn it_runs_in_a_container_made_of_an_empty_image() {
-    const NAME: &str = "it_runs_in_a_container_made_of_an_empty_image";
-    for tool in ["podman", "runc", "rustc", "tar"] {
-        if installed(tool).is_none() && !Path::new("/usr/sbin").join(tool).exists() {
-            return skipped(NAME, tool);
-        }
-    }
-    if !Command::new("rustc").arg("--version").output().is_ok_and(|done| done.status.success()) {
-        return skipped(NAME, "a rustc that works");
-    }
-    if std::env::var_os("HUPWRAP_CONTAINER_TEST").is_some_and(|value| value == "1") {
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let built = Command::new(cargo).arg("static").current_dir(env!("CARGO_MANIFEST_DIR")).status();
-        assert!(built.expect("cargo").success());
-    }
-    let Some(program) = static_build() else { return skipped(NAME, "a static build (cargo static)") };
+    let Some(podman) = Podman::new("init::it_runs_in_a_container_made_of_an_empty_image") else { return };
+    podman.build("plain", "FROM scratch\nCOPY hupwrap server /\n");
+    let run = |name, words: &[&str]| podman.run(name, &[&["plain", "/hupwrap"], words].concat());
 
-    let podman = Podman(Dir::new());
-    let dir = podman.0.path();
-    let image = dir.join("image");
-    std::fs::create_dir(&image).unwrap();
-    std::fs::copy(program, image.join("hupwrap")).unwrap();
-    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/litter.rs");
-    let built = Command::new("rustc")
-        .args(["--edition=2024", "-Ctarget-feature=+crt-static", "-Copt-level=1", "-o"])
-        .args([&image.join("litter"), Path::new(source)])
-        .output()
-        .unwrap();
-    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
-    let archive = dir.join("image.tar");
-    let packed = Command::new("tar").arg("-C").arg(&image).arg("-cf").arg(&archive).arg(".").status().unwrap();
-    assert!(packed.success());
-    podman.does(&["import", archive.to_str().unwrap(), "image"]);
-    if podman.run("first", &["--version"]).end().shell() != 0 {
-        return skipped(NAME, "the right to run a container");
-    }
-
-    let ended = podman.run("codes", &["/litter", "orphans", "0", "42"]).end();
+    let ended = run("codes", &["/server", "orphans", "0", "42"]).end();
     assert_eq!((ended.shell(), ended.stdout.as_str(), ended.stderr.as_str()), (42, "clean\n", ""));
-    assert_eq!(podman.run("missing", &["/no/such/program"]).end().shell(), 127);
+    assert_eq!(run("missing", &["/no/such/program"]).end().shell(), 127);
 
-    let ended = podman.run("orphans", &["/litter", "orphans", "100", "43"]).end();
+    let ended = run("orphans", &["/server", "orphans", "100", "43"]).end();
     assert_eq!((ended.shell(), ended.stdout.as_str(), ended.stderr.as_str()), (43, "clean\n", ""));
 
-    let mut run = podman.run("signals", &["--on", "USR1=reexec", "/litter", "wait"]);
-    run.line("ready 1");
+    let mut signals = run("signals", &["--on", "USR1=reexec", "/server", "wait"]);
+    signals.line("ready 1");
     for (signal, line) in [("HUP", "ready 2"), ("USR1", "ready 3"), ("HUP", "ready 4")] {
         podman.does(&["kill", "--signal", signal, "signals"]);
-        run.line(line);
+        signals.line(line);
     }
     podman.does(&["stop", "--time", "60", "signals"]);
-    let ended = run.end();
+    let ended = signals.end();
     assert_eq!(ended.shell(), 143);
     assert!(ended.stderr.contains(" as pid 1\n"), "{}", ended.stderr);
 
     // hupwrap below hupwrap.
-    let mut run = podman.run("nested", &["/hupwrap", "/litter", "wait"]);
-    run.line("ready 1");
+    let mut nested = run("nested", &["/hupwrap", "/server", "wait"]);
+    nested.line("ready 1");
     podman.does(&["stop", "--time", "60", "nested"]);
-    assert_eq!(run.end().shell(), 143);
+    assert_eq!(nested.end().shell(), 143);
 }

@@ -1,6 +1,5 @@
 //! The NOTIFY_SOCKET of a child: `sd_notify(3)`.
 
-use std::fmt::Write as _;
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -11,10 +10,11 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use nix::errno::Errno;
-use nix::libc;
 use nix::sys::socket::{MsgFlags, SockType, getsockopt, recv, sockopt};
 
 use crate::sys::fd::{Locked, above_stdio, keep_over_exec, take};
+use crate::sys::random::random;
+use crate::sys::unix_path::is_bound_beside;
 use crate::sys::{Pid, errno};
 use crate::text::notify::NotifySocketFacts;
 
@@ -152,13 +152,10 @@ impl NotifySocket {
         let socket = take(facts.socket).ok()?;
         let directory = facts.directory.and_then(|fd| take(fd).ok()).and_then(lock);
         let kind = getsockopt(&socket, sockopt::SockType);
-        // Nothing is removed if it is not ours.
-        (kind == Ok(SockType::Datagram)).then_some(Self {
-            socket,
-            directory,
-            path: facts.path,
-            fails: AtomicBool::default(),
-        })
+        let is_known = facts.path.starts_with('@') || is_bound_beside(&socket, &facts.path);
+        let is_ours = kind == Ok(SockType::Datagram) && is_known;
+        // Made only if it is ours: a value that is dropped removes its files.
+        is_ours.then(|| Self { socket, directory, path: facts.path, fails: AtomicBool::default() })
     }
 }
 
@@ -185,18 +182,6 @@ fn lock(directory: OwnedFd) -> Option<Locked<OwnedFd>> {
     Locked::new(directory).ok()
 }
 
-/// This many random bytes, in hexadecimal.
-fn random<const LENGTH: usize>() -> nix::Result<String> {
-    let mut bytes = [0_u8; LENGTH];
-    // SAFETY: the buffer is ours, and as long as is said. So few bytes come whole (getrandom(2)).
-    Errno::result(unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), LENGTH, 0) })?;
-    let mut text = String::new();
-    for byte in bytes {
-        let _ = write!(text, "{byte:02x}");
-    }
-    Ok(text)
-}
-
 #[cfg(test)]
 // The tests have threads, programs of others to run, and something to say.
 #[allow(clippy::disallowed_methods, clippy::arithmetic_side_effects)]
@@ -208,6 +193,7 @@ mod tests {
     use std::process::Command;
     use std::thread;
 
+    use nix::libc;
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
     use super::*;

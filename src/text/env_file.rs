@@ -1,26 +1,17 @@
-//! The syntax of an env file: dotenv, without expansion. Pure.
-//!
-//! - A line is blank, a comment (it begins with `#`), or `NAME=VALUE`, with or without `export ` in front. Blanks around
-//!   the name and around the value are ignored.
-//! - A name consists of letters, digits, `_`, `.` and `-`, and begins with a letter or `_`.
-//! - A bare value ends with its line, or before a `#` that follows a blank. `$`, `\` and quotes inside it are literal.
-//! - A value may be quoted. Between `'` and `'` everything is literal. Between `"` and `"`, `\n`, `\r`, `\t`, `\\`, `\"` and
-//!   `\$` are escapes. A quoted value may span lines. After the closing quote, only a blank and a comment may follow.
-//! - A byte order mark is skipped. CRLF is a newline. All other bytes are passed on, UTF-8 or not, except NUL, which no
-//!   environment can hold.
-//!
-//! dotenv, docker compose and systemd agree on this syntax. A line that they read in different ways is an error if that
-//! can be detected. Otherwise it is read as compose reads it.
+//! The syntax of an env file: dotenv, without expansion. docs/env-files.md describes it, and compares it with that of
+//! other programs. What python-dotenv reads and hupwrap reads as well has the same value, except where the page says why
+//! not. A line that cannot be read is an error. Pure.
 
 /// A variable: its name, and its value.
-pub(crate) type Variable = (Vec<u8>, Vec<u8>);
+pub type Variable = (Vec<u8>, Vec<u8>);
 
 /// Reads an env file: its variables in their order. If a name is repeated, the last value is meant to count.
 ///
 /// # Errors
 /// Which line is wrong, and how. The text of the line is not repeated, because it may be a secret.
-pub(crate) fn parse(text: &[u8]) -> Result<Vec<Variable>, String> {
-    let mut text = Text { rest: text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text), line: 1 };
+pub fn parse(text: &[u8]) -> Result<Vec<Variable>, String> {
+    let text = with_newlines(text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text));
+    let mut text = Text { rest: &text, line: 1 };
     if let Some((before, _)) = split(text.rest, |byte| byte == 0) {
         text.take(before.len());
         return Err(format!("line {}: it holds a NUL byte, which no variable can; want plain text", text.line));
@@ -38,10 +29,7 @@ pub(crate) fn parse(text: &[u8]) -> Result<Vec<Variable>, String> {
             return Err(wrong(begun, "it has no '='; want NAME=VALUE, or a comment that begins with '#'"));
         };
         let Some(name) = name(before) else {
-            return Err(wrong(
-                begun,
-                "what is before the '=' is no name; want letters, digits, '_', '.' and '-', and no digit first",
-            ));
+            return Err(wrong(begun, "what is before the '=' is no name; want letters, digits, '_', '.' and '-'"));
         };
         text.take(before.len().saturating_add(1));
         let value = match quote(text.upcoming_line()) {
@@ -81,7 +69,7 @@ impl<'a> Text<'a> {
         self.rest = rest;
     }
 
-    /// The text up to the end of the line. It may end with a CR.
+    /// The text up to the end of the line.
     fn upcoming_line(&self) -> &'a [u8] {
         split(self.rest, |byte| byte == b'\n').map_or(self.rest, |(line, _)| line)
     }
@@ -103,17 +91,43 @@ impl<'a> Text<'a> {
                     self.take(1);
                     return Some(value);
                 }
-                (b'\r', Some(b'\n')) => (b'\n', 2),
-                (b'\\', Some(b'n')) if quote == b'"' => (b'\n', 2),
-                (b'\\', Some(b'r')) if quote == b'"' => (b'\r', 2),
-                (b'\\', Some(b't')) if quote == b'"' => (b'\t', 2),
-                (b'\\', Some(byte @ (b'\\' | b'"' | b'$'))) if quote == b'"' => (byte, 2),
+                (b'\\', Some(next)) if quote == b'"' => escaped(next).map_or((b'\\', 1), |byte| (byte, 2)),
                 (byte, _) => (byte, 1),
             };
             value.push(said);
             self.take(len);
         }
     }
+}
+
+/// The byte that a backslash and this one stand for between double quotes.
+fn escaped(byte: u8) -> Option<u8> {
+    Some(match byte {
+        b'a' => 0x07,
+        b'b' => 0x08,
+        b't' => b'\t',
+        b'n' => b'\n',
+        b'v' => 0x0b,
+        b'f' => 0x0c,
+        b'r' => b'\r',
+        b'\\' | b'"' | b'\'' | b'$' => byte,
+        _ => return None,
+    })
+}
+
+/// CRLF and CR are ends of lines as well.
+fn with_newlines(text: &[u8]) -> Vec<u8> {
+    let mut lines = Vec::with_capacity(text.len());
+    let mut before = 0;
+    for byte in text {
+        match (before, *byte) {
+            (b'\r', b'\n') => {}
+            (_, b'\r') => lines.push(b'\n'),
+            (_, byte) => lines.push(byte),
+        }
+        before = *byte;
+    }
+    lines
 }
 
 /// Splits before the first byte of a kind.
@@ -133,10 +147,8 @@ fn name(before: &[u8]) -> Option<&[u8]> {
         Some(rest) if rest.first().is_some_and(|byte| is_blank(*byte)) => rest.trim_ascii_start(),
         _ => name,
     };
-    let first = name.first()?;
-    let begins = first.is_ascii_alphabetic() || *first == b'_';
-    let goes_on = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
-    (begins && name.iter().all(goes_on)).then_some(name)
+    let is_valid = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
+    (!name.is_empty() && name.iter().all(is_valid)).then_some(name)
 }
 
 /// The quote a value begins with, and how many blanks are before it.
@@ -179,8 +191,8 @@ mod tests {
 
     #[test]
     fn lines() {
-        let text = "\u{feff}# a comment = none\n\nA=1\r\n  \t\r\n\t# another\nexport B=2\n export\tC.d-e_9 = 3 \nexport=4\n_=5\nA=6";
-        let want = [("A", "1"), ("B", "2"), ("C.d-e_9", "3"), ("export", "4"), ("_", "5"), ("A", "6")];
+        let text = "\u{feff}# a comment = none\n\nA=1\r\n  \t\r\n\t# another\nexport B=2\n export\tC.d-e_9 = 3 \nexport=4\n_=5\r2FA=6\nA=7";
+        let want = [("A", "1"), ("B", "2"), ("C.d-e_9", "3"), ("export", "4"), ("_", "5"), ("2FA", "6"), ("A", "7")];
         assert_eq!(read(text), want.map(|(name, value)| (name.to_owned(), value.to_owned())));
         for nothing in ["", "\n", "\r\n", "#", "\u{feff}", "  ", "# x\r\n# y"] {
             assert_eq!(read(nothing), []);
@@ -205,7 +217,6 @@ mod tests {
             (r"C:\new\table\", r"C:\new\table\"),
             (r#"a "b" 'c'"#, r#"a "b" 'c'"#),
             ("it's", "it's"),
-            ("a\rb", "a\rb"),
         ] {
             assert_eq!(value(said), want, "{said}");
         }
@@ -224,11 +235,12 @@ mod tests {
             (r#"'"'"#, r#"""#),
             (r#""'""#, "'"),
             (r#""a\nb\rc\td\\e\"f\$g$h""#, "a\nb\rc\td\\e\"f$g$h"),
-            (r#""\a\'\`\ ""#, r"\a\'\`\ "),
+            (r#""\a\b\f\v\'""#, "\u{7}\u{8}\u{c}\u{b}'"),
+            (r#""\d\`\ ""#, r"\d\`\ "),
             (r#""\\n""#, r"\n"),
             ("'a\nb\n\nc'", "a\nb\n\nc"),
             ("\"a\r\nb\"", "a\nb"),
-            ("'a\rb'", "a\rb"),
+            ("'a\rb'", "a\nb"),
         ] {
             assert_eq!(value(said), want, "{said}");
         }
@@ -253,7 +265,7 @@ mod tests {
             ("s3cret", 1, "it has no '='"),
             ("A=1\r\nexport s3cret\r\n", 2, "it has no '='"),
             ("=s3cret", 1, NAME),
-            ("A=1\n\n1=s3cret", 3, NAME),
+            ("A=1\r\r+=s3cret", 3, NAME),
             ("A B=s3cret", 1, NAME),
             ("export export A=s3cret", 1, NAME),
             ("A: 's3cret=='", 1, NAME),

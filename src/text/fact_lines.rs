@@ -20,7 +20,7 @@ impl<'a> Facts<'a> {
         let (format, facts) = text.split_once('\n').unwrap_or((text, ""));
         let is_understood = format.parse().is_ok_and(|format| understood.contains(&format));
         Self {
-            lines: facts.lines().filter_map(|line| line.split_once(' ')).collect(),
+            lines: facts.split('\n').filter_map(|line| line.split_once(' ')).collect(),
             fault: (!is_understood).then(|| format!("its format is '{}'", format.escape_debug())),
             fds: Vec::new(),
         }

@@ -24,47 +24,47 @@ const UNSEEN: &str = "none";
 
 /// Everything a re-executed hupwrap must know that neither its command line nor the kernel tells.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Handover {
+pub struct Handover {
     /// Name and version of the hupwrap that wrote it.
-    pub writer: String,
+    pub(crate) writer: String,
     /// The machine's part.
-    pub machine: Snapshot,
+    pub(crate) machine: Snapshot,
     /// The child's pid.
-    pub child: Option<i32>,
+    pub(crate) child: Option<i32>,
     /// The process group of the child, where that is not hupwrap's.
-    pub child_group: Option<i32>,
+    pub(crate) child_group: Option<i32>,
     /// The main process that the child has announced.
-    pub announced: Option<Announced>,
+    pub(crate) announced: Option<Announced>,
     /// The child, where it has ended and its main process is waited for.
-    pub ended: Option<EndedChild>,
+    pub(crate) ended: Option<EndedChild>,
     /// Whether child and hupwrap share a process group.
-    pub shared_group: bool,
+    pub(crate) shared_group: bool,
     /// Whether hupwrap had a terminal at startup.
-    pub had_terminal: bool,
+    pub(crate) had_terminal: bool,
     /// The modes of the terminal that the first child found.
-    pub terminal_modes: Option<Vec<u8>>,
+    pub(crate) terminal_modes: Option<Vec<u8>>,
     /// Which of the standard descriptors were non-blocking for the first child, as bits.
-    pub non_blocking: Option<u8>,
+    pub(crate) non_blocking: Option<u8>,
     /// The signals that were blocked at startup.
-    pub mask: SignalSet,
+    pub(crate) mask: SignalSet,
     /// Whether SIGCHLD was ignored at startup.
-    pub chld_ignored: bool,
+    pub(crate) chld_ignored: bool,
     /// Children that are not hupwrap's: they were there before.
-    pub foreign_children: Vec<i32>,
+    pub(crate) foreign_children: Vec<i32>,
     /// The sockets that outlive the child.
-    pub sockets: Vec<SocketFacts>,
+    pub(crate) sockets: Vec<SocketFacts>,
     /// The child's NOTIFY_SOCKET.
-    pub notify: Option<NotifySocketFacts>,
+    pub(crate) notify: Option<NotifySocketFacts>,
     /// The descriptor by which the pidfile is locked.
-    pub pidfile: Option<i32>,
+    pub(crate) pidfile: Option<i32>,
     /// The descriptor that signals are read from.
-    pub signal_fd: Option<i32>,
+    pub(crate) signal_fd: Option<i32>,
     /// The last requests, for clients that wait for the end of one.
-    pub requests: Vec<Reload>,
+    pub(crate) requests: Vec<Reload>,
     /// What was seen of each PATH of `--watch`, as a number; none of one that was not looked at.
-    pub watched: Vec<Option<u64>>,
+    pub(crate) watched: Vec<Option<u64>>,
     /// What the service manager had no room for yet, the oldest first.
-    pub unsent: Vec<Vec<u8>>,
+    pub(crate) unsent: Vec<Vec<u8>>,
 }
 
 /// An outcome as a number: a status, or less than 0 a signal.
@@ -83,7 +83,7 @@ fn from_word(word: i32) -> Option<ExitStatus> {
 }
 
 /// What a hupwrap answers to a probe: name, version, and the formats it understands.
-pub(crate) fn introduction() -> String {
+pub fn introduction() -> String {
     let mut text = format!("{}{UNDERSTANDS}", crate::NAME_AND_VERSION);
     for format in UNDERSTOOD {
         let _ = write!(text, " {format}");
@@ -96,7 +96,7 @@ pub(crate) fn introduction() -> String {
 ///
 /// # Errors
 /// Says what is wrong with it.
-pub(crate) fn check_introduction(answer: &[u8]) -> Result<(), String> {
+pub fn check_introduction(answer: &[u8]) -> Result<(), String> {
     let text = String::from_utf8_lossy(answer);
     let line = text.lines().next().unwrap_or_default();
     let Some((name, formats)) = line.split_once(UNDERSTANDS).filter(|(name, _)| name.starts_with("hupwrap ")) else {
@@ -111,7 +111,7 @@ pub(crate) fn check_introduction(answer: &[u8]) -> Result<(), String> {
 
 impl Handover {
     /// As bytes.
-    pub(crate) fn encode(&self) -> Vec<u8> {
+    pub fn encode(&self) -> Vec<u8> {
         let mut text = format!("{FORMAT}\n");
         let mut fact = |name: &str, value: &dyn std::fmt::Display| {
             let _ = writeln!(text, "{name} {value}");
@@ -211,14 +211,14 @@ impl Handover {
     ///
     /// # Errors
     /// Says what is missing or wrong.
-    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, String> {
+    pub fn decode(bytes: &[u8]) -> Result<Self, String> {
         let (state, fault) = Self::salvage(bytes);
         fault.map_or(Ok(state), Err)
     }
 
     /// Reads as much of it as can be read, and says what is missing or wrong, if anything is. What is not known of a
     /// child must be found out otherwise.
-    pub(crate) fn salvage(bytes: &[u8]) -> (Self, Option<String>) {
+    pub fn salvage(bytes: &[u8]) -> (Self, Option<String>) {
         let text = String::from_utf8_lossy(bytes);
         let mut facts = Facts::new(&text, UNDERSTOOD);
         let machine = Snapshot {

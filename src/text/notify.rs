@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::text::is_plain;
+
 /// The longest datagram systemd takes, in bytes (its `NOTIFY_BUFFER_MAX`); a longer one it drops as a whole.
 const MOST_TAKEN: usize = 4096;
 /// The longest status hupwrap makes, in bytes. It leaves room for what is said beside it.
@@ -20,7 +22,7 @@ pub(crate) struct NotifySocketFacts {
 
 /// What a child said in one datagram.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
-pub(crate) struct Notice {
+pub struct Notice {
     /// That it is ready: `READY=1`, the only value there is.
     pub ready: bool,
     /// For how long from now its deadlines are not to run out: `EXTEND_TIMEOUT_USEC`. May be hundreds of millennia.
@@ -36,7 +38,7 @@ pub(crate) struct Notice {
 /// `STATUS`, `EXTEND_TIMEOUT_USEC`, `WATCHDOG=1` and `WATCHDOG=trigger` are passed up. `MAINPID`, `RELOADING` and
 /// `STOPPING` are not, for to systemd hupwrap is the service; nor is anything about descriptors, which are closed by
 /// then; nor `WATCHDOG_USEC`: it would move the time that hupwrap keeps when it feeds the watchdog itself.
-pub(crate) fn read(datagram: &[u8]) -> Notice {
+pub fn read(datagram: &[u8]) -> Notice {
     let mut notice = Notice::default();
     // systemd too allows for a C string's end, and for both ends of a line.
     let text = datagram.strip_suffix(b"\0").unwrap_or(datagram);
@@ -97,13 +99,13 @@ fn microseconds(value: &[u8]) -> Option<Duration> {
 }
 
 /// Says that the service is ready, for the first time or after [`reloading`]. An empty status clears the one before.
-pub(crate) fn ready(status: Option<&str>) -> Vec<u8> {
+pub fn ready(status: Option<&str>) -> Vec<u8> {
     with_status("READY=1".to_owned(), status)
 }
 
 /// Says that a reload has begun, at this time by CLOCK_MONOTONIC; `Type=notify-reload` wants both in one datagram.
 /// [`ready`] ends it, whatever came of it.
-pub(crate) fn reloading(monotonic: Duration, status: Option<&str>) -> Vec<u8> {
+pub fn reloading(monotonic: Duration, status: Option<&str>) -> Vec<u8> {
     with_status(format!("RELOADING=1\nMONOTONIC_USEC={}", monotonic.as_micros()), status)
 }
 
@@ -121,7 +123,7 @@ pub(crate) fn stopping() -> Vec<u8> {
 }
 
 /// Describes the state in words.
-pub(crate) fn status(status: &str) -> Vec<u8> {
+pub fn status(status: &str) -> Vec<u8> {
     format!("STATUS={}", one_line(status)).into_bytes()
 }
 
@@ -137,7 +139,7 @@ fn one_line(text: &str) -> String {
         if line.len().saturating_add(char.len_utf8()) > LONGEST_STATUS {
             break;
         }
-        line.push(if char.is_control() { ' ' } else { char });
+        line.push(if is_plain(char) { char } else { ' ' });
     }
     line
 }

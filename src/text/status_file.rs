@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use crate::exit::ExitStatus;
 use crate::facts::{GenerationId, Time};
 use crate::machine::status::Status;
+use crate::text::is_plain;
 
 /// So many settled requests are remembered, besides the last.
 pub const MOST_SETTLED: usize = 8;
@@ -68,10 +69,10 @@ impl Reload {
     pub fn encode(&self) -> String {
         let mut line = format!("{} {}:{}", self.action, self.began.as_nanos(), self.asked.as_nanos());
         if let Some((ended, answer)) = &self.ended {
-            let reason: String = answer.reason().unwrap_or_default().chars().filter(|c| !c.is_control()).collect();
+            let reason = answer.reason().unwrap_or_default();
             line.push_str(&format!(" {} {} {reason}", ended.as_nanos(), answer.name()));
         }
-        line
+        line.replace('\n', " ")
     }
 
     /// Reads it back.
@@ -179,10 +180,20 @@ pub fn write(status: &Status, facts: &StatusFacts, pid_of: impl Fn(GenerationId)
     object(keys)
 }
 
-/// An object in one line, its keys in this order; serde_json would sort them.
+/// An object in one line, its keys in this order; serde_json would sort them. It holds only what may
+/// be shown as it is: serde_json escapes no more than what is below a space.
 pub fn object<'a>(keys: impl IntoIterator<Item = (&'a str, Value)>) -> String {
     let fields: Vec<String> = keys.into_iter().map(|(key, value)| format!("\"{key}\":{value}")).collect();
-    format!("{{{}}}\n", fields.join(","))
+    let mut line = String::new();
+    for c in format!("{{{}}}", fields.join(",")).chars() {
+        match is_plain(c) {
+            true => line.push(c),
+            // None of them has more than four digits.
+            false => line.push_str(&format!("\\u{:04x}", u32::from(c))),
+        }
+    }
+    line.push('\n');
+    line
 }
 
 /// What a waiting command reads.

@@ -8,11 +8,12 @@ use serde_json::Value;
 use super::answer::exit;
 use crate::config::Shown;
 use crate::facts::Time;
+use crate::text::is_plain;
 use crate::text::status_file::Read;
 
 /// When the file is read.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Now {
+pub struct Now {
     /// What CLOCK_MONOTONIC reads.
     pub time: Time,
     /// How long ago hupwrap began.
@@ -20,22 +21,24 @@ pub(super) struct Now {
 }
 
 /// A summary of a status file, a line for each thing that it mentions.
-pub(super) fn text(seen: &Read, now: Now) -> String {
+pub fn text(seen: &Read, now: Now) -> String {
     let all = |key: &str| seen.all.get(key);
     let ready = if seen.ready { "ready" } else { "not ready" };
     let mut lines = vec![("state", format!("{}, {ready}", seen.state))];
     let version = all("version").and_then(Value::as_str).unwrap_or("of an unknown version");
     let (pid, age, on_hup) = (seen.pid, rounded(now.age), &seen.on_hup);
     lines.push(("hupwrap", format!("{version}, pid {pid}, up {age}; HUP means {on_hup}")));
-    let generation = all("generation").and_then(Value::as_u64);
-    let generation = generation.map_or(String::new(), |number| format!("generation {number}, "));
+    // After a replace that failed, the child is of an earlier one.
+    if let Some(last) = all("generation").and_then(Value::as_u64) {
+        lines.push(("last start", format!("generation {last}")));
+    }
     lines.push(match all("child").filter(|child| child.is_object()) {
         Some(child) => {
             let since = child.get("since").and_then(Value::as_u64).map(Duration::from_nanos);
             let up = since.map_or(String::new(), |since| format!(", up {}", rounded(now.time.saturating_sub(since))));
-            ("child", format!("{generation}{}{up}", pid_of(child)))
+            ("child", format!("{}{up}", pid_of(child)))
         }
-        None => ("child", format!("{generation}not there")),
+        None => ("child", "not there".to_owned()),
     });
     if let Some(old) = all("old_child").filter(|old| old.is_object()) {
         let generation = old.get("generation").and_then(Value::as_u64).unwrap_or(0);
@@ -70,9 +73,9 @@ pub(super) fn text(seen: &Read, now: Now) -> String {
         let _ = write!(text, "{name:<11}");
         for c in what.chars() {
             // A name may hold anything, and a terminal would obey it.
-            match c.is_control() {
-                true => text.extend(c.escape_default()),
-                false => text.push(c),
+            match is_plain(c) {
+                true => text.push(c),
+                false => text.extend(c.escape_default()),
             }
         }
         text.push('\n');
@@ -114,7 +117,8 @@ mod tests {
         let want = "\
 state      replacing, ready
 hupwrap    1.2.3, pid 7, up 2d 7h; HUP means replace
-child      generation 4, pid 9, up 10s
+last start generation 4
+child      pid 9, up 10s
 old child  generation 3, pid 8
 restarts   2 on request, 1 after failures
 last exit  killed by TERM

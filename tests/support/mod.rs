@@ -5,6 +5,7 @@
 
 pub mod http;
 pub mod notify;
+pub mod podman;
 pub mod pty;
 pub mod resolver;
 pub mod seen;
@@ -48,6 +49,11 @@ pub fn server() -> PathBuf {
 /// Runs a program without some system calls; see tests/fixtures/without.rs.
 pub fn without() -> PathBuf {
     fixture("without")
+}
+
+/// The child of a soak; see tests/fixtures/actor.rs.
+pub fn actor() -> PathBuf {
+    fixture("actor")
 }
 
 /// A program of tests/fixtures. Cargo builds the programs of a package for its own tests only, so the first test that asks
@@ -430,12 +436,17 @@ impl Run {
         self.status.expect("a status")
     }
 
+    /// Waits until nobody can write to its output any more.
+    pub fn all_written(&self) {
+        self.stdout.wait(|_, ended| ended.then_some(()));
+        self.stderr.wait(|_, ended| ended.then_some(()));
+    }
+
     /// Waits for hupwrap's end, and that of its output.
     #[track_caller]
     pub fn end(mut self) -> Ended {
         let status = self.status();
-        self.stdout.wait(|_, ended| ended.then_some(()));
-        self.stderr.wait(|_, ended| ended.then_some(()));
+        self.all_written();
         Ended { status, stdout: self.stdout(), stderr: self.stderr() }
     }
 
