@@ -236,6 +236,25 @@ mod tests {
     }
 
     #[test]
+    fn a_lock_keeps_others_away_as_long_as_it_lives() {
+        let path = std::env::temp_dir().join(format!("hupwrap-locked-{}", std::process::id()));
+        let open = || File::options().create(true).truncate(false).write(true).open(&path).unwrap();
+        let lock = Locked::new(open()).unwrap();
+        assert_eq!(Locked::new(open()).err().map(|(_, error)| error), Some(Errno::EWOULDBLOCK));
+        drop(lock);
+        assert!(Locked::new(open()).is_ok());
+        std::fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn the_names_in_a_directory() {
+        let found: Vec<OsString> = names(Path::new("/proc/self/fdinfo")).unwrap().map(Result::unwrap).collect();
+        assert!(found.contains(&"0".into()) && !found.contains(&".".into()) && !found.contains(&"..".into()));
+        assert_eq!(names(Path::new("/proc/self/stat")).err(), Some(Errno::ENOTDIR));
+        assert_eq!(names(Path::new("/nowhere")).err(), Some(Errno::ENOENT));
+    }
+
+    #[test]
     fn what_is_not_open_is_not_taken() {
         for number in [-1, 0, 2, 1_000_000, RawFd::MAX] {
             assert_eq!(take(number).err(), Some(Errno::EBADF));
