@@ -175,7 +175,7 @@ impl Supervisor {
         let changes = if died { self.reap() } else { Vec::new() };
         let said = self.hear_children();
         let command = self.config.command.first().map(OsString::as_os_str).unwrap_or_default();
-        let executions = self.family.executions(command, &changes);
+        let executions = self.family.executions(command, &changes, &said);
         let mut deaths =
             self.family.changes(changes, |child, status| main_process::may_follow(child, status, &self.config));
         deaths.extend(self.follow());
