@@ -17,46 +17,63 @@ _hupwrap()
         rest=${rest#"$part"}
     done
 
-    local last=$((${#typed[@]} - 1))
+    local repeatable="--on --listen --env-file --map-status --no-restart-on --watch"
+    local once="--on-hup --check --check-timeout --ready --ready-timeout --overlap --child-pidfile --workdir --group
+        --stop-signal --stop-timeout --kill-mode --parent-death --restart --restart-delay --restart-max-delay
+        --restart-reset --restart-limit --max-age --pidfile --status-file --log-format"
+    local switches="--no-tether -v --verbose -q --quiet" help="-h --help -V --version"
+    local forms="--reload --stop --status --wait-ready"
+    local valued=" ${once//$'\n'/ } $repeatable $forms --timeout "
+
+    # `used` has the options in front of the cursor; `alone` has one that needs no COMMAND.
+    local last=$((${#typed[@]} - 1)) used=" " alone= word
     for ((i = 1; i <= last; i++)); do
-        case ${typed[i]} in
-            --on | --on-hup | --check | --check-timeout | --listen | --ready | --ready-timeout | --overlap | --child-pidfile | \
-                --env-file | --workdir | --stop-signal | --stop-timeout | --kill-mode | --group | --parent-death | --map-status | \
-                --restart | --restart-delay | --restart-max-delay | --restart-reset | --restart-limit | --no-restart-on | \
-                --watch | --max-age | --pidfile | --status-file | --log-format | --reload | --stop | --status | --wait-ready | --timeout)
-                if ((++i == last)); then
-                    _hupwrap_value "${typed[i - 1]}" "${typed[i]}"
-                    return
-                fi
-                ;;
+        word=${typed[i]}
+        case $word in
             --)
-                if ((++i <= last)); then
-                    _hupwrap_command "${starts[i]}" "${typed[last]}"
+                ((++i > last)) || [[ $alone ]] && break
+                _hupwrap_command "${starts[i]}" "${typed[last]}"
+                return
+                ;;
+            -?*)
+                ((i < last)) && used+="${word%%=*} "
+                [[ " $forms --timeout " == *" ${word%%=*} "* ]] && alone=$word
+                if [[ $valued == *" $word "* ]] && ((++i == last)); then
+                    _hupwrap_value "$word" "${typed[i]}"
                     return
                 fi
                 ;;
-            -?*) ;;
             -)
                 # An option begins here, if the cursor is behind it; otherwise it is the name of a program.
                 ((i == last)) && break
                 ;;&
             *)
+                [[ $alone ]] && break
                 _hupwrap_command "${starts[i]}" "${typed[last]}"
                 return
                 ;;
         esac
     done
 
-    case ${typed[last]} in
-        --*=*) _hupwrap_value "${typed[last]%%=*}" "${typed[last]#*=}" ;;
-        *)
-            COMPREPLY=($(compgen -W "--on --on-hup --check --check-timeout --listen --ready --ready-timeout --overlap
-                --child-pidfile --env-file --workdir --group --stop-signal --stop-timeout --kill-mode --no-tether --parent-death
-                --map-status --restart --restart-delay --restart-max-delay --restart-reset --restart-limit
-                --no-restart-on --watch --max-age --pidfile --status-file --log-format -v --verbose -q --quiet --reload
-                --stop --status --wait-ready --timeout -h --help -V --version" -- "${typed[last]}"))
-            ;;
+    if [[ ${typed[last]} == --*=* ]]; then
+        _hupwrap_value "${typed[last]%%=*}" "${typed[last]#*=}"
+        return
+    fi
+    local offers=
+    case $used in
+        " ") offers="$repeatable $once $switches $forms --timeout $help" ;;
+        *" -h "* | *" --help "* | *" -V "* | *" --version "*) ;;
+        *" --reload "* | *" --stop "* | *" --status "* | *" --wait-ready "*) offers=--timeout ;;
+        *" --timeout "*) offers=$forms ;;
+        *) offers="$repeatable $once $switches $help" ;;
     esac
+    # One of these excludes the others.
+    case $used in *" -v "* | *" --verbose "* | *" -q "* | *" --quiet "*) used+="-v --verbose -q --quiet " ;; esac
+    for word in $offers; do
+        [[ $used == *" $word "* && " $repeatable " != *" $word "* ]] && continue
+        [[ $word == "${typed[last]}"* ]] && COMPREPLY+=("$word")
+    done
+    return 0
 }
 
 # OPTION VALUE: what VALUE can become. Bash replaces what stands behind the last = or : (if they are among its word
@@ -89,6 +106,10 @@ _hupwrap_value()
         --log-format=*) offers="text json" ;;
         --listen=*)
             value=${value#*=}
+            if [[ $value == unix:* ]]; then
+                _hupwrap_files -f "${value#unix:}"
+                return
+            fi
             offers="tcp: udp: unix:"
             ;;
         --ready=*) offers="exec notify fd: delay: tcp: cmd:" ;;
@@ -103,10 +124,13 @@ _hupwrap_value()
             ;;
         --kill-mode=*) offers="mixed process group" ;;
         --group=*) offers="own shared" ;;
+        --restart-limit=*) offers="5 5/1m" ;;
     esac
     local head=${typed[last]%"$value"} breaks=${COMP_WORDBREAKS//[^=:]/}
     [[ $breaks ]] && head=${head##*[$breaks]}
     [[ $value == SIG* && $offers == HUP* ]] && offers=$(printf 'SIG%s ' $offers)
+    # None of the words that end with a break goes on behind it.
+    [[ $value == *: ]] && return
     COMPREPLY=($(compgen -P "$head" -W "$offers" -- "$value"))
     [[ ${COMPREPLY[0]-} == *[=:] ]] && compopt -o nospace
     return 0

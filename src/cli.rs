@@ -1,6 +1,7 @@
 //! What the user typed: the command line as strings. What it means is decided in [`crate::config`].
 
 mod errors;
+pub(crate) mod help;
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -8,219 +9,107 @@ use std::os::unix::ffi::OsStrExt;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, CommandFactory, FromArgMatches, Parser};
 
-/// The command line, word for word. If an option that is not a list is repeated, the last one counts.
+/// The command line, word for word. If an option that is not a list is repeated, the last one counts. What each option
+/// does stands in `help`.
 #[derive(Parser, Debug, Default, PartialEq)]
-#[command(
-    name = "hupwrap",
-    version,
-    about = "Supervise one command: forward signals, exit as it exits, restart it on HUP.",
-    override_usage = USAGE,
-    after_help = AFTER_HELP,
-    args_override_self = true,
-    disable_help_flag = true,
-    disable_version_flag = true,
-)]
+#[allow(missing_docs, reason = "clap would carry the comments as a second help")]
+#[command(name = "hupwrap", args_override_self = true, disable_help_flag = true, disable_version_flag = true)]
 pub struct Args {
-    /// Change what SIGNAL does (see ACTION); repeatable
-    #[arg(long, value_name = "SIGNAL=ACTION", help_heading = SIGNALS)]
+    #[arg(long, value_name = "SIGNAL=ACTION")]
     pub on: Vec<String>,
-
-    /// The same as --on HUP=ACTION [default: restart]
-    #[arg(long, value_name = "ACTION", help_heading = SIGNALS)]
+    #[arg(long, value_name = "ACTION")]
     pub on_hup: Vec<String>,
 
     /// How many of `on` came before the last of `on_hup`.
     #[arg(skip)]
     pub on_before_on_hup: usize,
-
-    /// Run CMD first; refuse unless it exits with 0
-    #[arg(long, value_name = "CMD", help_heading = SIGNALS)]
+    #[arg(long, value_name = "CMD")]
     pub check: Option<String>,
-
-    /// How long the check may take [default: 30s]
-    #[arg(long, value_name = "T", help_heading = SIGNALS)]
+    #[arg(long, value_name = "T")]
     pub check_timeout: Option<String>,
 
-    /// Keep a socket open across restarts; repeatable
-    #[arg(long, value_name = "[NAME=]ADDRESS", help_heading = CHILD)]
+    #[arg(long, value_name = "[NAME=]ADDRESS")]
     pub listen: Vec<String>,
-
-    /// When the child is ready (see HOW)
-    #[arg(long, value_name = "HOW", help_heading = CHILD)]
+    #[arg(long, value_name = "HOW")]
     pub ready: Option<String>,
-
-    /// Stop the child if not ready in T [default: 60s]
-    #[arg(long, value_name = "T", help_heading = CHILD)]
+    #[arg(long, value_name = "T")]
     pub ready_timeout: Option<String>,
-
-    /// How long both run in a replace [default: 0]
-    #[arg(long, value_name = "T", help_heading = CHILD)]
+    #[arg(long, value_name = "T")]
     pub overlap: Option<String>,
-
-    /// FILE names the main process, if it changes
-    #[arg(long, value_name = "FILE", help_heading = CHILD)]
+    #[arg(long, value_name = "FILE")]
     pub child_pidfile: Option<OsString>,
-
-    /// Add the variables in FILE; repeatable
-    #[arg(long, value_name = "FILE", help_heading = CHILD)]
+    #[arg(long, value_name = "FILE")]
     pub env_file: Vec<OsString>,
-
-    /// Run the child in DIR
-    #[arg(long, value_name = "DIR", help_heading = CHILD)]
+    #[arg(long, value_name = "DIR")]
     pub workdir: Option<OsString>,
-
-    /// Process group of the child: own or shared
-    #[arg(long, value_name = "WHICH", help_heading = CHILD)]
+    #[arg(long, value_name = "WHICH")]
     pub group: Option<String>,
 
-    /// Ask the child to end with SIG [default: TERM]
-    #[arg(long, value_name = "SIG", help_heading = STOP)]
+    #[arg(long, value_name = "SIG")]
     pub stop_signal: Option<String>,
-
-    /// Send KILL after T [default: 10s; never on a stop]
-    #[arg(long, value_name = "T", help_heading = STOP)]
+    #[arg(long, value_name = "T")]
     pub stop_timeout: Option<String>,
-
-    /// mixed, process or group [default: mixed]
-    #[arg(long, value_name = "MODE", help_heading = STOP)]
+    #[arg(long, value_name = "MODE")]
     pub kill_mode: Option<String>,
-
-    /// Keep the child running if hupwrap is killed
-    #[arg(long, help_heading = STOP)]
+    #[arg(long)]
     pub no_tether: bool,
-
-    /// Send hupwrap SIG when its own parent ends
-    #[arg(long, value_name = "SIG", help_heading = STOP)]
+    #[arg(long, value_name = "SIG")]
     pub parent_death: Option<String>,
-
-    /// Exit with TO in place of FROM; repeatable
-    #[arg(long, value_name = "FROM=TO", help_heading = STOP)]
+    #[arg(long, value_name = "FROM=TO")]
     pub map_status: Vec<String>,
 
-    /// no, on-failure or always [default: no]
-    #[arg(long, value_name = "WHEN", help_heading = RESTART)]
+    #[arg(long, value_name = "WHEN")]
     pub restart: Option<String>,
-
-    /// Delay before a restart; doubles [default: 100ms]
-    #[arg(long, value_name = "T", help_heading = RESTART)]
+    #[arg(long, value_name = "T")]
     pub restart_delay: Option<String>,
-
-    /// Longest delay before a restart [default: 1m]
-    #[arg(long, value_name = "T", help_heading = RESTART)]
+    #[arg(long, value_name = "T")]
     pub restart_max_delay: Option<String>,
-
-    /// Reset the count when ready for T [default: 1m]
-    #[arg(long, value_name = "T", help_heading = RESTART)]
+    #[arg(long, value_name = "T")]
     pub restart_reset: Option<String>,
-
-    /// Give up after N restarts, or N within T
-    #[arg(long, value_name = "N[/T]", help_heading = RESTART)]
+    #[arg(long, value_name = "N[/T]")]
     pub restart_limit: Option<String>,
-
-    /// Never restart after these, such as 0,64,TERM
-    #[arg(long, value_name = "LIST", help_heading = RESTART)]
+    #[arg(long, value_name = "LIST")]
     pub no_restart_on: Vec<String>,
-
-    /// Act as on HUP when PATH changes; repeatable
-    #[arg(long, value_name = "PATH", help_heading = RESTART)]
+    #[arg(long, value_name = "PATH")]
     pub watch: Vec<OsString>,
-
-    /// Act as on HUP when the child was ready for T
-    #[arg(long, value_name = "T", help_heading = RESTART)]
+    #[arg(long, value_name = "T")]
     pub max_age: Option<String>,
 
-    /// Write hupwrap's pid to FILE, and lock FILE
-    #[arg(long, value_name = "FILE", help_heading = MONITORING)]
+    #[arg(long, value_name = "FILE")]
     pub pidfile: Option<OsString>,
-
-    /// Write the current state to FILE, as JSON
-    #[arg(long, value_name = "FILE", help_heading = MONITORING)]
+    #[arg(long, value_name = "FILE")]
     pub status_file: Option<OsString>,
-
-    /// Format of messages: text or json [default: text]
-    #[arg(long, value_name = "FORMAT", help_heading = MONITORING)]
+    #[arg(long, value_name = "FORMAT")]
     pub log_format: Option<String>,
-
-    /// Report starts, exits and signals too
-    #[arg(short, long, help_heading = MONITORING)]
+    #[arg(short, long)]
     pub verbose: bool,
-
-    /// Report errors only
-    #[arg(short, long, help_heading = MONITORING)]
+    #[arg(short, long)]
     pub quiet: bool,
 
-    /// Send HUP to the hupwrap of FILE; wait for the outcome
-    #[arg(long, value_name = "FILE", help_heading = WAITING)]
+    #[arg(long, value_name = "FILE")]
     pub reload: Option<OsString>,
-
-    /// Send TERM to the hupwrap of FILE; wait for its end
-    #[arg(long, value_name = "FILE", help_heading = WAITING)]
+    #[arg(long, value_name = "FILE")]
     pub stop: Option<OsString>,
-
-    /// Show the state of the hupwrap of FILE
-    #[arg(long, value_name = "FILE", help_heading = WAITING)]
+    #[arg(long, value_name = "FILE")]
     pub status: Option<OsString>,
-
-    /// Wait until the child of that hupwrap is ready
-    #[arg(long, value_name = "FILE", help_heading = WAITING)]
+    #[arg(long, value_name = "FILE")]
     pub wait_ready: Option<OsString>,
-
-    /// How long these four wait [default: 60s]
-    #[arg(long, value_name = "T", help_heading = WAITING)]
+    #[arg(long, value_name = "T")]
     pub timeout: Option<String>,
 
-    /// Print this help
-    #[arg(short, long, help_heading = HELP)]
+    #[arg(short = 'h')]
+    pub summary: bool,
+    #[arg(long)]
     pub help: bool,
-
-    /// Print the version
-    #[arg(short = 'V', long, help_heading = HELP)]
+    #[arg(short = 'V', long)]
     pub version: bool,
-
-    /// The program to supervise, and its arguments
-    #[arg(trailing_var_arg = true, value_name = "COMMAND", hide = true)]
+    #[arg(trailing_var_arg = true, value_name = "COMMAND")]
     pub command: Vec<OsString>,
 
     /// What is wrong if the forms of a command line are mixed. Reported after invalid values.
     #[arg(skip)]
     pub mixed: Option<String>,
 }
-
-const USAGE: &str = "\
-hupwrap [OPTIONS] [--] COMMAND [ARG]...
-       hupwrap --reload|--stop|--status|--wait-ready FILE [--timeout T]";
-
-const SIGNALS: &str = "Signals";
-const CHILD: &str = "Child";
-const STOP: &str = "Stopping and exit status";
-const RESTART: &str = "Automatic restart";
-const MONITORING: &str = "Monitoring";
-const WAITING: &str = "Without a COMMAND, with the --status-file of a running hupwrap";
-const HELP: &str = "Help";
-
-const AFTER_HELP: &str = "\
-ACTION:
-  restart          stop the child, then start it again
-  reexec           re-execute hupwrap's program file, then restart the child
-  replace          start a new child; when it is ready, stop the old one
-  upgrade          re-execute hupwrap; the child keeps running
-  upgrade+replace  re-execute hupwrap, then replace the child
-  forward[:SIG]    send the signal, or SIG, to the child
-  stop[:SIG]       stop the child, with SIG, and exit as it exits
-  ignore           do nothing
-Default: restart for HUP; stop for TERM, INT and QUIT; forward for the others.
-
-ADDRESS: tcp:HOST:PORT, udp:HOST:PORT or unix:PATH[,mode=0660]
-HOW: exec (default), notify (READY=1), fd:N (a newline), tcp:HOST:PORT, cmd:CMD,
-     or delay:T (delay:1s is the default for the new child of a replace)
-T: 10s, 1m30s, 250ms, 1.5 (seconds); for a timeout also never
-Exit status: that of the child; 128+N if signal N killed the child; 124 timeout;
-125 error in hupwrap; 126 COMMAND not executable; 127 COMMAND not found.
-
-Examples:
-  hupwrap --on-hup replace --listen tcp:*:8080 --ready notify -- ./server
-  hupwrap --restart on-failure --watch conf --status-file app.json -- ./app
-  hupwrap --reload app.json";
 
 /// What a command line asks for.
 #[derive(Debug, PartialEq)]
@@ -229,8 +118,13 @@ pub enum Said {
     Supervise(Args),
     /// Wait for another hupwrap, or ask about it.
     Wait(Args),
-    /// Print this on stdout, and exit with 0.
-    Print(String),
+    /// Print all of the help or its summary, and exit with 0.
+    Help {
+        /// Whether it is all.
+        all: bool,
+    },
+    /// Print the version, and exit with 0.
+    Version,
 }
 
 /// Reads a command line, `argv[0]` included.
@@ -264,11 +158,11 @@ fn parse(argv: &[&OsStr]) -> Result<Said, String> {
     if let Some(on_hup) = matches.indices_of("on_hup").and_then(Iterator::last) {
         args.on_before_on_hup = matches.indices_of("on").map_or(0, |on| on.filter(|at| *at < on_hup).count());
     }
-    if args.help {
-        return Ok(Said::Print(Args::command().render_help().to_string()));
+    if args.help || args.summary {
+        return Ok(Said::Help { all: args.help });
     }
     if args.version {
-        return Ok(Said::Print(format!("{}\n", crate::NAME_AND_VERSION)));
+        return Ok(Said::Version);
     }
     match has_form(&options, &matches) {
         Ok(true) => Ok(Said::Wait(args)),

@@ -61,8 +61,14 @@ fn life(mut startup: Startup) -> Result<Ending, String> {
         report::set_look(format, Level::default(), no_color, term);
     };
     match cli::read(&words).inspect_err(look_as_said)? {
-        Said::Print(text) => {
-            report::print(&text)?;
+        Said::Help { all } => {
+            let told = startup.var("COLUMNS").and_then(|columns| str::from_utf8(columns).ok()?.parse().ok());
+            let columns = told.filter(|columns| *columns > 0).or_else(|| sys::terminal::width(&std::io::stdout()));
+            report::print(&cli::help::text(all, columns))?;
+            Ok(Ending::Own(0))
+        }
+        Said::Version => {
+            report::print(&format!("{NAME_AND_VERSION}\n"))?;
             Ok(Ending::Own(0))
         }
         Said::Wait(args) => {

@@ -11,6 +11,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::config::{Level, LogFormat};
 use crate::sys::{output, start_error};
+use crate::text::is_plain;
 use crate::text::log_line::{json_line, text_line};
 use crate::text::messages::{self, LogLine, MessageKind};
 
@@ -78,7 +79,7 @@ impl Ticker {
     pub(crate) fn show(&mut self, text: &str, columns: usize) {
         // The last column stays free: some terminals begin a new line behind it.
         let fits = columns.saturating_sub(1);
-        let text: String = text.chars().filter(|c| !c.is_control()).take(fits).collect();
+        let text: String = text.chars().filter(|c| is_plain(*c)).take(fits).collect();
         let width = text.chars().count();
         let rest = self.width.min(fits).saturating_sub(width);
         write_at_once(&format!("\r{text}{:rest$}", ""));

@@ -316,6 +316,7 @@ fn every_signal_but_its_own_reaches_the_child() {
 #[test]
 fn it_runs_in_a_container_made_of_an_empty_image() {
     let Some(podman) = Podman::new("init::it_runs_in_a_container_made_of_an_empty_image") else { return };
+    podman.build("plain", "FROM scratch\nCOPY hupwrap server /\n");
     let run = |name, words: &[&str]| podman.run(name, &[&["plain", "/hupwrap"], words].concat());
 
     let ended = run("codes", &["/server", "orphans", "0", "42"]).end();

@@ -7,15 +7,12 @@ use std::process::Command;
 
 use serde_json::Value;
 
+use crate::docs::file;
 use crate::support::podman::Podman;
 use crate::support::*;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-fn file(name: &str) -> String {
-    fs::read_to_string(root().join(name)).unwrap_or_else(|e| panic!("{name}: {e}"))
 }
 
 /// PATH with the hupwrap under test in front.
@@ -311,7 +308,7 @@ fn shellcheck_has_nothing_to_say() {
 #[test]
 fn the_image_of_the_examples_works() {
     let Some(podman) = Podman::new("package::the_image_of_the_examples_works") else { return };
-    podman.build("app", &root().join("examples/Containerfile"));
+    podman.build("app", &file("examples/Containerfile"));
     let inside = |words: &[&str]| podman.start(&[&["exec", "app", "hupwrap"], words].concat()).end();
     // As compose.yaml says: another user, and nothing to write to but the directory of the status file.
     for options in [&[][..], &["--read-only", "--user=65534:65534", "--tmpfs=/run/app"]] {
@@ -334,13 +331,13 @@ fn the_image_of_the_examples_works() {
     let ports = "          ports:\n            - { name: http, containerPort: 8080 }\n";
     let changed = manifest.replacen(ports, "", 1).replacen("replicas: 2", "replicas: 1", 1);
     assert_eq!(manifest.len() - changed.len(), ports.len());
-    let play = podman.programs().join("kubernetes.yaml");
-    fs::write(&play, changed).expect("a file");
-    podman.does(&["kube", "play", "--network=none", play.to_str().expect("UTF-8")]);
+    fs::write(podman.path("kubernetes.yaml"), changed).expect("a file");
+    let manifest = podman.path("kubernetes.yaml");
+    podman.does(&["kube", "play", "--network=none", manifest.to_str().expect("UTF-8")]);
     let mut log = podman.start(&["logs", "--follow", "app-pod-0-app"]);
     log.line("ready 1");
     // The kubelet does it with links; the volume of the ConfigMap is an ordinary directory here.
-    fs::write(podman.volume("app").join("app.conf"), "greeting = good day\n").expect("a file");
+    fs::write(podman.path("podman/volumes/app/_data/app.conf"), "greeting = good day\n").expect("a file");
     log.line("ready 2");
     podman.does(&["pod", "stop", "--all", "--time=60"]);
     log.end();
@@ -353,4 +350,14 @@ fn the_version_is_told_and_nothing_else() {
         assert_eq!(ended.shell(), 0);
         assert_eq!((ended.stdout.as_str(), ended.stderr.as_str()), ("hupwrap 0.1.0\n", ""));
     }
+}
+
+#[test]
+fn the_lists_of_changes_begin_with_this_version() {
+    let version = hupwrap::NAME_AND_VERSION.trim_start_matches("hupwrap ");
+    let changes = file("CHANGELOG.md");
+    let newest = changes.lines().find_map(|line| line.strip_prefix("## ")).expect("a version");
+    let (number, date) = newest.split_once(" - ").expect("VERSION - DATE");
+    assert_eq!((number, date.len()), (version, "2026-11-26".len()));
+    assert!(file("debian/changelog").starts_with(&format!("hupwrap ({version}-1) ")));
 }

@@ -8,55 +8,40 @@ mod scene;
 mod trace;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsStr;
+use std::ffi::OsString;
 use std::fs;
 use std::io::Write;
+use std::net::TcpListener;
 use std::path::Path;
 use std::sync::Mutex;
 
-use self::scene::{CHILD_STATUS, Fault, Scene, Seen, Usual, at};
+use self::scene::{CHILD_STATUS, Fault, Scene, Seen, Stage, Usual, at};
 use self::trace::Call;
 use crate::support::*;
 
+/// What a life is led with: the fault, and how it looks without one.
+type Live = fn(Option<&Fault>, Option<&Usual>) -> Seen;
+
 /// Lives, and how each is led.
-const LIVES: [(&str, fn(Option<&Fault>, Option<&Usual>) -> Seen); 1] = [("service", service)];
+const LIVES: [(&str, Live); 6] = [
+    ("service", service),
+    ("family", family),
+    ("connection", connection),
+    ("pipe", pipe),
+    ("terminal", terminal),
+    ("commands", commands),
+];
+
+/// A puppet that ends with its own status.
+fn the_puppet(words: &[&str]) -> Vec<OsString> {
+    let words = words.iter().map(OsString::from);
+    [puppet().into(), OsString::from("exit=TERM:7")].into_iter().chain(words).collect()
+}
 
 /// Everything that a service does in its life.
 fn service(fault: Option<&Fault>, usual: Option<&Usual>) -> Seen {
-    let options = [
-        "-v",
-        "--pidfile",
-        "{}/pidfile",
-        "--status-file",
-        "{}/status.json",
-        "--listen",
-        "unix:{}/socket",
-        "--listen",
-        "tcp:127.0.0.1:0",
-        "--ready",
-        "notify",
-        "--ready-timeout",
-        "8",
-        "--env-file",
-        "{}/env",
-        "--workdir",
-        "{}/work",
-        "--watch",
-        "{}/watched",
-        "--check",
-        "true",
-        "--on",
-        "USR2=replace",
-        "--on",
-        "RTMIN=reexec",
-        "--on",
-        "RTMIN+1=upgrade",
-        "--on",
-        "RTMIN+2=upgrade+replace",
-    ];
-    let puppet = puppet();
-    let command = [puppet.as_os_str(), OsStr::new("notify"), OsStr::new("exit=TERM:7")];
-    let mut scene = Scene::begin(&options, &command, fault);
+    let stage = Stage { options: &OPTIONS_OF_A_SERVICE, command: the_puppet(&["notify"]), ..Stage::default() };
+    let mut scene = Scene::begin(&stage, fault);
     scene.serves();
     scene.forward("USR1");
     for (signal, what) in [
@@ -70,6 +55,144 @@ fn service(fault: Option<&Fault>, usual: Option<&Usual>) -> Seen {
         scene.serves();
     }
     scene.request("a change", |scene| fs::write(at(scene, "watched"), "two, and longer").expect("a file"));
+    scene.serves();
+    scene.forward("USR1");
+    scene.rests();
+    scene.stop(fault, usual)
+}
+
+const OPTIONS_OF_A_SERVICE: [&str; 29] = [
+    "-v",
+    "--pidfile",
+    "{}/pidfile",
+    "--status-file",
+    "{}/status.json",
+    "--listen",
+    "unix:{}/socket",
+    "--listen",
+    "tcp:127.0.0.1:0",
+    "--ready",
+    "notify",
+    "--ready-timeout",
+    "8",
+    "--env-file",
+    "{}/env",
+    "--workdir",
+    "{}/work",
+    "--watch",
+    "{}/watched",
+    "--check",
+    "true",
+    "--on",
+    "USR2=replace",
+    "--on",
+    "RTMIN=reexec",
+    "--on",
+    "RTMIN+1=upgrade",
+    "--on",
+    "RTMIN+2=upgrade+replace",
+];
+
+/// A child with a family: one that leaves the session, and one that must be killed. Files disappear.
+fn family(fault: Option<&Fault>, usual: Option<&Usual>) -> Seen {
+    let options = [
+        "-v",
+        "--status-file",
+        "{}/status.json",
+        "--pidfile",
+        "{}/pidfile",
+        "--listen",
+        "unix:{}/socket",
+        "--stop-timeout",
+        "200ms",
+        "--restart",
+        "on-failure",
+        "--restart-delay",
+        "10ms",
+        "--parent-death",
+        "TERM",
+    ];
+    // The sleeps are children of no child of hupwrap's.
+    let script = r#"setsid sh -c 'sleep 1000 & wait' & (trap '' TERM; sleep 1000 & wait) & exec "$0" "$@""#;
+    let command = ["sh", "-c", script].into_iter().map(OsString::from).chain(the_puppet(&[])).collect();
+    let mut scene = Scene::begin(&Stage { options: &options, command, ..Stage::default() }, fault);
+    scene.serves();
+    scene.forward("USR1");
+    scene.dies();
+    for file in ["socket", "pidfile", "status.json"] {
+        let _ = fs::remove_file(at(&scene, file));
+    }
+    scene.request("restart", |scene| scene.send("HUP"));
+    scene.serves();
+    scene.rests();
+    scene.stop(fault, usual)
+}
+
+/// Readiness by a connection to an address that has a name.
+fn connection(fault: Option<&Fault>, usual: Option<&Usual>) -> Seen {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a socket");
+    let address = format!("tcp:localhost:{}", listener.local_addr().expect("an address").port());
+    let options = ["-v", "--status-file", "{}/status.json", "--listen", "tcp:localhost:0", "--ready", &address];
+    let command = the_puppet(&[]);
+    let mut scene = Scene::begin(&Stage { options: &options, command, ..Stage::default() }, fault);
+    scene.serves();
+    scene.request("restart", |scene| scene.send("HUP"));
+    scene.serves();
+    scene.forward("USR1");
+    scene.rests();
+    scene.stop(fault, usual)
+}
+
+/// Readiness by a pipe.
+fn pipe(fault: Option<&Fault>, usual: Option<&Usual>) -> Seen {
+    let options = ["-v", "--status-file", "{}/status.json", "--ready", "fd:7", "--ready-timeout", "3"];
+    let command = ["sh", "-c", r#"echo >&7; exec "$0" "$@""#].into_iter().map(OsString::from);
+    let command = command.chain(the_puppet(&[])).collect();
+    let mut scene = Scene::begin(&Stage { options: &options, command, ..Stage::default() }, fault);
+    scene.serves();
+    scene.request("restart", |scene| scene.send("HUP"));
+    scene.serves();
+    scene.forward("USR1");
+    scene.rests();
+    scene.stop(fault, usual)
+}
+
+/// In the foreground of a terminal, with a child that shares its group.
+fn terminal(fault: Option<&Fault>, usual: Option<&Usual>) -> Seen {
+    let options = ["-v", "--status-file", "{}/status.json", "--kill-mode", "group", "--on", "RTMIN=reexec"];
+    let stage = Stage { options: &options, command: the_puppet(&[]), has_terminal: true, ..Stage::default() };
+    let mut scene = Scene::begin(&stage, fault);
+    scene.serves();
+    scene.forward("USR1");
+    scene.request("restart", |scene| scene.send("HUP"));
+    scene.serves();
+    scene.request("reexec", |scene| scene.send("RTMIN"));
+    scene.serves();
+    scene.rests();
+    scene.stop(fault, usual)
+}
+
+/// Commands that find something out.
+fn commands(fault: Option<&Fault>, usual: Option<&Usual>) -> Seen {
+    let options = [
+        "-v",
+        "--status-file",
+        "{}/status.json",
+        "--ready",
+        "cmd:true",
+        "--check",
+        "true",
+        "--group",
+        "shared",
+        "--on",
+        "USR2=replace",
+    ];
+    let command = the_puppet(&[]);
+    let mut scene = Scene::begin(&Stage { options: &options, command, ..Stage::default() }, fault);
+    scene.serves();
+    scene.request("restart", |scene| scene.send("HUP"));
+    scene.serves();
+    scene.request("replace", |scene| scene.send("USR2"));
     scene.serves();
     scene.forward("USR1");
     scene.rests();
@@ -122,11 +245,14 @@ fn random(seed: &mut u64) -> usize {
     (mixed >> 33) as usize
 }
 
-/// The faults to try in a life that made these calls.
-fn plan(calls: &[Call], extent: &Extent) -> Vec<Fault> {
+/// The faults to try in a life that made these calls. `known`: the kinds of calls that earlier lives have made.
+fn plan(calls: &[Call], extent: &Extent, known: &mut BTreeSet<String>) -> Vec<Fault> {
     let mut faults = Vec::new();
+    let old = known.clone();
+    let is_new = |call: &&Call| !call.is_loader && !old.contains(call.kind());
+    known.extend(calls.iter().filter(|call| !call.is_loader).map(|call| call.kind().to_owned()));
     for (number, (call, answers)) in table().into_iter().enumerate() {
-        let own: Vec<&Call> = calls.iter().filter(|one| one.name == call && !one.is_loader).collect();
+        let own: Vec<&Call> = calls.iter().filter(|one| one.name == call).filter(is_new).collect();
         if own.is_empty() || answers.is_empty() {
             continue;
         }
@@ -137,22 +263,19 @@ fn plan(calls: &[Call], extent: &Extent) -> Vec<Fault> {
                 let answer = answers.iter().nth(number % answers.len()).expect("one");
                 faults.push(fault(answer, at(own.len() / 2)));
             }
+            // The first, the last, or another one.
             Extent::Some(seed) => {
-                let mut seed = *seed ^ (number as u64) << 32;
+                let mut seed = *seed ^ ((number as u64) << 32);
                 for answer in &answers {
-                    let places: BTreeSet<usize> = match random(&mut seed) % 3 {
-                        0 => [0, random(&mut seed) % own.len()].into(),
-                        1 => [own.len() - 1, random(&mut seed) % own.len()].into(),
-                        _ => [random(&mut seed) % own.len()].into(),
-                    };
-                    faults.extend(places.into_iter().map(|place| fault(answer, at(place))));
+                    let index = [0, own.len() - 1, random(&mut seed) % own.len()][random(&mut seed) % 3];
+                    faults.push(fault(answer, at(index)));
                 }
             }
-            // Of those that are alike in one step of the life, the first and the last.
+            // Of those that are alike in one step of the life, the first and the last; and all, from the first on.
             Extent::All(only) if only.is_empty() || *only == call => {
-                let mut kinds: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
+                let mut kinds: BTreeMap<(usize, &str), (usize, usize)> = BTreeMap::new();
                 for one in &own {
-                    kinds.entry(&one.kind).or_insert((one.number, one.number)).1 = one.number;
+                    kinds.entry((one.step, one.kind())).or_insert((one.number, one.number)).1 = one.number;
                 }
                 let places: BTreeSet<usize> = kinds.into_values().flat_map(|(first, last)| [first, last]).collect();
                 for answer in &answers {
@@ -192,7 +315,7 @@ fn each_call_fails_in_turn() {
     }
     let mut runs = Vec::new();
     let known = table();
-    let mut usuals = BTreeMap::new();
+    let (mut usuals, mut kinds) = (BTreeMap::new(), BTreeSet::new());
     for (name, live) in LIVES {
         let seen = live(None, None);
         assert!(
@@ -207,12 +330,15 @@ fn each_call_fails_in_turn() {
             usual.calls.iter().filter(|call| !call.is_loader).map(|call| &call.name).collect();
         let missing: Vec<_> = made.into_iter().filter(|call| !known.contains_key(*call)).collect();
         assert!(missing.is_empty(), "docs/RELIABILITY.md lacks: {missing:?}");
-        runs.extend(plan(&usual.calls, &extent).into_iter().map(|fault| (name, live, fault)));
+        runs.extend(plan(&usual.calls, &extent, &mut kinds).into_iter().map(|fault| (name, live, fault)));
         usuals.insert(name, usual);
     }
     if let Extent::Some(seed) = extent {
         say(&format!("refusals: seed {seed}"));
     }
+    // In an order of no meaning: a part of them is a fair sample.
+    let mut seed = 0;
+    runs.sort_by_cached_key(|_| random(&mut seed));
     let total = runs.len();
     if std::env::var_os("HUPWRAP_REFUSALS_COUNT").is_some() {
         say(&format!("{total}"));

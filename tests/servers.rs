@@ -1,7 +1,7 @@
 //! Nothing is lost while a server is renewed: `--listen` and its two generations, under clients that never pause.
 //!
 //! The many rounds are with a server of these tests; that it is no favourite is shown with servers that nobody here
-//! wrote, each of which takes its socket in the way its own documentation tells. docs/zero-downtime.md has them as recipes.
+//! wrote, each of which takes its socket in the way its own documentation tells. docs/recipes.md has them as recipes.
 
 use std::ffi::OsString;
 use std::io::{Read, Write};

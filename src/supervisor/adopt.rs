@@ -59,7 +59,8 @@ pub(crate) fn adopt(
     };
     let mut supervisor = assemble(config, startup, parts);
     if let Some(generation) = adopted {
-        let group = state.child_group.or(state.child).filter(|_| !state.shared_group);
+        let is_ours = |group: &Pid| Some(*group) == state.child || has_member(*group, &state.foreign_children);
+        let group = state.child_group.filter(is_ours).or(state.child).filter(|_| !state.shared_group);
         let mut child = Child::new(generation, state.child, group);
         child.number = state.child.or(state.ended.as_ref().map(|ended| ended.pid)).unwrap_or(0);
         (child.announced, child.ended) = (state.announced, state.ended);
@@ -108,6 +109,12 @@ fn find_child(state: &mut Handover, is_damaged: bool, own_pid: Pid) {
             }
         }
     }
+}
+
+/// Whether a process group has a member that descends from this process. A group without one is not signalled: its number
+/// may mean the processes of others, and 1 means every process (kill(2)).
+fn has_member(group: Pid, foreign_children: &[Pid]) -> bool {
+    proc::descendants(foreign_children).is_ok_and(|all| all.iter().any(|(_, seen)| seen.group == group))
 }
 
 /// A process, and the number of its start, if this hupwrap started it.

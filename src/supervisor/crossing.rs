@@ -12,7 +12,7 @@ use crate::sys::notify_socket::NotifySocket;
 use crate::sys::pidfile::Pidfile;
 use crate::sys::sockets::Socket;
 use crate::sys::terminal::Modes;
-use crate::sys::{clock, fd};
+use crate::sys::{clock, fd, start_error};
 use crate::text::handover::Handover;
 
 impl Supervisor {
@@ -28,12 +28,14 @@ impl Supervisor {
             self.manager.iter_mut().for_each(|manager| manager.crossing(clock::now()));
         }
         let state = self.handover(machine);
-        self.keep_over_exec(true);
-        let reason = match self.family.probe.take() {
-            Some(probe) => probe.exec(&self.startup, &state),
-            None => "it was not proven".to_owned(),
+        let kept = self.keep_over_exec(true);
+        let reason = match (self.family.probe.take(), kept) {
+            (Some(probe), Ok(())) => probe.exec(&self.startup, &state),
+            (_, Err(error)) => format!("the descriptors cannot be kept open: {}", start_error::describe(error)),
+            (None, _) => "it was not proven".to_owned(),
         };
-        self.keep_over_exec(false);
+        // At worst they stay open in the next child as well.
+        let _ = self.keep_over_exec(false);
         self.tell(Event::Refused(reason))
     }
 
@@ -81,11 +83,12 @@ impl Supervisor {
     }
 
     /// Whether the descriptors that the new hupwrap goes on with stay open over an exec.
-    fn keep_over_exec(&self, keep: bool) {
-        fd::keep_over_exec(&self.signal_fd, keep);
-        self.pidfile.iter().for_each(|pidfile| pidfile.set_crossing(keep));
-        self.sockets.iter().for_each(|socket| socket.stays_open(keep));
+    fn keep_over_exec(&self, keep: bool) -> nix::Result<()> {
         let children = self.family.children.iter();
-        children.filter_map(|child| child.notify.as_ref()).for_each(|notify| notify.set_crossing(keep));
+        let mut all = vec![fd::keep_over_exec(&self.signal_fd, keep)];
+        all.extend(self.pidfile.iter().map(|pidfile| pidfile.set_crossing(keep)));
+        all.extend(self.sockets.iter().map(|socket| socket.stays_open(keep)));
+        all.extend(children.filter_map(|child| child.notify.as_ref()).map(|notify| notify.set_crossing(keep)));
+        all.into_iter().collect()
     }
 }

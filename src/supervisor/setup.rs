@@ -262,7 +262,12 @@ fn look_up(config: &Config, startup: &Startup, endpoint: &Endpoint) -> Result<Re
         Err(error) => return Ok(Err(start_error::describe(error).to_owned())),
     };
     let mut fds = [lookup.as_fd(), stops.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
-    while poll(&mut fds, PollTimeout::NONE).is_err() {}
+    while let Err(error) = poll(&mut fds, PollTimeout::NONE) {
+        if error != Errno::EINTR {
+            lookup.give_up();
+            return Ok(Err(start_error::describe(error).to_owned()));
+        }
+    }
     if stops.is_full()
         && let Some(signals::Received { signal, .. }) = stops.drain().first()
     {

@@ -64,7 +64,7 @@ impl Supervisor {
     /// Finishes the first look at the files: the first child starts after it, so that no change is missed. Signals are
     /// handled between its steps.
     pub(super) fn finish_first_look(&mut self) -> Option<Ending> {
-        let is_looking = |watch: &PathWatch| watch.digests().contains(&None);
+        let is_looking = |watch: &PathWatch| !watch.has_looked();
         while self.before.is_none() && self.watch.as_ref().is_some_and(is_looking) {
             self.update_status();
             let signalled = self.wait();

@@ -1,17 +1,19 @@
 //! Descriptors: above the standard ones, kept over an exec, and taken back after it.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::mem;
 use std::ops::{Deref, DerefMut};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::Path;
 
+use nix::dir::{Dir, OwningIter};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 use nix::libc;
 use nix::sys::resource::{Resource, getrlimit};
-use nix::sys::stat::stat;
+use nix::sys::stat::{Mode, stat};
 use nix::unistd::pipe2;
 
 /// The lowest number that is not a standard descriptor.
@@ -52,10 +54,12 @@ pub(crate) fn new_fd(returned: libc::c_long) -> nix::Result<OwnedFd> {
 }
 
 /// Keeps a descriptor open over an exec of hupwrap itself; or no longer, after an exec that failed.
-pub(crate) fn keep_over_exec(fd: impl AsFd, keep: bool) {
+///
+/// # Errors
+/// A sandbox refuses it.
+pub(crate) fn keep_over_exec(fd: impl AsFd, keep: bool) -> nix::Result<()> {
     let flags = if keep { FdFlag::empty() } else { FdFlag::FD_CLOEXEC };
-    // It cannot fail with an open descriptor.
-    let _ = fcntl(fd, FcntlArg::F_SETFD(flags));
+    fcntl(fd, FcntlArg::F_SETFD(flags)).map(drop)
 }
 
 /// Takes a descriptor that was open when hupwrap was executed, and makes it close-on-exec. Each is to be taken once.
@@ -126,6 +130,33 @@ impl<F: AsFd> DerefMut for Locked<F> {
     }
 }
 
+/// The names in a directory, as they are read. Not the type of std, which panics where the directory cannot be closed.
+pub(crate) struct Names(OwningIter);
+
+/// Opens a directory.
+///
+/// # Errors
+/// Those of `open(2)`.
+pub(crate) fn names(directory: &Path) -> nix::Result<Names> {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    loop {
+        match Dir::open(directory, flags, Mode::empty()) {
+            Err(Errno::EINTR) => {}
+            opened => return opened.map(|directory| Names(directory.into_iter())),
+        }
+    }
+}
+
+impl Iterator for Names {
+    type Item = nix::Result<OsString>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let names = self.0.by_ref().map(|entry| entry.map(|entry| entry.file_name().to_bytes().to_vec()));
+        let mut names = names.filter(|name| !name.as_ref().is_ok_and(|name| name == b"." || name == b".."));
+        names.next().map(|name| name.map(OsString::from_vec))
+    }
+}
+
 /// Fills the standard descriptors that are closed, so that what is opened next is not one of them. Not for a supervisor,
 /// whose child is to find them closed.
 pub(crate) fn hold_stdio() {
@@ -172,14 +203,14 @@ mod tests {
         let fd = above(File::open("/proc/self/stat").map(OwnedFd::from).unwrap(), 800).unwrap();
         let number = fd.as_raw_fd();
         assert!(number >= 800 && !is_kept(&fd));
-        keep_over_exec(&fd, true);
+        keep_over_exec(&fd, true).unwrap();
         assert!(is_kept(&fd));
         // As an exec does it: the number alone remains.
         mem::forget(fd);
         let fd = take(number).unwrap();
         assert!(fd.as_raw_fd() == number && !is_kept(&fd));
-        keep_over_exec(&fd, true);
-        keep_over_exec(&fd, false);
+        keep_over_exec(&fd, true).unwrap();
+        keep_over_exec(&fd, false).unwrap();
         assert!(!is_kept(&fd));
     }
 

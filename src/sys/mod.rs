@@ -22,6 +22,7 @@ pub(crate) mod pidfile;
 pub(crate) mod poll;
 pub(crate) mod proc;
 mod program;
+mod random;
 pub(crate) mod ready_pipe;
 pub(crate) mod reexec;
 pub(crate) mod resolve;

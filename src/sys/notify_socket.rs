@@ -1,6 +1,5 @@
 //! The NOTIFY_SOCKET of a child: `sd_notify(3)`.
 
-use std::fmt::Write as _;
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -10,10 +9,11 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::Path;
 
 use nix::errno::Errno;
-use nix::libc;
 use nix::sys::socket::{MsgFlags, SockType, getsockopt, recv, sockopt};
 
 use crate::sys::fd::{Locked, above_stdio, keep_over_exec, take};
+use crate::sys::random::random;
+use crate::sys::unix_path::is_bound_beside;
 use crate::sys::{Pid, errno};
 use crate::text::notify::NotifySocketFacts;
 
@@ -129,9 +129,9 @@ impl NotifySocket {
     }
 
     /// Lets the descriptors cross an exec; or no longer, after an exec that failed.
-    pub(crate) fn set_crossing(&self, crossing: bool) {
-        keep_over_exec(&self.socket, crossing);
-        self.directory.iter().for_each(|directory| keep_over_exec(&**directory, crossing));
+    pub(crate) fn set_crossing(&self, crossing: bool) -> nix::Result<()> {
+        self.directory.iter().try_for_each(|directory| keep_over_exec(&**directory, crossing))?;
+        keep_over_exec(&self.socket, crossing)
     }
 
     /// Adopts what crossed a re-exec; to be called once. None if the socket is not one.
@@ -139,8 +139,10 @@ impl NotifySocket {
         let socket = take(facts.socket).ok()?;
         let directory = facts.directory.and_then(|fd| take(fd).ok()).and_then(lock);
         let kind = getsockopt(&socket, sockopt::SockType);
-        // Nothing is removed if it is not ours.
-        (kind == Ok(SockType::Datagram)).then_some(Self { socket, directory, path: facts.path })
+        let is_known = facts.path.starts_with('@') || is_bound_beside(&socket, &facts.path);
+        let is_ours = kind == Ok(SockType::Datagram) && is_known;
+        // Made only if it is ours: a value that is dropped removes its files.
+        is_ours.then(|| Self { socket, directory, path: facts.path })
     }
 }
 
@@ -167,18 +169,6 @@ fn lock(directory: OwnedFd) -> Option<Locked<OwnedFd>> {
     Locked::new(directory).ok()
 }
 
-/// This many random bytes, in hexadecimal.
-fn random<const LENGTH: usize>() -> nix::Result<String> {
-    let mut bytes = [0_u8; LENGTH];
-    // SAFETY: the buffer is ours, and as long as is said. So few bytes come whole (getrandom(2)).
-    Errno::result(unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), LENGTH, 0) })?;
-    let mut text = String::new();
-    for byte in bytes {
-        let _ = write!(text, "{byte:02x}");
-    }
-    Ok(text)
-}
-
 #[cfg(test)]
 // The tests have threads, programs of others to run, and something to say.
 #[allow(clippy::disallowed_methods, clippy::arithmetic_side_effects)]
@@ -190,6 +180,7 @@ mod tests {
     use std::process::Command;
     use std::thread;
 
+    use nix::libc;
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
     use super::*;
@@ -473,11 +464,11 @@ mod tests {
             let facts = inner.facts();
             let descriptors: Vec<RawFd> = [facts.socket].into_iter().chain(facts.directory).collect();
             assert!(!descriptors.iter().any(|fd| *fd <= 2 || crosses(*fd)));
-            inner.set_crossing(true);
+            inner.set_crossing(true).unwrap();
             assert!(descriptors.iter().all(|fd| crosses(*fd)));
-            inner.set_crossing(false);
+            inner.set_crossing(false).unwrap();
             assert!(!descriptors.iter().any(|fd| crosses(*fd)));
-            inner.set_crossing(true);
+            inner.set_crossing(true).unwrap();
             say(&inner, b"before");
             // As exec does it.
             std::mem::forget(inner);

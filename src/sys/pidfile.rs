@@ -93,8 +93,8 @@ impl Pidfile {
     }
 
     /// Lets the descriptor, and with it the lock, cross an exec; or no longer, after an exec that failed.
-    pub(crate) fn set_crossing(&self, crossing: bool) {
-        keep_over_exec(&*self.file, crossing);
+    pub(crate) fn set_crossing(&self, crossing: bool) -> nix::Result<()> {
+        keep_over_exec(&*self.file, crossing)
     }
 
     /// Adopts what crossed a re-exec. None if that is not open.

@@ -1,10 +1,12 @@
 //! Processes as /proc shows them.
 
 use std::collections::BTreeMap;
-use std::{fs, io};
+use std::fs;
+use std::path::Path;
 
 use nix::errno::Errno;
 
+use crate::sys::fd::names;
 use crate::sys::wait::has_children;
 use crate::sys::{Pid, errno, own_pid};
 
@@ -145,22 +147,25 @@ pub(crate) fn descendants(except: &[Pid]) -> Result<Vec<(ProcStat, ProcStat)>, U
 /// # Errors
 /// It does not.
 pub(crate) fn shows_us() -> Result<(), Unseen> {
-    let named = fs::read_link("/proc/self").map_err(unseen)?;
+    let named = fs::read_link("/proc/self").map_err(|error| unseen(errno(error)))?;
     if named.to_str() == Some(own_pid().to_string().as_str()) { Ok(()) } else { Err(Unseen::NoProc) }
 }
 
+/// Every living process. Tried twice: what fails once for no reason that lasts must not cost the sight of a family.
 fn everyone() -> Result<Vec<ProcStat>, Unseen> {
+    scan().or_else(|_| scan())
+}
+
+fn scan() -> Result<Vec<ProcStat>, Unseen> {
     shows_us()?;
     let mut all = Vec::new();
-    for entry in fs::read_dir("/proc").map_err(unseen)? {
-        let Some(pid) = entry.map_err(unseen)?.file_name().to_str().and_then(|name| name.parse().ok()) else {
-            continue;
-        };
+    for name in names(Path::new("/proc")).map_err(unseen)? {
+        let Some(pid) = name.map_err(unseen)?.to_str().and_then(|name| name.parse().ok()) else { continue };
         match fs::read(format!("/proc/{pid}/stat")).map(|stat| ProcStat::parse(pid, &stat)) {
             Ok(Some((seen, state))) if !is_dead(state) => all.push(seen),
             // It is dead, or nobody's business.
             Ok(_) => {}
-            Err(error) => match unseen(error) {
+            Err(error) => match unseen(errno(error)) {
                 Unseen::NotNow => return Err(Unseen::NotNow),
                 // It has ended, or must not be seen.
                 Unseen::NoProc => {}
@@ -171,8 +176,8 @@ fn everyone() -> Result<Vec<ProcStat>, Unseen> {
     if all.is_empty() { Err(Unseen::NoProc) } else { Ok(all) }
 }
 
-fn unseen(error: io::Error) -> Unseen {
-    match errno(error) {
+fn unseen(error: Errno) -> Unseen {
+    match error {
         Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM => Unseen::NotNow,
         _ => Unseen::NoProc,
     }

@@ -6,11 +6,14 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 
 use nix::errno::Errno;
 use nix::libc;
 use nix::sys::stat::stat;
 use nix::unistd::{AccessFlags, access};
+
+use crate::sys::fd::names;
 
 /// More of a file than its ELF header, its program headers and the name of its loader usually take; more than the kernel
 /// reads of a script's first line as well.
@@ -157,8 +160,9 @@ impl Image {
 
     /// Whether the kernel was told how to execute such a file: qemu-user, Java, Wine.
     fn is_handled(&self, file: &CStr) -> bool {
-        let handlers = fs::read_dir(HANDLERS).into_iter().flatten().flatten();
-        let mut handlers = handlers.filter_map(|entry| fs::read_to_string(entry.path()).ok());
+        let directory = Path::new(HANDLERS);
+        let handlers = names(directory).into_iter().flatten().map_while(Result::ok);
+        let mut handlers = handlers.filter_map(|name| fs::read_to_string(directory.join(name)).ok());
         handlers.any(|handler| handles(&handler, &self.start, file.to_bytes()).unwrap_or(false))
     }
 }

@@ -190,7 +190,9 @@ impl Probe {
         let argv: Vec<_> = startup.argv.iter().map(|arg| arg.as_ptr()).chain(end).collect();
         let env: Vec<_> = startup.env.iter().map(|var| var.as_ptr()).chain([variable.as_ptr()]).chain(end).collect();
         // If the exec fails, it is closed here, and no child inherits it.
-        keep_over_exec(&carrier, true);
+        if let Err(error) = keep_over_exec(&carrier, true) {
+            return format!("the state cannot be handed over: {}", describe(error));
+        }
         // SAFETY: all three are as execve(2) wants them, and what they point to is alive.
         unsafe { libc::execve(self.file.as_ptr(), argv.as_ptr(), env.as_ptr()) };
         explain(word(&self.file), Some(&self.file), None, Errno::last()).reason

@@ -13,7 +13,7 @@ use nix::sys::socket::{
 
 use crate::sys::fd::{above, keep_over_exec, take};
 use crate::sys::resolve::resolve;
-use crate::sys::unix_path::{self, file_at};
+use crate::sys::unix_path::{self, file_at, is_bound_beside};
 use crate::sys::{Pid, start_error};
 use crate::text::listen::{self, Address, Endpoint, FIRST_FD, Listen};
 use crate::text::socket_facts::{self, SocketFacts, SocketFile, SocketKind};
@@ -45,7 +45,8 @@ impl Socket {
     /// It is not open.
     pub(crate) fn from_facts(facts: SocketFacts) -> Result<Self, String> {
         let fd = take(facts.fd).map_err(|_| format!("the socket '{}' is not open any more", facts.name))?;
-        Ok(Self::new(fd, facts.kind, facts.name, facts.said, facts.made))
+        let is_ours = facts.said.as_ref().is_some_and(|path| is_bound_beside(&fd, path));
+        Ok(Self::new(fd, facts.kind, facts.name, facts.said, facts.made.filter(|_| is_ours)))
     }
 
     /// Where it listens in fact, for people: `tcp:127.0.0.1:8080` with the address that a name stood for and the port
@@ -90,8 +91,8 @@ impl Socket {
 
     /// Whether the socket stays open over an exec of hupwrap itself. It does not otherwise, nor in the child, which
     /// gets copies.
-    pub(crate) fn stays_open(&self, stays: bool) {
-        keep_over_exec(&self.fd, stays);
+    pub(crate) fn stays_open(&self, stays: bool) -> nix::Result<()> {
+        keep_over_exec(&self.fd, stays)
     }
 
     /// Removes the file of a unix socket, if it is still the one that was made. Its inode cannot be another's while the

@@ -11,6 +11,7 @@ use nix::libc;
 
 use crate::sys::Pid;
 use crate::sys::proc::ProcStat;
+use crate::sys::random::random;
 use crate::sys::trust::{follow, open_regular, read_status, why};
 use crate::text::status_file;
 
@@ -90,8 +91,8 @@ impl StatusFile {
     /// Says why not. The content before is still there.
     pub(crate) fn write(&mut self, text: &str) -> Result<(), String> {
         let target = self.check()?;
-        let draft = draft(&target, self.own_pid);
-        let written = replace(&target, &draft, text);
+        let (file, draft) = create(&target, self.own_pid).map_err(why)?;
+        let written = replace(file, &draft, &target, text);
         if written.is_err() {
             let _ = fs::remove_file(&draft);
         }
@@ -100,27 +101,34 @@ impl StatusFile {
     }
 }
 
-/// The path of the new file until it is complete: beside the old one, since a rename does not leave a file system.
-fn draft(target: &Path, own_pid: Pid) -> PathBuf {
+/// Makes the file that holds the new content until it is complete, beside the old one: a rename does not leave a file
+/// system. It is new: not one that somebody else has put there, a symbolic link for example.
+fn create(target: &Path, own_pid: Pid) -> io::Result<(File, PathBuf)> {
+    let open = |path: &Path| {
+        OpenOptions::new().write(true).create_new(true).mode(MODE).custom_flags(libc::O_CLOEXEC).open(path)
+    };
+    let mut path = draft(target, &own_pid.to_string());
+    let mut file = open(&path);
+    if file.as_ref().is_err_and(|error| error.kind() == ErrorKind::AlreadyExists) {
+        // A hupwrap with this pid has left it behind.
+        file = fs::remove_file(&path).and_then(|()| open(&path));
+        if let (Err(_), Ok(random)) = (&file, random::<8>()) {
+            // Somebody else keeps it there, in a directory such as /tmp.
+            path = draft(target, &random);
+            file = open(&path);
+        }
+    }
+    Ok((file?, path))
+}
+
+fn draft(target: &Path, end: &str) -> PathBuf {
     let name = target.file_name().unwrap_or_default().as_bytes();
     let part = OsStr::from_bytes(name.get(..LONGEST_PART).unwrap_or(name));
-    let name: OsString = [OsStr::new("."), part, OsStr::new(&format!(".{own_pid}"))].into_iter().collect();
+    let name: OsString = [OsStr::new("."), part, OsStr::new("."), OsStr::new(end)].into_iter().collect();
     target.with_file_name(name)
 }
 
-fn replace(target: &Path, draft: &Path, text: &str) -> io::Result<Identity> {
-    let create = || {
-        // A new file: never one that somebody else has put there, a symbolic link for example.
-        OpenOptions::new().write(true).create_new(true).mode(MODE).custom_flags(libc::O_CLOEXEC).open(draft)
-    };
-    let mut file = match create() {
-        // A hupwrap with this pid has left it behind.
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-            fs::remove_file(draft)?;
-            create()?
-        }
-        created => created?,
-    };
+fn replace(mut file: File, draft: &Path, target: &Path, text: &str) -> io::Result<Identity> {
     file.write_all(text.as_bytes())?;
     // Whatever the umask is, the waiting commands may read it, and nobody else may write to it.
     file.set_permissions(fs::Permissions::from_mode(MODE))?;

@@ -1,7 +1,7 @@
 //! The controlling terminal.
 
 use std::io::{IsTerminal, stderr};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
@@ -217,13 +217,15 @@ pub(crate) fn columns() -> Option<usize> {
     if !stderr().is_terminal() || tcgetpgrp(stderr()).is_ok_and(|group| group != getpgrp()) {
         return None;
     }
+    Some(width(&stderr()).unwrap_or(80))
+}
+
+/// How many columns a terminal has, if this is one and knows it.
+pub(crate) fn width(fd: &impl AsFd) -> Option<usize> {
     let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
     // SAFETY: the pointer is to a struct of ours.
-    unsafe { libc::ioctl(2, libc::TIOCGWINSZ, &raw mut size) };
-    Some(match size.ws_col {
-        0 => 80,
-        columns => usize::from(columns),
-    })
+    unsafe { libc::ioctl(fd.as_fd().as_raw_fd(), libc::TIOCGWINSZ, &raw mut size) };
+    Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
 }
 
 #[cfg(test)]

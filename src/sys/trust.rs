@@ -1,9 +1,10 @@
 //! Who may change a file: a file that names a process must be nobody else's.
 
+use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use nix::libc;
 use nix::unistd::geteuid;
@@ -73,6 +74,37 @@ pub(super) fn follow(path: &Path) -> Result<PathBuf, String> {
     Err("too many symbolic links".to_owned())
 }
 
+/// A path without symbolic links that leads where this one does, and the owners of the links that were followed.
+///
+/// # Errors
+/// Something on the way does not exist, or cannot be looked at; ELOOP.
+pub(super) fn resolve(path: &Path) -> io::Result<(PathBuf, Vec<u32>)> {
+    let mut todo: Vec<OsString> = std::path::absolute(path)?.components().rev().map(name_of).collect();
+    let (mut found, mut owners) = (PathBuf::new(), Vec::new());
+    while let Some(name) = todo.pop() {
+        if name == ".." {
+            found.pop();
+            continue;
+        }
+        let next = found.join(name);
+        let seen = fs::symlink_metadata(&next)?;
+        if !seen.is_symlink() {
+            found = next;
+            continue;
+        }
+        owners.push(seen.uid());
+        if owners.len() > usize::from(MOST_LINKS) {
+            return Err(io::Error::from_raw_os_error(libc::ELOOP));
+        }
+        todo.extend(fs::read_link(&next)?.components().rev().map(name_of));
+    }
+    Ok((found, owners))
+}
+
+fn name_of(component: Component) -> OsString {
+    component.as_os_str().to_owned()
+}
+
 /// Opens a regular file to read it. Nothing else is opened: to open a device or a FIFO may have an effect, or wait.
 ///
 /// # Errors
@@ -123,6 +155,16 @@ mod tests {
         let missing = format!("the directory '{}' does not exist; create it first", at("missing").display());
         assert_eq!(follow(&at("lost")), Err(missing));
         fs::write(at("three"), "").unwrap();
+        symlink("..", at("sub/up")).unwrap();
+        let own = geteuid().as_raw();
+        let here = resolve(&dir).unwrap();
+        for (path, links) in [("three", 0), ("./sub/../three", 0), ("one", 2), ("sub/up/sub/up/one", 4)] {
+            let (found, owners) = resolve(&at(path)).unwrap();
+            assert_eq!((found, owners.len()), (here.0.join("three"), here.1.len() + links), "{path}");
+            assert!(owners.iter().rev().take(links).all(|owner| *owner == own));
+        }
+        assert_eq!(resolve(&at("loop")).unwrap_err().raw_os_error(), Some(libc::ELOOP));
+        assert_eq!(resolve(&at("lost")).unwrap_err().kind(), ErrorKind::NotFound);
         let file = format!("'{}' is not a directory", at("three").display());
         assert_eq!(follow(&at("three/x")), Err(file));
         fs::remove_dir_all(dir).unwrap();

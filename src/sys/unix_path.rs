@@ -15,13 +15,14 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::poll::{PollTimeout, poll};
 use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind as bind_to, connect, listen, socket,
+    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind as bind_to, connect, getsockname, listen, socket,
 };
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::unlink;
 
 use crate::sys::errno;
 use crate::sys::fd::{Locked, above};
+use crate::sys::random::random;
 use crate::sys::start_error;
 use crate::sys::trust::directory_of;
 use crate::text::socket_facts::SocketFile;
@@ -93,8 +94,9 @@ pub(super) fn bind(path: &str, mode: u32, lowest: RawFd) -> Result<OwnedFd, Stri
 /// One line that says why not.
 pub(super) fn bind_again(path: &str, mode: u32, lowest: RawFd) -> Result<OwnedFd, String> {
     let directory = directory_of(Path::new(path));
-    let beside = directory.join(format!(".hupwrap-{}", std::process::id()));
-    let beside = beside.to_str().filter(|beside| UnixAddr::new(*beside).is_ok());
+    // Nobody else can put something there before.
+    let beside = random::<8>().ok().map(|random| directory.join(format!(".hupwrap-{random}")));
+    let beside = beside.as_ref().and_then(|beside| beside.to_str()).filter(|beside| UnixAddr::new(*beside).is_ok());
     let bind = || {
         // If the path has no room for the other name, clients may find a socket that does not take connections yet.
         let fd = try_bind(beside.unwrap_or(path), mode, lowest)?;
@@ -113,6 +115,13 @@ pub(super) fn bind_again(path: &str, mode: u32, lowest: RawFd) -> Result<OwnedFd
         Ok(fd)
     };
     bind().map_err(|refusal: Refusal| refusal.explain(path))
+}
+
+/// Whether a socket was bound in the directory of a path. A state that says otherwise is forged: what it calls the file of
+/// the socket is somebody else's.
+pub(super) fn is_bound_beside(socket: &OwnedFd, path: &str) -> bool {
+    let bound = getsockname::<UnixAddr>(socket.as_raw_fd());
+    bound.is_ok_and(|bound| bound.path().is_some_and(|bound| bound.parent() == Path::new(path).parent()))
 }
 
 /// The file at a path, if there is one.

@@ -1,12 +1,12 @@
 //! hupwrap's own lines. Each is one line, of a bounded length, and without control characters, whatever it quotes. Pure.
 
 use std::borrow::Cow;
-use std::fmt::Write as _;
 use std::time::SystemTime;
 
 use serde_json::{Value, json};
 
 use crate::config::Level;
+use crate::text::is_plain;
 use crate::text::messages::LogLine;
 use crate::text::status_file;
 
@@ -41,10 +41,9 @@ pub fn text_line(log_line: &LogLine, colour: bool) -> String {
         let mut line = String::from(head);
         for c in cut(&log_line.text, longest).chars() {
             // A name may hold a newline. A message is always one line.
-            if c.is_control() {
-                let _ = write!(line, "{}", c.escape_default());
-            } else {
-                line.push(c);
+            match is_plain(c) {
+                true => line.push(c),
+                false => line.extend(c.escape_default()),
             }
         }
         line.push('\n');
@@ -110,5 +109,20 @@ mod tests {
     #[test]
     fn a_text_line_is_one_line() {
         assert_eq!(text_line(&messages::error("a\nb\x1b"), false), "hupwrap: a\\nb\\u{1b}\n");
+    }
+
+    #[test]
+    fn no_text_commands_a_terminal() {
+        let all: Vec<char> = (0..0x3000).filter_map(char::from_u32).collect();
+        for text in all.chunks(100) {
+            let error = messages::error(&text.iter().collect::<String>());
+            for line in [text_line(&error, false), json_line(&error, SystemTime::UNIX_EPOCH)] {
+                let line = line.strip_suffix('\n').unwrap();
+                assert!(line.chars().all(is_plain), "{line:?}");
+            }
+        }
+        for c in ['\n', '\r', '\x1b', '\x7f', '\u{85}', '\u{9b}', '\u{2028}', '\u{202e}', '\u{2066}'] {
+            assert!(!is_plain(c), "{c:?}");
+        }
     }
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::text::is_plain;
+
 /// The longest datagram systemd takes, in bytes (its `NOTIFY_BUFFER_MAX`); a longer one it drops as a whole.
 const MOST_TAKEN: usize = 4096;
 /// The longest status hupwrap makes, in bytes. It leaves room for what is said beside it.
@@ -137,7 +139,7 @@ fn one_line(text: &str) -> String {
         if line.len().saturating_add(char.len_utf8()) > LONGEST_STATUS {
             break;
         }
-        line.push(if char.is_control() { ' ' } else { char });
+        line.push(if is_plain(char) { char } else { ' ' });
     }
     line
 }

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use crate::exit::ExitStatus;
 use crate::facts::{GenerationId, Time};
 use crate::machine::status::Status;
+use crate::text::is_plain;
 
 /// So many settled requests are remembered, besides the last.
 pub const MOST_SETTLED: usize = 8;
@@ -179,15 +180,16 @@ pub fn write(status: &Status, facts: &StatusFacts, pid_of: impl Fn(GenerationId)
     object(keys)
 }
 
-/// An object in one line, its keys in this order; serde_json would sort them.
+/// An object in one line, its keys in this order; serde_json would sort them. It holds only what may
+/// be shown as it is: serde_json escapes no more than what is below a space.
 pub fn object<'a>(keys: impl IntoIterator<Item = (&'a str, Value)>) -> String {
     let fields: Vec<String> = keys.into_iter().map(|(key, value)| format!("\"{key}\":{value}")).collect();
     let mut line = String::new();
     for c in format!("{{{}}}", fields.join(",")).chars() {
-        // JSON escapes what is below a space. A terminal may obey DEL, and what is up to U+009F, as well.
-        match c.is_control() {
-            true => line.push_str(&format!("\\u{:04x}", u32::from(c))),
-            false => line.push(c),
+        match is_plain(c) {
+            true => line.push(c),
+            // None of them has more than four digits.
+            false => line.push_str(&format!("\\u{:04x}", u32::from(c))),
         }
     }
     line.push('\n');

@@ -1,6 +1,6 @@
 //! The waiting commands: they ask another hupwrap, which its status file names, and wait for the answer. The directory of
 //! the file reports each change, and a pidfd reports the end of hupwrap; without them the command polls. What a file
-//! answers is decided in [`answer`], what people see of it in [`summary`]; both are pure.
+//! answers is decided in `answer`, what people see of it in [`summary`]; both are pure.
 
 mod answer;
 mod found;
@@ -182,7 +182,8 @@ impl Waiting<'_> {
                 };
                 return Ok((End::Code(TIMED_OUT), Some(why)));
             }
-            if let Some(columns) = columns {
+            // Not at once: in the first moments a hupwrap on the same terminal prints lines of its own.
+            if let Some(columns) = columns.filter(|_| waited >= TICK) {
                 ticker.show(&self.line(waited), columns);
             }
             if let Some(signal) = self.sleep(now, columns.map(|_| next_tick(self.asked, now))) {

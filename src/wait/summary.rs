@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::answer::exit;
 use crate::config::Shown;
 use crate::facts::Time;
+use crate::text::is_plain;
 use crate::text::status_file::Read;
 
 /// When the file is read.
@@ -72,9 +73,9 @@ pub fn text(seen: &Read, now: Now) -> String {
         let _ = write!(text, "{name:<11}");
         for c in what.chars() {
             // A name may hold anything, and a terminal would obey it.
-            match c.is_control() {
-                true => text.extend(c.escape_default()),
-                false => text.push(c),
+            match is_plain(c) {
+                true => text.push(c),
+                false => text.extend(c.escape_default()),
             }
         }
         text.push('\n');

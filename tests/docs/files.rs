@@ -1,4 +1,4 @@
-//! Files beside the pages: the man page, the units, and what README installs.
+//! Files beside the pages: the man page, and what README installs.
 
 use std::path::Path;
 use std::process::Command;

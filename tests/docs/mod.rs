@@ -1,6 +1,5 @@
 //! What the pages say is true: they are compared with the program and with each other, and their commands are run.
 
-mod containers;
 mod files;
 mod pages;
 mod program;

@@ -1,10 +1,11 @@
 //! A life under strace(1) in which a system call may fail: what happens is waited for, and what must hold is looked at.
 
 use std::collections::BTreeSet;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::fs;
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use nix::libc;
@@ -13,6 +14,7 @@ use serde_json::Value;
 
 use super::trace::{self, Call};
 use crate::support::notify::monotonic;
+use crate::support::pty::Terminal;
 use crate::support::*;
 
 /// How long a step of a life may take on a loaded machine. A life that waits longer hangs.
@@ -78,37 +80,78 @@ pub struct Scene {
     above: UnixDatagram,
     fds: usize,
     hung: Option<String>,
+    /// How many there were.
+    requests: usize,
     /// Whether a child was ready.
     served: bool,
+    _terminal: Option<Terminal>,
+}
+
+/// The arguments of strace, up to the program.
+fn tracing(dir: &Dir, fault: Option<&Fault>) -> Vec<OsString> {
+    let log = dir.path().join("log");
+    let mut args: Vec<OsString> = vec!["-s".into(), "64".into(), "-o".into(), log.into(), "-e".into()];
+    match fault {
+        // What a fault is judged by: where it is, and how often hupwrap wakes up.
+        Some(fault) => {
+            args.push(format!("trace={},execve,rt_sigprocmask,ppoll", fault.call).into());
+            args.extend(["-e".into(), fault.injection().into()]);
+        }
+        None => args.push("trace=all".into()),
+    }
+    args
+}
+
+/// How a life begins.
+#[derive(Default)]
+pub struct Stage<'a> {
+    /// What `{}` stands for in it is the directory of the life.
+    pub options: &'a [&'a str],
+    pub command: Vec<OsString>,
+    /// Whether hupwrap leads the session of a terminal.
+    pub has_terminal: bool,
+    /// Whether strace comes later: see [`Scene::attach`].
+    pub is_attached: bool,
 }
 
 impl Scene {
-    /// Starts hupwrap with these options and this command. `{}` stands for the directory of the life.
-    pub fn begin(options: &[&str], command: &[&OsStr], fault: Option<&Fault>) -> Self {
-        let strace = installed("strace").expect("looked for");
+    /// Starts hupwrap.
+    pub fn begin(stage: &Stage, fault: Option<&Fault>) -> Self {
         let dir = Dir::new();
         dir.file("env", "NAME=value\n", 0o644);
         dir.file("watched", "one", 0o644);
         fs::create_dir(dir.path().join("work")).expect("a directory");
         let above = UnixDatagram::bind(dir.path().join("above")).expect("a socket");
         above.set_nonblocking(true).expect("a socket");
-        let mut args: Vec<OsString> = ["-D", "-s", "64", "-o"].map(OsString::from).to_vec();
-        args.push(dir.path().join("log").into());
-        // What a fault is judged by: where it is, and how often hupwrap wakes up.
-        match fault {
-            Some(fault) => {
-                args.extend(["-e".into(), format!("trace={},execve,rt_sigprocmask,ppoll", fault.call).into()]);
-                args.extend(["-e".into(), fault.injection().into()]);
-            }
-            None => args.extend(["-e", "trace=all"].map(OsString::from)),
-        }
-        args.push(hupwrap().into());
         let path = dir.path().to_str().expect("a path");
-        args.extend(options.iter().map(|option| option.replace("{}", path).into()));
+        let mut args = vec![hupwrap().into()];
+        args.extend(stage.options.iter().map(|option| OsString::from(option.replace("{}", path))));
         args.push("--".into());
-        args.extend(command.iter().map(|&word| word.to_owned()));
-        let run = Setup::of(&strace, args).env("NOTIFY_SOCKET", dir.path().join("above")).start();
-        Self { dir, run, above, fds: 0, hung: None, served: false }
+        args.extend(stage.command.iter().cloned());
+        if !stage.is_attached {
+            args.splice(0..0, [vec!["strace".into(), "-D".into()], tracing(&dir, fault)].concat());
+        }
+        let mut setup = Setup::of(&args[0], &args[1..]).env("NOTIFY_SOCKET", dir.path().join("above"));
+        let terminal = stage.has_terminal.then(Terminal::new);
+        if let Some(terminal) = &terminal {
+            setup = terminal.lead(setup).with(|command| {
+                command.stdout(Stdio::piped()).stderr(Stdio::piped());
+            });
+        }
+        Self { dir, run: setup.start(), above, fds: 0, hung: None, requests: 0, served: false, _terminal: terminal }
+    }
+
+    /// Has strace trace hupwrap, and every process that it makes from now on, in place of the present one.
+    pub fn attach(&mut self, fault: &Fault) -> Run {
+        let mut args = vec!["-f".into(), "-p".into(), self.run.pid.to_string().into()];
+        if fault.call != "execve" {
+            // A child is of interest until it executes.
+            args.extend(["-b".into(), "execve".into()]);
+        }
+        args.extend(tracing(&self.dir, Some(fault)));
+        let strace = Setup::of("strace", args).start();
+        strace.said("attached");
+        strace
     }
 
     /// Waits until something holds. False where hupwrap has ended before, or hangs.
@@ -147,7 +190,8 @@ impl Scene {
         }
     }
 
-    fn puppets(&self) -> Vec<i32> {
+    /// The puppets that live.
+    pub fn puppets(&self) -> Vec<i32> {
         let ready = |line: &str| line.strip_prefix("ready ")?.split(' ').nth(1)?.parse().ok();
         self.run.stdout().lines().filter_map(ready).filter(|pid| is_alive(*pid)).collect()
     }
@@ -155,6 +199,16 @@ impl Scene {
     /// Waits for a child that is ready.
     pub fn serves(&mut self) {
         self.served |= self.until("child", |scene| !scene.puppets().is_empty());
+    }
+
+    /// Kills the child, and waits for another one.
+    pub fn dies(&mut self) {
+        let before = self.puppets();
+        for pid in &before {
+            // SAFETY: has no preconditions; only hupwrap reaps it, and it was just alive.
+            unsafe { libc::kill(*pid, libc::SIGKILL) };
+        }
+        self.until("another child", |scene| scene.puppets().iter().any(|pid| !before.contains(pid)));
     }
 
     /// Sends a signal that is for the child: it arrives, or a line says why not.
@@ -183,13 +237,14 @@ impl Scene {
         self.run.stderr().lines().filter(is_outcome).count()
     }
 
-    /// Asks for something, and waits for the outcome: in a line, or in the status file.
+    /// Asks for something, and waits for the outcome: in a line, or in the status file. Each request has one line.
     pub fn request(&mut self, what: &str, ask: impl FnOnce(&mut Self)) {
-        let (before, asked) = (self.outcomes(), monotonic());
+        self.requests += 1;
+        let (requests, asked) = (self.requests, monotonic());
         ask(self);
         self.until(&format!("outcome of {what}"), |scene| {
             let ended = scene.status_file().and_then(|status| status["reload"]["ended"].as_u64());
-            scene.outcomes() > before || ended.is_some_and(|ended| ended / 1000 > asked)
+            scene.outcomes() >= requests || ended.is_some_and(|ended| ended / 1000 > asked)
         });
     }
 
@@ -197,6 +252,8 @@ impl Scene {
     pub fn rests(&mut self) {
         let pid = self.run.pid;
         self.until("one child", |_| children(pid).len() == 1);
+        // With a signal it notices the exec of its child, and closes what has told of it.
+        self.forward("WINCH");
         let rest = |pid| (state(pid), status(pid, "voluntary_ctxt_switches"));
         self.until("rest", |_| {
             let before = rest(pid);
@@ -228,21 +285,19 @@ impl Scene {
         if hangs {
             let state = state(self.run.pid);
             wrong.push(format!("its state is {state:?}, its children: {:?}", children(self.run.pid)));
-        } else if !self.gone() {
+        } else if !self.gone() && fault.is_none_or(|fault| fault.call != "prctl") {
             wrong.push(format!("processes are left: {:?}", self.run.family()));
         }
-        let log = fs::read_to_string(self.dir.path().join("log")).unwrap_or_default();
-        let calls = trace::calls(&log);
-        let (dir, fds, served) = (self.dir, self.fds, self.served);
-        let (stdout, stderr) = (self.run.stdout(), self.run.stderr());
-        let ended = if hangs { None } else { Some(self.run.status()) };
-        let shell = ended.map(|status| {
-            use std::os::unix::process::ExitStatusExt;
-            status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
-        });
-        let pid = self.run.pid;
-        drop(self.run);
-        let mut seen = Seen { calls, fds, wrong, stdout, stderr, status: shell.unwrap_or(-1) };
+        let (dir, fds, served, pid) = (self.dir, self.fds, self.served, self.run.pid);
+        let (stdout, stderr, status) = if hangs {
+            (self.run.stdout(), self.run.stderr(), -1)
+        } else {
+            let ended = self.run.end();
+            let shell = ended.shell();
+            (ended.stdout, ended.stderr, shell)
+        };
+        let log = fs::read_to_string(dir.path().join("log")).unwrap_or_default();
+        let mut seen = Seen { calls: trace::calls(&log), fds, wrong, stdout, stderr, status };
         let in_loader = trace::injected(&seen.calls).is_some_and(|call| call.is_loader);
         if hangs || in_loader {
             return seen;
@@ -256,7 +311,7 @@ impl Scene {
         wrong.extend(
             seen.stderr.lines().filter(|line| !line.starts_with("hupwrap: ")).map(|line| format!("a line: {line}")),
         );
-        let lines = seen.stderr.lines().count();
+        let lines = seen.stderr.lines().filter(|line| !line.contains(" is at tcp:")).count();
         match (served, seen.status) {
             (true, CHILD_STATUS) => {}
             (false, 125) if lines == 1 => {}
@@ -273,6 +328,9 @@ impl Scene {
                 .map(|entry| entry.file_name().to_string_lossy().into_owned())
                 .collect();
             let known = ["above", "env", "log", "watched", "work", "status.json", "pidfile.child"];
+            // Whose pidfile it is nobody knows where the lock says that it is another's.
+            let is_taken = seen.stderr.contains("another hupwrap has it");
+            let names = names.into_iter().filter(|name| name != "pidfile" || !is_taken).collect::<Vec<_>>();
             wrong.extend(names.iter().filter(|name| !known.contains(&&***name)).map(|name| format!("left: {name}")));
             for place in ["/run", "/tmp", "/dev/shm"] {
                 let ours = format!("hupwrap-{pid}-");

@@ -12,8 +12,16 @@ pub struct Call {
     pub number: usize,
     /// Whether it was the loader's: between an exec and the first instruction of hupwrap.
     pub is_loader: bool,
-    /// What it has in common with calls of the same kind, at the same step of the life.
-    pub kind: String,
+    /// How many processes were made and programs executed before.
+    pub step: usize,
+    kind: String,
+}
+
+impl Call {
+    /// What it has in common with other calls like it: itself and the call before it, without what changes.
+    pub fn kind(&self) -> &str {
+        &self.kind
+    }
 }
 
 /// The calls with a path that tells one from another.
@@ -56,7 +64,8 @@ pub fn calls(log: &str) -> Vec<Call> {
             line: line.to_owned(),
             number: *number,
             is_loader,
-            kind: format!("{step} {before} {short}"),
+            step,
+            kind: format!("{before} {short}"),
         });
         let has_succeeded = !line.contains(" = -1 ");
         is_loader |= name == "execve" && has_succeeded;

@@ -78,6 +78,8 @@ pub(crate) struct PathWatch {
     is_partial: bool,
     /// Whether people know that changes are noticed late.
     told: bool,
+    /// Whether a walk has come to its end.
+    has_looked: bool,
 }
 
 impl PathWatch {
@@ -103,12 +105,18 @@ impl PathWatch {
             rest: None,
             is_partial: false,
             told: false,
+            has_looked: false,
         }
     }
 
     /// What is known of each PATH, for a re-exec. None if it was not looked at yet.
     pub(crate) fn digests(&self) -> &[Option<u64>] {
         &self.known
+    }
+
+    /// Whether the first look is over. What could not be seen then is looked at again, and nobody waits for it.
+    pub(crate) fn has_looked(&self) -> bool {
+        self.has_looked
     }
 
     /// A descriptor to be polled for POLLIN. When it is readable, it is time for a turn. None where the system refuses
@@ -168,6 +176,7 @@ impl PathWatch {
     fn conclude(&mut self, now: Time, events: &mut Vec<WatchEvent>) {
         let again = Phase::Waiting { until: now.saturating_add(POLLING), quiet: false };
         let Phase::Walking { walk, quiet, disturbed } = std::mem::replace(&mut self.phase, again) else { return };
+        self.has_looked = true;
         let Some(Found { digests, unwatched }) = walk.found() else { return };
         self.watches.end_round();
         self.is_partial = unwatched.is_some();

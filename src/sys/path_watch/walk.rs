@@ -2,8 +2,7 @@
 //! two.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, Metadata, ReadDir};
-use std::io;
+use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
@@ -11,7 +10,8 @@ use nix::errno::Errno;
 
 use super::digest::{Digest, Entry};
 use super::watches::{Wanted, Watches, is_excluded};
-use crate::sys::start_error::is_transient;
+use crate::sys::errno;
+use crate::sys::fd::{Names, names};
 use crate::sys::trust::directory_of;
 
 /// So many links are followed on the way to a file, as by the kernel.
@@ -25,7 +25,7 @@ pub(super) struct Walk {
     /// Directories that are still to be listed.
     directories: Vec<PathBuf>,
     /// The directory that is being listed.
-    listing: Option<(PathBuf, ReadDir)>,
+    listing: Option<(PathBuf, Names)>,
     /// How many names may still be looked at in this step.
     budget: usize,
     done: bool,
@@ -63,7 +63,6 @@ impl Walk {
             if let Some((directory, mut names)) = self.listing.take() {
                 match names.next() {
                     Some(Ok(name)) => {
-                        let name = name.file_name();
                         if !is_excluded(&name) && !own_files.iter().any(|own| is_at(own, &directory, &name)) {
                             self.entry(&directory, &name, watches);
                         }
@@ -77,9 +76,9 @@ impl Walk {
                 // One that cannot be watched cannot be listed either. The watch of the directory above it has an event
                 // when that changes.
                 watches.watch(&directory, Wanted::Everything);
-                match fs::read_dir(&directory) {
+                match names(&directory) {
                     Ok(names) => self.listing = Some((directory, names)),
-                    Err(error) => self.note_failure(&error),
+                    Err(error) => self.note_failure(error),
                 }
             } else if let Some(path) = paths.get(self.digests.len()) {
                 self.digests.push(Digest::default());
@@ -113,7 +112,7 @@ impl Walk {
             }
             Err(error) => {
                 self.add(&path, Entry::Missing);
-                self.note_failure(&error);
+                self.note_failure(errno(error));
             }
         }
     }
@@ -145,13 +144,14 @@ impl Walk {
             let found = match fs::symlink_metadata(&at) {
                 Ok(found) => found,
                 Err(error) => {
+                    let error = errno(error);
                     // If this user may not search `here`, nothing tells when that changes.
-                    if !names_watched || error.kind() == io::ErrorKind::PermissionDenied {
+                    if !names_watched || error == Errno::EACCES {
                         self.unwatched = Some(here);
                     }
                     // The whole path is missing, whichever of the directories above it are there.
                     self.add(&whole, Entry::Missing);
-                    self.note_failure(&error);
+                    self.note_failure(error);
                     return None;
                 }
             };
@@ -172,7 +172,7 @@ impl Walk {
                         continue;
                     }
                     Ok(_) => {}
-                    Err(error) => self.note_failure(&error),
+                    Err(error) => self.note_failure(errno(error)),
                 }
                 self.add(&whole, Entry::Missing);
                 return None;
@@ -212,8 +212,11 @@ impl Walk {
         self.failed = true;
     }
 
-    fn note_failure(&mut self, error: &io::Error) {
-        self.failed |= error.raw_os_error().is_some_and(|error| is_transient(Errno::from_raw(error)));
+    /// A look that failed, unless what the kernel says is how things are at that path.
+    fn note_failure(&mut self, error: Errno) {
+        let is_answer =
+            matches!(error, Errno::ENOENT | Errno::ENOTDIR | Errno::EACCES | Errno::ELOOP | Errno::ENAMETOOLONG);
+        self.failed |= !is_answer;
     }
 }
 

@@ -94,9 +94,9 @@ fn a_tcp_socket_listens_at_once() {
         assert_eq!(getsockopt(&socket, sockopt::ReuseAddr), Ok(true));
         assert_eq!(getsockopt(&socket, sockopt::ReusePort), Ok(false));
         assert!(!is_kept(socket));
-        socket.stays_open(true);
+        socket.stays_open(true).unwrap();
         assert!(is_kept(socket));
-        socket.stays_open(false);
+        socket.stays_open(false).unwrap();
         assert!(!is_kept(socket));
     }
     assert_eq!(all.iter().map(|socket| socket.facts().name.as_str()).collect::<Vec<_>>(), ["web", "unknown"]);
@@ -372,7 +372,7 @@ fn a_file_that_was_removed_is_made_again() {
 fn a_socket_crosses_as_facts() {
     let dir = Dir::new();
     let socket = listen(&format!("a=unix:{}", dir.at("s")));
-    socket.stays_open(true);
+    socket.stays_open(true).unwrap();
     let facts: SocketFacts = socket.facts().to_string().parse().unwrap();
     assert_eq!(&facts, socket.facts());
     // As an exec does it: the descriptor alone remains.
