@@ -129,6 +129,7 @@ impl Socket {
 }
 
 /// How the file of a unix socket was made again.
+#[derive(PartialEq, Eq, Debug)]
 pub(crate) enum Restored {
     /// It leads to the socket that the children have.
     Same,
