@@ -773,8 +773,13 @@ fn a_file_that_was_removed_is_created_again() {
     let options = ["--listen", &listen, "--restart", "always", "--restart-delay", "1ms", "--on-hup", "restart"];
     let upgrade = ["--on", "USR2=upgrade", "--", server.to_str().unwrap()];
     let run = Setup::new([&options[..], &upgrade].concat()).start();
-    wait_until("it is there", || path.exists());
-    let (generation, mut child) = answer(UnixStream::connect(&path).unwrap());
+    // The file is there a moment before it takes connections.
+    let mut first = None;
+    wait_until("it takes connections", || {
+        first = UnixStream::connect(&path).ok();
+        first.is_some()
+    });
+    let (generation, mut child) = answer(first.unwrap());
     assert_eq!(generation, 1);
     for round in 1..=4 {
         // With its second name, so that the socket cannot be reached any more.

@@ -16,6 +16,7 @@ use crate::report;
 use crate::signal::Signal;
 use crate::sys::connect::Attempt;
 use crate::sys::notify_socket::NotifySocket;
+use crate::sys::ready_pipe::ReadyPipe;
 use crate::sys::reexec::Probe;
 use crate::sys::{Pid, clock, signals, start_error, terminal, wait};
 use crate::text::main_process::EndedChild;
@@ -69,7 +70,9 @@ impl Family {
     /// Whether somebody has to look again, because nothing may tell that there is more to see.
     pub(super) fn looks_again(&self) -> bool {
         let is_swept = |child: &Child| self.unseen && child.asked.is_some();
-        let fails = |child: &Child| child.notify.as_ref().is_some_and(NotifySocket::fails);
+        let fails = |child: &Child| {
+            child.notify.as_ref().is_some_and(NotifySocket::fails) || child.pipe.as_ref().is_some_and(ReadyPipe::fails)
+        };
         self.children.iter().any(|child| is_swept(child) || fails(child) || child.ended.is_some())
     }
 

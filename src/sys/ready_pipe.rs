@@ -1,5 +1,6 @@
 //! The pipe of `--ready fd:N`.
 
+use std::cell::Cell;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
@@ -9,7 +10,10 @@ use crate::sys::fd::pipe;
 
 /// The reading end of a pipe: a child writes a newline when it is ready (s6, dinit). It does not cross a re-exec, which
 /// waits until the child is ready.
-pub(crate) struct ReadyPipe(OwnedFd);
+pub(crate) struct ReadyPipe {
+    pipe: OwnedFd,
+    fails: Cell<bool>,
+}
 
 impl ReadyPipe {
     /// Makes the pipe. The second value is the child's end.
@@ -20,26 +24,31 @@ impl ReadyPipe {
         let (ours, theirs) = pipe(OFlag::O_CLOEXEC)?;
         // Our end only: the child may expect its end to block.
         fcntl(&ours, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
-        Ok((Self(ours), theirs))
+        Ok((Self { pipe: ours, fails: Cell::default() }, theirs))
     }
 
-    /// Whether a newline came: true if one did, false if none will come, as the pipe is closed, none if neither has happened
+    /// Whether a newline came: true if one did, false if the pipe was closed without one, none if neither has happened
     /// yet. Reads one piece: `poll(2)` reports the next one.
     pub(crate) fn newline_came(&self) -> Option<bool> {
         let mut piece = [0; 512];
-        match nix::unistd::read(&self.0, &mut piece) {
+        let read = nix::unistd::read(&self.pipe, &mut piece);
+        self.fails.set(read.is_err_and(|error| !matches!(error, Errno::EAGAIN | Errno::EINTR)));
+        match read {
             Ok(0) => Some(false),
             Ok(length) => piece.iter().take(length).any(|byte| *byte == b'\n').then_some(true),
-            Err(Errno::EAGAIN | Errno::EINTR) => None,
-            // It cannot be read.
-            Err(_) => Some(false),
+            Err(_) => None,
         }
+    }
+
+    /// Whether it could not be read the last time. Its descriptor tells nothing then: it is tried again soon.
+    pub(crate) fn fails(&self) -> bool {
+        self.fails.get()
     }
 }
 
 impl AsFd for ReadyPipe {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.pipe.as_fd()
     }
 }
 

@@ -103,19 +103,18 @@ pub(super) fn bind_again(path: &str, mode: u32, lowest: RawFd) -> Result<OwnedFd
     let bind = || {
         // If the path has no room for the other name, clients may find a socket that does not take connections yet.
         let fd = try_bind(beside.unwrap_or(path), mode, lowest)?;
-        listen(&fd, Backlog::MAXALLOWABLE)?;
-        if let Some(beside) = beside {
+        let made = listen(&fd, Backlog::MAXALLOWABLE).and_then(|()| {
+            let Some(beside) = beside else { return Ok(()) };
             let _lock = lock(directory);
-            let moved = match fs::symlink_metadata(path) {
+            match fs::symlink_metadata(path) {
                 Ok(_) => Err(Errno::EEXIST),
                 Err(_) => fs::rename(beside, path).map_err(errno),
-            };
-            if let Err(error) = moved {
-                let _ = fs::remove_file(beside);
-                return Err(error.into());
             }
+        });
+        if made.is_err() {
+            let _ = fs::remove_file(beside.unwrap_or(path));
         }
-        Ok(fd)
+        Ok(made.map(|()| fd)?)
     };
     bind().map_err(|refusal: Refusal| refusal.explain(path))
 }

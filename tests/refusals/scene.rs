@@ -226,13 +226,14 @@ impl Scene {
             return Vec::new();
         }
         let ended = command.end();
-        let is_true = match form {
-            "--reload" => self.until("new child", |scene| scene.run.stdout().contains("ready 2 ")),
-            "--stop" => !self.run.lives(),
-            // A reader that has gone has read enough.
-            "--status" => !ended.stdout.is_empty() || fault.is_some_and(|fault| fault.answer == "error=EPIPE"),
-            _ => true,
-        };
+        let is_true = ended.shell() != 0
+            || match form {
+                "--reload" => self.until("new child", |scene| scene.run.stdout().contains("ready 2 ")),
+                "--stop" => !self.run.lives(),
+                // A reader that has gone has read enough.
+                "--status" => !ended.stdout.is_empty() || fault.is_some_and(|fault| fault.answer == "error=EPIPE"),
+                _ => true,
+            };
         match ended.shell() {
             0 if is_true => Vec::new(),
             1 | 124 | 125 if ended.stderr.lines().count() == 1 && ended.stderr.starts_with("hupwrap: ") => Vec::new(),
