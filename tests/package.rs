@@ -359,5 +359,5 @@ fn the_lists_of_changes_begin_with_this_version() {
     let newest = changes.lines().find_map(|line| line.strip_prefix("## ")).expect("a version");
     let (number, date) = newest.split_once(" - ").expect("VERSION - DATE");
     assert_eq!((number, date.len()), (version, "2026-11-26".len()));
-    assert!(file("debian/changelog").starts_with(&format!("hupwrap ({version}-1) ")));
+    assert!(file("docs/debian/changelog").starts_with(&format!("hupwrap ({version}-1) ")));
 }

@@ -270,3 +270,20 @@ fn a_child_that_is_frozen_before_its_end_holds_nobody_up() {
         |pid: &i32| std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == "strace\n");
     run.family().iter().filter(|pid| is_strace(pid)).for_each(|pid| kill(*pid, "KILL"));
 }
+
+#[test]
+fn a_hup_before_the_end_of_the_child_starts_it_again() {
+    for action in ["restart", "reexec", "replace", "upgrade+replace"] {
+        let mut run = Setup::new(args([&"--on-hup", &action, &"--ready", &"exec", &"--", &puppet()])).start();
+        let (_, child) = run.ready();
+        // Stopped, it learns of both at once.
+        run.kill("STOP");
+        wait_until("it is stopped", || state(run.pid) == Some('T'));
+        run.kill("HUP");
+        kill(child, "KILL");
+        wait_until("the child has ended", || state(child) == Some('Z'));
+        run.kill("CONT");
+        assert_eq!(run.ready().0, 2, "{action}");
+        assert_eq!(run.stop().shell(), 0, "{action}");
+    }
+}

@@ -544,7 +544,11 @@ fn descriptors_that_run_out_stop_nothing() {
                 // One that failed has left the old one.
                 "upgrade+replace" => {
                     wait_until("one child is there", || matches!(children(run.pid)[..], [only] if is_alive(only)));
-                    child = children(run.pid)[0];
+                    let serves = children(run.pid)[0];
+                    // It takes the signal only when it has said so.
+                    while child != serves {
+                        child = run.ready().1;
+                    }
                 }
                 _ => {}
             }

@@ -23,13 +23,18 @@ use crate::support::*;
 type Live = fn(Option<&Fault>, Option<&Usual>) -> Seen;
 
 /// Lives, and how each is led.
-const LIVES: [(&str, Live); 6] = [
+const LIVES: [(&str, Live); 11] = [
     ("service", service),
     ("family", family),
     ("connection", connection),
     ("pipe", pipe),
     ("terminal", terminal),
     ("commands", commands),
+    ("child", child),
+    ("reload", ask_to_reload),
+    ("stop", ask_to_stop),
+    ("status", ask_for_status),
+    ("wait-ready", ask_whether_ready),
 ];
 
 /// A puppet that ends with its own status.
@@ -132,7 +137,17 @@ fn family(fault: Option<&Fault>, usual: Option<&Usual>) -> Seen {
 fn connection(fault: Option<&Fault>, usual: Option<&Usual>) -> Seen {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a socket");
     let address = format!("tcp:localhost:{}", listener.local_addr().expect("an address").port());
-    let options = ["-v", "--status-file", "{}/status.json", "--listen", "tcp:localhost:0", "--ready", &address];
+    let options = [
+        "-v",
+        "--status-file",
+        "{}/status.json",
+        "--listen",
+        "tcp:localhost:0",
+        "--ready",
+        &address,
+        "--ready-timeout",
+        "3",
+    ];
     let command = the_puppet(&[]);
     let mut scene = Scene::begin(&Stage { options: &options, command, ..Stage::default() }, fault);
     scene.serves();
@@ -180,6 +195,8 @@ fn commands(fault: Option<&Fault>, usual: Option<&Usual>) -> Seen {
         "{}/status.json",
         "--ready",
         "cmd:true",
+        "--ready-timeout",
+        "3",
         "--check",
         "true",
         "--group",
@@ -197,6 +214,78 @@ fn commands(fault: Option<&Fault>, usual: Option<&Usual>) -> Seen {
     scene.forward("USR1");
     scene.rests();
     scene.stop(fault, usual)
+}
+
+/// The calls of a child between clone and exec, and of those that hupwrap makes there too, hupwrap's. Every child fails as
+/// long as strace is there: first the probe of a re-exec, then the second child of a replace, then the one of a restart.
+fn child(fault: Option<&Fault>, usual: Option<&Usual>) -> Seen {
+    let options = [
+        "-v",
+        "--status-file",
+        "{}/status.json",
+        "--listen",
+        "unix:{}/socket",
+        "--workdir",
+        "{}/work",
+        "--ready",
+        "exec",
+        "--on",
+        "USR2=replace",
+        "--on",
+        "RTMIN=reexec",
+    ];
+    let command = the_puppet(&[]);
+    let stage = Stage { options: &options, command, is_attached: true, ..Stage::default() };
+    let mut scene = Scene::begin(&stage, fault);
+    scene.serves();
+    let mut strace = scene.attach(fault);
+    for (signal, what) in [("RTMIN", "reexec"), ("USR2", "replace"), ("HUP", "restart")] {
+        scene.request(what, |scene| scene.send(signal));
+    }
+    // It has let go of everything if hupwrap has executed itself.
+    if strace.lives() {
+        strace.kill("INT");
+    }
+    strace.end();
+    scene.serves();
+    scene.request("restart", |scene| scene.send("HUP"));
+    scene.serves();
+    scene.forward("USR1");
+    scene.rests();
+    scene.stop(fault, usual)
+}
+
+/// A command that asks hupwrap something, and waits. Its calls are the ones that fail.
+fn ask(form: &str, fault: Option<&Fault>, usual: Option<&Usual>) -> Seen {
+    let options = ["-v", "--status-file", "{}/status.json"];
+    let stage = Stage { options: &options, command: the_puppet(&[]), is_attached: true, ..Stage::default() };
+    let mut scene = Scene::begin(&stage, None);
+    scene.serves();
+    let wrong = scene.ask(form, fault);
+    if form != "--stop" || scene.run.lives() {
+        scene.rests();
+    }
+    let mut seen = scene.stop(fault, usual);
+    if trace::injected(&seen.calls).is_none_or(|call| !call.is_loader) {
+        seen.wrong.extend(wrong);
+    }
+    seen
+}
+
+fn ask_to_reload(fault: Option<&Fault>, usual: Option<&Usual>) -> Seen {
+    ask("--reload", fault, usual)
+}
+
+fn ask_to_stop(fault: Option<&Fault>, usual: Option<&Usual>) -> Seen {
+    ask("--stop", fault, usual)
+}
+
+fn ask_for_status(fault: Option<&Fault>, usual: Option<&Usual>) -> Seen {
+    ask("--status", fault, usual)
+}
+
+fn ask_whether_ready(fault: Option<&Fault>, usual: Option<&Usual>) -> Seen {
+    ask("--wait-ready", fault, usual)
 }
 
 /// The tables of docs/RELIABILITY.md: each call, and what it is answered with.
@@ -217,6 +306,9 @@ fn table() -> BTreeMap<String, BTreeSet<String>> {
     }
     table
 }
+
+/// What hupwrap can do nothing without, once it runs.
+const NOT_REPLACED: [&str; 2] = ["read", "wait4"];
 
 /// How much is tried.
 #[derive(Debug)]
@@ -249,7 +341,7 @@ fn random(seed: &mut u64) -> usize {
 fn plan(calls: &[Call], extent: &Extent, known: &mut BTreeSet<String>) -> Vec<Fault> {
     let mut faults = Vec::new();
     let old = known.clone();
-    let is_new = |call: &&Call| !call.is_loader && !old.contains(call.kind());
+    let is_new = |call: &&Call| !call.is_loader && !call.is_parent && !old.contains(call.kind());
     known.extend(calls.iter().filter(|call| !call.is_loader).map(|call| call.kind().to_owned()));
     for (number, (call, answers)) in table().into_iter().enumerate() {
         let own: Vec<&Call> = calls.iter().filter(|one| one.name == call).filter(is_new).collect();
@@ -280,7 +372,11 @@ fn plan(calls: &[Call], extent: &Extent, known: &mut BTreeSet<String>) -> Vec<Fa
                 let places: BTreeSet<usize> = kinds.into_values().flat_map(|(first, last)| [first, last]).collect();
                 for answer in &answers {
                     faults.extend(places.iter().map(|place| fault(answer, place.to_string())));
-                    faults.push(fault(answer, format!("{}+", own[0].number)));
+                    // As a sandbox refuses it, where there is another way.
+                    let is_refusal = ["error=EPERM", "error=ENOSYS"].contains(&&**answer);
+                    if is_refusal && !NOT_REPLACED.contains(&&*call) {
+                        faults.push(fault(answer, format!("{}+", own[0].number)));
+                    }
                 }
             }
             Extent::All(_) | Extent::One(_) => {}

@@ -777,7 +777,9 @@ fn a_file_that_was_removed_is_created_again() {
     let (generation, mut child) = answer(UnixStream::connect(&path).unwrap());
     assert_eq!(generation, 1);
     for round in 1..=4 {
+        // With its second name, so that the socket cannot be reached any more.
         fs::remove_file(&path).unwrap();
+        fs::remove_file(dir.path().join(".s.hupwrap")).unwrap();
         match round {
             1 | 4 => run.kill("HUP"),
             2 => kill(child, "KILL"),
@@ -803,6 +805,57 @@ fn a_file_that_was_removed_is_created_again() {
     run.said("another file is there, which is left alone");
     run.stop();
     assert_eq!(fs::read(&path).unwrap(), b"x");
+}
+
+#[test]
+fn an_old_child_that_removes_the_file_leaves_the_new_one_reachable() {
+    let dir = Dir::new();
+    let path = dir.path().join("s");
+    let (listen, removes) = (format!("unix:{}", path.display()), format!("removes={}", path.display()));
+    let options = args([&"--listen", &listen, &"--on-hup", &"replace", &"--ready", &"exec", &"--on", &"USR2=upgrade"]);
+    let mut run = Setup::new([options, args([&"--", &socketeer(), &removes])].concat()).start();
+    run.ready();
+    let inode = fs::metadata(&path).unwrap().ino();
+    for round in 1..=3 {
+        if round == 2 {
+            run.kill("USR2");
+            run.said("took over");
+        }
+        run.kill("HUP");
+        run.said_times("somebody has removed", round);
+        assert_eq!(answer(UnixStream::connect(&path).unwrap()).0, u64::try_from(round).unwrap() + 1);
+        assert_eq!(fs::metadata(&path).unwrap().ino(), inode);
+        run.ready();
+    }
+    // Without a child that serves: at the request, and the child that was there is reached again.
+    fs::remove_file(&path).unwrap();
+    run.kill("USR2");
+    run.said_times("somebody has removed", 4);
+    assert_eq!(answer(UnixStream::connect(&path).unwrap()).0, 4);
+    run.stop();
+    let left: Vec<_> = fs::read_dir(dir.path()).unwrap().flatten().collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn what_a_dead_one_left_under_the_second_name_is_replaced_and_other_files_are_not() {
+    let dir = Dir::new();
+    let (path, second) = (dir.path().join("s"), dir.path().join(".s.hupwrap"));
+    let options = args([&"--listen", &format!("unix:{}", path.display()), &"--", &socketeer()]);
+    drop(UnixListener::bind(&second).unwrap());
+    let mut run = Setup::new(&options).start();
+    run.ready();
+    assert_eq!(fs::metadata(&second).unwrap().ino(), fs::metadata(&path).unwrap().ino());
+    run.stop();
+    assert!(!second.exists());
+    let live = UnixListener::bind(&second).unwrap();
+    Setup::new(&options).start().stop();
+    assert!(second.exists());
+    drop(live);
+    fs::remove_file(&second).unwrap();
+    fs::write(&second, "x").unwrap();
+    Setup::new(&options).start().stop();
+    assert_eq!(fs::read(&second).unwrap(), b"x");
 }
 
 #[test]

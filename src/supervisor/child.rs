@@ -79,7 +79,7 @@ impl Child {
     /// What to wait for; the exec only where somebody does.
     pub(super) fn fds(&self, awaits_execution: bool) -> impl Iterator<Item = (BorrowedFd<'_>, PollFlags)> {
         let unexecuted = self.unexecuted.as_ref().filter(|_| awaits_execution).map(AsFd::as_fd);
-        let notify = self.notify.as_ref().map(AsFd::as_fd);
+        let notify = self.notify.as_ref().filter(|notify| !notify.fails()).map(AsFd::as_fd);
         let pipe = self.pipe.as_ref().map(AsFd::as_fd);
         let readable = [unexecuted, notify, pipe].into_iter().flatten().map(|fd| (fd, PollFlags::POLLIN));
         readable.chain(self.attempt.as_ref().map(|attempt| (attempt.as_fd(), PollFlags::POLLOUT)))

@@ -15,6 +15,7 @@ use crate::machine::event::Event;
 use crate::report;
 use crate::signal::Signal;
 use crate::sys::connect::Attempt;
+use crate::sys::notify_socket::NotifySocket;
 use crate::sys::reexec::Probe;
 use crate::sys::{Pid, clock, signals, start_error, terminal, wait};
 use crate::text::main_process::EndedChild;
@@ -68,7 +69,8 @@ impl Family {
     /// Whether somebody has to look again, because nothing may tell that there is more to see.
     pub(super) fn looks_again(&self) -> bool {
         let is_swept = |child: &Child| self.unseen && child.asked.is_some();
-        self.children.iter().any(|child| is_swept(child) || child.ended.is_some())
+        let fails = |child: &Child| child.notify.as_ref().is_some_and(NotifySocket::fails);
+        self.children.iter().any(|child| is_swept(child) || fails(child) || child.ended.is_some())
     }
 
     /// The child of a generation.
@@ -86,14 +88,15 @@ impl Family {
         self.child(generation).map_or(0, |child| child.number)
     }
 
-    /// Which children have executed `command` since, and which could not. Those in `changes` were reaped.
-    pub(super) fn executions(&mut self, command: &OsStr, changes: &[(Pid, Change)]) -> Vec<Event> {
+    /// Which children have executed `command` since, and which could not. Those in `changes` were reaped. A child that has
+    /// said in `said` that it is ready has executed.
+    pub(super) fn executions(&mut self, command: &OsStr, changes: &[(Pid, Change)], said: &[Event]) -> Vec<Event> {
         let mut events = Vec::new();
         for child in &mut self.children {
             let Some(spawned) = &child.unexecuted else { continue };
             let reaped = changes.iter().any(|change| matches!(change, (pid, Change::Ended(_)) if *pid == spawned.pid));
             match spawned.executed(command) {
-                None if !reaped => continue,
+                None if !reaped && !said.contains(&Event::Ready(child.generation)) => continue,
                 // A child that was killed before its exec is reported by its death.
                 None | Some(Ok(())) => events.push(Event::Executed(child.generation)),
                 Some(Err(error)) => {

@@ -159,7 +159,8 @@ impl Supervisor {
 
     /// Tells the machine everything that has happened. Dead children are reaped first, so that no signal goes to a pid
     /// that means another process by now. A stop is told before the deaths, so that nothing is started after it. What a
-    /// child said is told before its death. Other requests come last, unless a start is about to follow that they share.
+    /// child said is told before its death, and so are renewals: someone has asked for the next child. Other requests come
+    /// last, unless a start is about to follow that they share.
     fn turn(&mut self, signalled: bool) -> Option<Ending> {
         let mut received = if signalled { self.signal_fd.drain() } else { Vec::new() };
         // CHLD comes before its child can be waited for. For a child that ended before a re-exec, the hupwrap before this
@@ -175,7 +176,7 @@ impl Supervisor {
         let changes = if died { self.reap() } else { Vec::new() };
         let said = self.hear_children();
         let command = self.config.command.first().map(OsString::as_os_str).unwrap_or_default();
-        let executions = self.family.executions(command, &changes);
+        let executions = self.family.executions(command, &changes, &said);
         let mut deaths =
             self.family.changes(changes, |child, status| main_process::may_follow(child, status, &self.config));
         deaths.extend(self.follow());
@@ -195,6 +196,9 @@ impl Supervisor {
         }
         events.extend(executions);
         events.extend(said);
+        if !deaths.is_empty() {
+            events.extend(requests.extract_if(.., |event| self.is_renewal(event)));
+        }
         events.extend(deaths);
         events.extend(self.terminal_gone());
         events.append(&mut requests);
@@ -218,6 +222,14 @@ impl Supervisor {
         }
         self.forget();
         self.reexec_if_due()
+    }
+
+    /// Whether an event asks for a new child or a new hupwrap.
+    fn is_renewal(&self, event: &Event) -> bool {
+        match event {
+            Event::Signal { signal, .. } => self.config.on.of(*signal).is_request(),
+            event => *event == Event::Changed,
+        }
     }
 
     /// Every child that has changed. Those that have ended are reaped.

@@ -3,7 +3,7 @@
 use super::Supervisor;
 use super::status_writer::StatusWriter;
 use crate::report;
-use crate::sys::sockets;
+use crate::sys::sockets::{self, Restored};
 use crate::text::messages;
 
 impl Supervisor {
@@ -13,7 +13,7 @@ impl Supervisor {
         let mut troubles = Vec::new();
         for (path, restored) in sockets::restore(&mut self.sockets) {
             match restored {
-                Ok(()) => report::say(&messages::restored(&path, true)),
+                Ok(restored) => report::say(&messages::restored(&path, matches!(restored, Restored::New))),
                 Err(reason) => troubles.push((path, reason)),
             }
         }

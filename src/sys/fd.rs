@@ -1,19 +1,19 @@
 //! Descriptors: above the standard ones, kept over an exec, and taken back after it.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::{CStr, CString, OsStr, OsString};
 use std::fs::File;
 use std::mem;
 use std::ops::{Deref, DerefMut};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::ptr::NonNull;
 
-use nix::dir::{Dir, OwningIter};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 use nix::libc;
 use nix::sys::resource::{Resource, getrlimit};
-use nix::sys::stat::{Mode, stat};
+use nix::sys::stat::stat;
 use nix::unistd::pipe2;
 
 /// The lowest number that is not a standard descriptor.
@@ -130,19 +130,22 @@ impl<F: AsFd> DerefMut for Locked<F> {
     }
 }
 
-/// The names in a directory, as they are read. Not the type of std, which panics where the directory cannot be closed.
-pub(crate) struct Names(OwningIter);
+/// The names in a directory, as they are read. Not the type of std, which panics where the directory cannot be closed, nor
+/// that of nix, which loses a descriptor where it cannot be opened.
+pub(crate) struct Names(NonNull<libc::DIR>);
 
 /// Opens a directory.
 ///
 /// # Errors
 /// Those of `open(2)`.
 pub(crate) fn names(directory: &Path) -> nix::Result<Names> {
-    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let path = CString::new(directory.as_os_str().as_bytes()).map_err(|_| Errno::ENOENT)?;
     loop {
-        match Dir::open(directory, flags, Mode::empty()) {
-            Err(Errno::EINTR) => {}
-            opened => return opened.map(|directory| Names(directory.into_iter())),
+        // SAFETY: the path is a string that ends with NUL.
+        match NonNull::new(unsafe { libc::opendir(path.as_ptr()) }) {
+            Some(opened) => return Ok(Names(opened)),
+            None if Errno::last() == Errno::EINTR => {}
+            None => return Err(Errno::last()),
         }
     }
 }
@@ -151,9 +154,27 @@ impl Iterator for Names {
     type Item = nix::Result<OsString>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let names = self.0.by_ref().map(|entry| entry.map(|entry| entry.file_name().to_bytes().to_vec()));
-        let mut names = names.filter(|name| !name.as_ref().is_ok_and(|name| name == b"." || name == b".."));
-        names.next().map(|name| name.map(OsString::from_vec))
+        loop {
+            Errno::clear();
+            // SAFETY: it is open. What is returned is valid until the next call, and is copied before that.
+            let name = unsafe {
+                let entry = libc::readdir(self.0.as_ptr());
+                if entry.is_null() {
+                    return Some(Errno::last()).filter(|error| *error != Errno::UnknownErrno).map(Err);
+                }
+                CStr::from_ptr((*entry).d_name.as_ptr()).to_bytes()
+            };
+            if name != b"." && name != b".." {
+                return Some(Ok(OsStr::from_bytes(name).to_owned()));
+            }
+        }
+    }
+}
+
+impl Drop for Names {
+    fn drop(&mut self) {
+        // SAFETY: it is open, and used no more.
+        unsafe { libc::closedir(self.0.as_ptr()) };
     }
 }
 
@@ -212,6 +233,25 @@ mod tests {
         keep_over_exec(&fd, true).unwrap();
         keep_over_exec(&fd, false).unwrap();
         assert!(!is_kept(&fd));
+    }
+
+    #[test]
+    fn a_lock_keeps_others_away_as_long_as_it_lives() {
+        let path = std::env::temp_dir().join(format!("hupwrap-locked-{}", std::process::id()));
+        let open = || File::options().create(true).truncate(false).write(true).open(&path).unwrap();
+        let lock = Locked::new(open()).unwrap();
+        assert_eq!(Locked::new(open()).err().map(|(_, error)| error), Some(Errno::EWOULDBLOCK));
+        drop(lock);
+        assert!(Locked::new(open()).is_ok());
+        std::fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn the_names_in_a_directory() {
+        let found: Vec<OsString> = names(Path::new("/proc/self/fdinfo")).unwrap().map(Result::unwrap).collect();
+        assert!(found.contains(&"0".into()) && !found.contains(&".".into()) && !found.contains(&"..".into()));
+        assert_eq!(names(Path::new("/proc/self/stat")).err(), Some(Errno::ENOTDIR));
+        assert_eq!(names(Path::new("/nowhere")).err(), Some(Errno::ENOENT));
     }
 
     #[test]

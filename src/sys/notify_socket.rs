@@ -7,6 +7,7 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, SockType, getsockopt, recv, sockopt};
@@ -33,6 +34,7 @@ pub(crate) struct NotifySocket {
     /// recognize the renamed socket as a live one. None if the socket is abstract, or the file system has no locks.
     directory: Option<Locked<OwnedFd>>,
     path: String,
+    fails: AtomicBool,
 }
 
 impl NotifySocket {
@@ -64,7 +66,7 @@ impl NotifySocket {
         let name = format!("hupwrap-{}", random::<16>()?);
         let address = SocketAddr::from_abstract_name(&name).map_err(errno)?;
         let socket = above_stdio(UnixDatagram::bind_addr(&address).map_err(errno)?.into())?;
-        Ok(Self { socket, directory: None, path: format!("@{name}") })
+        Ok(Self { socket, directory: None, path: format!("@{name}"), fails: AtomicBool::default() })
     }
 
     /// Makes the socket in a new directory of this name.
@@ -88,7 +90,7 @@ impl NotifySocket {
         // Writing is enough to send. The directory is opened to others last: nobody has entered by the name that is shown.
         fs::set_permissions(path, Permissions::from_mode(0o222))?;
         fs::set_permissions(directory, Permissions::from_mode(0o711))?;
-        Ok(Self { socket, directory: locked, path: path.to_owned() })
+        Ok(Self { socket, directory: locked, path: path.to_owned(), fails: AtomicBool::default() })
     }
 
     /// The value for NOTIFY_SOCKET: a path, or `@` and an abstract name.
@@ -101,16 +103,27 @@ impl NotifySocket {
     /// No descriptor comes in with it: no buffer for descriptors is offered, so the kernel closes them (unix(7),
     /// SCM_RIGHTS). For `BARRIER=1` that is the answer. The sender's credentials are not read: it may be gone.
     pub(crate) fn receive(&self) -> Option<Vec<u8>> {
-        let socket = self.socket.as_raw_fd();
+        let receive = |buffer: &mut [u8], flags| {
+            let received = recv(self.socket.as_raw_fd(), buffer, flags);
+            let fails = received.is_err_and(|error| !matches!(error, Errno::EAGAIN | Errno::EINTR));
+            self.fails.store(fails, Relaxed);
+            received.ok()
+        };
         // Its length first: a flood of small ones is not worth 64 KiB each.
-        let length = recv(socket, &mut [], MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_PEEK | MsgFlags::MSG_TRUNC).ok()?;
+        let length = receive(&mut [], MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_PEEK | MsgFlags::MSG_TRUNC)?;
         let mut datagram = vec![0; length.min(LONGEST_DATAGRAM)];
-        let read = recv(socket, &mut datagram, MsgFlags::MSG_DONTWAIT).ok()?;
+        let read = receive(&mut datagram, MsgFlags::MSG_DONTWAIT)?;
         datagram.truncate(read);
         if length > LONGEST_DATAGRAM {
             datagram.truncate(datagram.iter().rposition(|byte| *byte == b'\n').unwrap_or(0));
         }
         Some(datagram)
+    }
+
+    /// Whether the last datagram could not be read. It is still there, so that the descriptor tells nothing: it is tried
+    /// again soon.
+    pub(crate) fn fails(&self) -> bool {
+        self.fails.load(Relaxed)
     }
 
     /// Removes the files, if there are any: nobody finds the socket by its name any longer.
@@ -142,7 +155,7 @@ impl NotifySocket {
         let is_known = facts.path.starts_with('@') || is_bound_beside(&socket, &facts.path);
         let is_ours = kind == Ok(SockType::Datagram) && is_known;
         // Made only if it is ours: a value that is dropped removes its files.
-        is_ours.then(|| Self { socket, directory, path: facts.path })
+        is_ours.then(|| Self { socket, directory, path: facts.path, fails: AtomicBool::default() })
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
 use crate::sys::fd::pipe;
@@ -22,14 +23,16 @@ impl ReadyPipe {
         Ok((Self(ours), theirs))
     }
 
-    /// Whether a newline came: true if one did, false if the pipe was closed without one, none if neither has happened
+    /// Whether a newline came: true if one did, false if none will come, as the pipe is closed, none if neither has happened
     /// yet. Reads one piece: `poll(2)` reports the next one.
     pub(crate) fn newline_came(&self) -> Option<bool> {
         let mut piece = [0; 512];
         match nix::unistd::read(&self.0, &mut piece) {
             Ok(0) => Some(false),
             Ok(length) => piece.iter().take(length).any(|byte| *byte == b'\n').then_some(true),
-            Err(_) => None,
+            Err(Errno::EAGAIN | Errno::EINTR) => None,
+            // It cannot be read.
+            Err(_) => Some(false),
         }
     }
 }

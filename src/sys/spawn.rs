@@ -163,25 +163,30 @@ impl Loan {
         unsafe { &(*self.plan.as_ptr()).spawn }
     }
 
-    /// Whether the program is executed, or what has failed. None while that is open.
-    fn outcome(&self) -> Option<Result<(), (Errno, Step)>> {
+    /// Whether the program is executed, or what has failed. None while that is open. False if it cannot be known: the
+    /// program counts as executed then, and its end tells the rest.
+    fn outcome(&self) -> Option<Result<bool, (Errno, Step)>> {
         let mut report = [0_u8; size_of::<[c_int; 2]>()];
-        match nix::unistd::read(&self.report, &mut report) {
-            // Closed by the exec, or by the child's death, which is told on its own.
-            Ok(0) => Some(Ok(())),
-            Ok(_) => {
-                let word = |bytes: &[u8]| bytes.try_into().map_or(0, c_int::from_ne_bytes);
-                let (errno, step) = report.split_at(size_of::<c_int>());
-                Some(Err((Errno::from_raw(word(errno)), word(step))))
-            }
-            Err(_) => None,
+        loop {
+            return match nix::unistd::read(&self.report, &mut report) {
+                // Closed by the exec, or by the child's death, which is told on its own.
+                Ok(0) => Some(Ok(true)),
+                Ok(_) => {
+                    let word = |bytes: &[u8]| bytes.try_into().map_or(0, c_int::from_ne_bytes);
+                    let (errno, step) = report.split_at(size_of::<c_int>());
+                    Some(Err((Errno::from_raw(word(errno)), word(step))))
+                }
+                Err(Errno::EINTR) => continue,
+                Err(Errno::EAGAIN) => None,
+                Err(_) => Some(Ok(false)),
+            };
         }
     }
 
     /// Whether the child has left the plan: it has executed, or ended. The kernel closes its files later than its memory.
     fn is_over(&self) -> bool {
         // A report that nobody wants to hear any more is in front.
-        std::iter::from_fn(|| self.outcome()).any(|outcome| outcome.is_ok())
+        std::iter::from_fn(|| self.outcome()).find_map(Result::ok).unwrap_or(false)
     }
 }
 
@@ -199,7 +204,7 @@ impl Spawned {
     /// called `command`. A reason is told once.
     pub(crate) fn executed(&self, command: &OsStr) -> Option<Result<(), StartError>> {
         let (error, step) = match self.loan.outcome()? {
-            Ok(()) => return Some(Ok(())),
+            Ok(_) => return Some(Ok(())),
             Err(failure) => failure,
         };
         let Spawn { program, workdir, .. } = self.loan.spawn();

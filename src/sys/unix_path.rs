@@ -5,11 +5,14 @@
 //! replaced under a lock on its directory, so of two hupwraps one wins and the other one hears that the path is in use.
 //! There is no lock if the directory may not be read. Then, and against programs that do not know the lock, a few
 //! microseconds between question and replacement remain.
+//!
+//! A socket without its file cannot be given another one. So the file has a second name, which survives a child that
+//! removes the first: then the sockets that children have already can be reached again.
 
 use std::fs;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
@@ -117,6 +120,40 @@ pub(super) fn bind_again(path: &str, mode: u32, lowest: RawFd) -> Result<OwnedFd
     bind().map_err(|refusal: Refusal| refusal.explain(path))
 }
 
+/// The second name of a socket's file: hidden, in the same directory, known to the next hupwrap there.
+fn second_name(path: &str) -> Option<PathBuf> {
+    let name = Path::new(path).file_name()?.to_str()?;
+    Some(directory_of(Path::new(path)).join(format!(".{name}.hupwrap")))
+}
+
+/// Gives the file of a socket its second name, if it does not have it. What a dead hupwrap left there is replaced. Some
+/// file systems have no second names; then only a new socket can take the place of a file that is removed.
+pub(super) fn keep(path: &str, made: SocketFile) {
+    let Some(second) = second_name(path) else { return };
+    let Some(name) = second.to_str().filter(|_| !made.is_at(file_at(&second))) else { return };
+    if fs::hard_link(path, &second).is_err()
+        && let Ok(address) = UnixAddr::new(name)
+        && matches!(is_stale(name, &address), Ok(true))
+        && unlink(name).is_ok()
+    {
+        let _ = fs::hard_link(path, &second);
+    }
+}
+
+/// Brings the file of a socket back from its second name. False if it is not there, or something is at the path.
+pub(super) fn bring_back(path: &str, made: SocketFile) -> bool {
+    second_name(path).is_some_and(|second| made.is_at(file_at(&second)) && fs::hard_link(second, path).is_ok())
+}
+
+/// Removes a socket's file and its second name, where they are still those that were made.
+pub(super) fn remove(path: &str, made: SocketFile) {
+    for name in second_name(path).into_iter().chain([PathBuf::from(path)]) {
+        if made.is_at(file_at(&name)) {
+            let _ = fs::remove_file(name);
+        }
+    }
+}
+
 /// Whether a socket was bound in the directory of a path. A state that says otherwise is forged: what it calls the file of
 /// the socket is somebody else's.
 pub(super) fn is_bound_beside(socket: &OwnedFd, path: &str) -> bool {
@@ -125,7 +162,7 @@ pub(super) fn is_bound_beside(socket: &OwnedFd, path: &str) -> bool {
 }
 
 /// The file at a path, if there is one.
-pub(super) fn file_at(path: &str) -> nix::Result<Option<SocketFile>> {
+pub(super) fn file_at(path: impl AsRef<Path>) -> nix::Result<Option<SocketFile>> {
     match fs::symlink_metadata(path) {
         Ok(found) => Ok(Some(SocketFile { device: found.dev(), inode: found.ino(), mode: found.mode() & 0o777 })),
         Err(error) => match errno(error) {

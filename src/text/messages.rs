@@ -131,9 +131,9 @@ pub fn status_file_failed(path: &str, reason: &str) -> LogLine {
     LogLine::new(&STATUS_FILE_FAILED, [json!(reason)], text)
 }
 
-/// A file that somebody had removed is there again. A socket's file belongs to a new socket.
-pub fn restored(path: &str, is_socket: bool) -> LogLine {
-    let more = if is_socket { ", with a new socket for the next start" } else { "" };
+/// A file that somebody had removed is there again. A socket's file may belong to a new socket.
+pub fn restored(path: &str, is_new_socket: bool) -> LogLine {
+    let more = if is_new_socket { ", with a new socket for the next start" } else { "" };
     LogLine::new(&RESTORED, [json!(path)], format!("somebody has removed '{path}'; created it again{more}"))
 }
 

@@ -161,7 +161,11 @@ fn replay(page: &str) {
 fn the_pages_show_what_is_printed() {
     let pages = pages();
     std::thread::scope(|scope| {
-        pages.iter().for_each(|page| drop(scope.spawn(|| replay(page))));
+        for page in &pages {
+            // A thread that panics says its name.
+            let thread = std::thread::Builder::new().name(page.clone());
+            thread.spawn_scoped(scope, || replay(page)).expect("a thread");
+        }
     });
 }
 

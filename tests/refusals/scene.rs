@@ -1,6 +1,6 @@
 //! A life under strace(1) in which a system call may fail: what happens is waited for, and what must hold is looked at.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::net::UnixDatagram;
@@ -53,13 +53,13 @@ impl std::fmt::Display for Fault {
 pub struct Usual {
     pub calls: Vec<Call>,
     /// The descriptors at rest, before the end.
-    fds: usize,
+    fds: BTreeMap<u32, PathBuf>,
 }
 
 /// A life, and what was seen of it.
 pub struct Seen {
     pub calls: Vec<Call>,
-    fds: usize,
+    fds: BTreeMap<u32, PathBuf>,
     /// What must not be.
     pub wrong: Vec<String>,
     pub stdout: String,
@@ -78,8 +78,10 @@ pub struct Scene {
     pub dir: Dir,
     pub run: Run,
     above: UnixDatagram,
-    fds: usize,
+    fds: BTreeMap<u32, PathBuf>,
     hung: Option<String>,
+    /// Whether the fault lasts, so that hupwrap may not see its family.
+    lasts: bool,
     /// How many there were.
     requests: usize,
     /// Whether a child was ready.
@@ -138,17 +140,27 @@ impl Scene {
                 command.stdout(Stdio::piped()).stderr(Stdio::piped());
             });
         }
-        Self { dir, run: setup.start(), above, fds: 0, hung: None, requests: 0, served: false, _terminal: terminal }
+        Self {
+            dir,
+            run: setup.start(),
+            above,
+            fds: BTreeMap::new(),
+            hung: None,
+            lasts: fault.is_some_and(Fault::lasts),
+            requests: 0,
+            served: false,
+            _terminal: terminal,
+        }
     }
 
     /// Has strace trace hupwrap, and every process that it makes from now on, in place of the present one.
-    pub fn attach(&mut self, fault: &Fault) -> Run {
+    pub fn attach(&mut self, fault: Option<&Fault>) -> Run {
         let mut args = vec!["-f".into(), "-p".into(), self.run.pid.to_string().into()];
-        if fault.call != "execve" {
-            // A child is of interest until it executes.
+        if fault.is_none_or(|fault| fault.call != "execve") {
+            // A child is of interest until it executes. And so is hupwrap.
             args.extend(["-b".into(), "execve".into()]);
         }
-        args.extend(tracing(&self.dir, Some(fault)));
+        args.extend(tracing(&self.dir, fault));
         let strace = Setup::of("strace", args).start();
         strace.said("attached");
         strace
@@ -201,6 +213,33 @@ impl Scene {
         self.served |= self.until("child", |scene| !scene.puppets().is_empty());
     }
 
+    /// Has a command ask this hupwrap something. Returns what is wrong with its answer.
+    pub fn ask(&mut self, form: &str, fault: Option<&Fault>) -> Vec<String> {
+        let file = self.dir.path().join("status.json");
+        self.until("status file", |_| file.exists());
+        let mut args = vec!["-D".into()];
+        args.extend(tracing(&self.dir, fault));
+        args.extend([hupwrap().into(), form.into(), file.into(), "--timeout".into(), "5".into()]);
+        let mut command = Setup::of("strace", args).start();
+        self.until("answer", |_| !command.lives());
+        if self.hung.is_some() {
+            return Vec::new();
+        }
+        let ended = command.end();
+        let is_true = match form {
+            "--reload" => self.until("new child", |scene| scene.run.stdout().contains("ready 2 ")),
+            "--stop" => !self.run.lives(),
+            // A reader that has gone has read enough.
+            "--status" => !ended.stdout.is_empty() || fault.is_some_and(|fault| fault.answer == "error=EPIPE"),
+            _ => true,
+        };
+        match ended.shell() {
+            0 if is_true => Vec::new(),
+            1 | 124 | 125 if ended.stderr.lines().count() == 1 && ended.stderr.starts_with("hupwrap: ") => Vec::new(),
+            code => vec![format!("{form} answered with {code}: {ended:?}")],
+        }
+    }
+
     /// Kills the child, and waits for another one.
     pub fn dies(&mut self) {
         let before = self.puppets();
@@ -243,15 +282,18 @@ impl Scene {
         let (requests, asked) = (self.requests, monotonic());
         ask(self);
         self.until(&format!("outcome of {what}"), |scene| {
-            let ended = scene.status_file().and_then(|status| status["reload"]["ended"].as_u64());
-            scene.outcomes() >= requests || ended.is_some_and(|ended| ended / 1000 > asked)
+            let reload = scene.status_file().map(|mut status| status["reload"].take()).unwrap_or_default();
+            let is_ours = reload["began"].as_u64().is_some_and(|began| began / 1000 > asked);
+            scene.outcomes() >= requests || (is_ours && !reload["ended"].is_null())
         });
     }
 
     /// Waits until nothing goes on: hupwrap has one child, has reaped every other one, and waits.
     pub fn rests(&mut self) {
         let pid = self.run.pid;
-        self.until("one child", |_| children(pid).len() == 1);
+        if !self.lasts {
+            self.until("one child", |_| children(pid).len() == 1);
+        }
         // With a signal it notices the exec of its child, and closes what has told of it.
         self.forward("WINCH");
         let rest = |pid| (state(pid), status(pid, "voluntary_ctxt_switches"));
@@ -260,7 +302,7 @@ impl Scene {
             let _ = poll(&mut [], PollTimeout::from(10_u8));
             before.0 == Some('S') && before == rest(pid)
         });
-        self.fds = open_fds(pid);
+        self.fds = fds(pid);
     }
 
     /// TERM, and what is left to see.
@@ -285,7 +327,7 @@ impl Scene {
         if hangs {
             let state = state(self.run.pid);
             wrong.push(format!("its state is {state:?}, its children: {:?}", children(self.run.pid)));
-        } else if !self.gone() && fault.is_none_or(|fault| fault.call != "prctl") {
+        } else if !self.lasts && fault.is_none_or(|fault| fault.call != "prctl") && !self.gone() {
             wrong.push(format!("processes are left: {:?}", self.run.family()));
         }
         let (dir, fds, served, pid) = (self.dir, self.fds, self.served, self.run.pid);
@@ -298,7 +340,9 @@ impl Scene {
         };
         let log = fs::read_to_string(dir.path().join("log")).unwrap_or_default();
         let mut seen = Seen { calls: trace::calls(&log), fds, wrong, stdout, stderr, status };
-        let in_loader = trace::injected(&seen.calls).is_some_and(|call| call.is_loader);
+        // Where the fault lasts, it may meet the loader later.
+        let in_loader = trace::injected(&seen.calls).is_some_and(|call| call.is_loader)
+            || (fault.is_some_and(Fault::lasts) && seen.stderr.contains("error while loading shared libraries"));
         if hangs || in_loader {
             return seen;
         }
@@ -347,15 +391,16 @@ impl Scene {
         }
         if let Some(usual) = usual {
             let often = |calls: &[Call], name: &str| calls.iter().filter(|call| call.name == name).count();
-            for name in ["ppoll", call] {
+            // A scan of /proc makes more calls where more processes run.
+            for (name, factor, more) in [("ppoll", 3, 300), (call, 10, 3000)] {
                 let (now, then) = (often(&seen.calls, name), often(&usual.calls, name));
-                if now > 3 * then + 300 {
+                if now > factor * then + more {
                     wrong.push(format!("it spins: {now} calls of {name} in place of {then}"));
                 }
             }
             let lasts = fault.is_some_and(Fault::lasts);
-            if served && call != "close" && !lasts && seen.fds > usual.fds {
-                wrong.push(format!("it has {} descriptors in place of {}", seen.fds, usual.fds));
+            if served && !usual.fds.is_empty() && !lasts && seen.fds.len() > usual.fds.len() {
+                wrong.push(format!("it has the descriptors {:?}, and usually {:?}", seen.fds, usual.fds));
             }
         }
         seen.wrong = wrong;

@@ -12,6 +12,8 @@ pub struct Call {
     pub number: usize,
     /// Whether it was the loader's: between an exec and the first instruction of hupwrap.
     pub is_loader: bool,
+    /// Whether it is hupwrap's where the calls of its children count.
+    pub is_parent: bool,
     /// How many processes were made and programs executed before.
     pub step: usize,
     kind: String,
@@ -42,28 +44,34 @@ const WITH_PATH: [&str; 14] = [
     "connect",
 ];
 
-/// The calls of a log that was written without `-f`.
+/// The calls of a log. One that was written with `-f` names the process in front of each.
 pub fn calls(log: &str) -> Vec<Call> {
-    let mut numbers: HashMap<&str, usize> = HashMap::new();
+    let mut numbers: HashMap<(&str, &str), usize> = HashMap::new();
     // The first call is strace's exec.
     let (mut is_loader, mut step) = (true, 0);
     let mut before = String::new();
+    let mut parent = None;
     let mut all = Vec::new();
     for line in log.lines() {
-        let Some((name, rest)) = line.split_once('(') else { continue };
+        let (pid, text) = match line.split_once(' ') {
+            Some((pid, text)) if pid.parse::<i32>().is_ok() => (pid, text.trim_start()),
+            _ => ("", line),
+        };
+        let Some((name, rest)) = text.split_once('(') else { continue };
         if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
             continue;
         }
-        let number = numbers.entry(name).or_default();
+        let number = numbers.entry((pid, name)).or_default();
         *number += 1;
         // The loader blocks no signal: the first call that does is hupwrap's own.
-        is_loader &= name != "rt_sigprocmask";
+        is_loader &= name != "rt_sigprocmask" && pid.is_empty();
         let short = summary(name, rest);
         all.push(Call {
             name: name.to_owned(),
             line: line.to_owned(),
             number: *number,
             is_loader,
+            is_parent: !pid.is_empty() && *parent.get_or_insert(pid) == pid,
             step,
             kind: format!("{before} {short}"),
         });

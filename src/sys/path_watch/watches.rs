@@ -1,6 +1,6 @@
 //! The kernel's side: an inotify instance, and what is watched through it for which reason.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -66,14 +66,15 @@ struct Interest {
     /// Whether all names count that are not hidden.
     everything: bool,
     /// The names that count.
-    names: HashSet<OsString>,
+    names: BTreeSet<OsString>,
 }
 
 /// An inotify instance with its watches.
 pub(super) struct Watches {
     /// None where the system refuses it.
     inotify: Option<Inotify>,
-    interests: HashMap<WatchDescriptor, Interest>,
+    /// Not a HashMap, which panics where the kernel has no random numbers.
+    interests: BTreeMap<WatchDescriptor, Interest>,
     round: u64,
     /// Why the system refuses it, until somebody asks.
     refusal: Option<Errno>,
@@ -90,7 +91,7 @@ impl Watches {
     pub(super) fn open() -> Self {
         let opened = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)
             .and_then(|inotify| above_stdio(OwnedFd::from(inotify)));
-        let mut watches = Self { inotify: None, interests: HashMap::new(), round: 0, refusal: None };
+        let mut watches = Self { inotify: None, interests: BTreeMap::new(), round: 0, refusal: None };
         match opened {
             // SAFETY: it is the descriptor of an inotify instance.
             Ok(fd) => watches.inotify = Some(unsafe { Inotify::from_owned_fd(fd) }),
@@ -113,7 +114,7 @@ impl Watches {
     /// from other programs.
     pub(super) fn refuse(&mut self, error: Errno) {
         self.inotify = None;
-        self.interests = HashMap::new();
+        self.interests = BTreeMap::new();
         self.refusal = Some(error);
     }
 
@@ -129,13 +130,15 @@ impl Watches {
 
     /// Gives up what was not wanted in this round.
     pub(super) fn end_round(&mut self) {
-        let round = self.round;
-        for (watch, _) in self.interests.extract_if(|_, interest| interest.round != round) {
-            if let Some(inotify) = &self.inotify {
+        let (round, inotify) = (self.round, &self.inotify);
+        self.interests.retain(|watch, interest| {
+            let is_wanted = interest.round == round;
+            if let (false, Some(inotify)) = (is_wanted, inotify) {
                 // It fails if the kernel has given it up already, with what was watched.
-                let _ = inotify.rm_watch(watch);
+                let _ = inotify.rm_watch(*watch);
             }
-        }
+            is_wanted
+        });
     }
 
     /// Watches a file or a directory, links not followed. Returns false if this user may not do so. What no longer exists

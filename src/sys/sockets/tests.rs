@@ -335,9 +335,19 @@ fn a_file_that_was_removed_is_made_again() {
         let path = dir.at(&name);
         let mut all = [listen(&format!("a=unix:{path},mode=0640")), listen("tcp:127.0.0.1:0")];
         assert!(restore(&mut all).is_empty());
-        fs::remove_file(&path).unwrap();
         let before = all[0].facts().clone();
-        assert_eq!(restore(&mut all), [(path.clone(), Ok(()))]);
+        fs::remove_file(&path).unwrap();
+        assert_eq!(restore(&mut all), [(path.clone(), Ok(Restored::Same))]);
+        assert_eq!(*all[0].facts(), before);
+        UnixStream::connect(&path).unwrap();
+        // The second name alone is made again without a word.
+        let second = dir.at(&format!(".{name}.hupwrap"));
+        fs::remove_file(&second).unwrap();
+        assert!(restore(&mut all).is_empty() && fs::exists(&second).unwrap());
+
+        fs::remove_file(&path).unwrap();
+        fs::remove_file(&second).unwrap();
+        assert_eq!(restore(&mut all), [(path.clone(), Ok(Restored::New))]);
         UnixStream::connect(&path).unwrap();
         assert_eq!(fs::symlink_metadata(&path).unwrap().mode() & 0o7777, 0o640);
         let now = all[0].facts().clone();
@@ -353,7 +363,7 @@ fn a_file_that_was_removed_is_made_again() {
         assert_eq!(restore(&mut all), [(path.clone(), Err(there))]);
         assert_eq!(fs::read(&path).unwrap(), b"x");
         fs::remove_file(&path).unwrap();
-        assert_eq!(restore(&mut all), [(path.clone(), Ok(()))]);
+        assert_eq!(restore(&mut all), [(path.clone(), Ok(Restored::Same))]);
         drop(all);
         assert!(dir.is_empty());
     }
@@ -365,7 +375,7 @@ fn a_file_that_was_removed_is_made_again() {
     let gone = format!("the directory '{}' does not exist; create it first", inner.display());
     assert_eq!(restore(&mut all), [(dir.at("inner/s"), Err(gone))]);
     fs::create_dir(&inner).unwrap();
-    assert_eq!(restore(&mut all), [(dir.at("inner/s"), Ok(()))]);
+    assert_eq!(restore(&mut all), [(dir.at("inner/s"), Ok(Restored::New))]);
 }
 
 #[test]
