@@ -626,6 +626,11 @@ fn on_a_terminal_it_shows_what_it_waits_for() {
     let verdict = terminal.line("hupwrap: ready, ");
     assert!(verdict.ends_with('s') && !verdict.contains("of 1m"), "{verdict}");
     assert_eq!(terminal.text().matches('\n').count(), 1, "{:?}", terminal.text());
+    // Nobody waits for microseconds.
+    let client = terminal.lead(Setup::new(args([&"--wait-ready", &file]))).start();
+    assert_eq!(client.end().shell(), 0);
+    let verdict = terminal.line("hupwrap: ready");
+    assert!(!verdict.ends_with("us"), "{verdict}");
 
     let client = terminal.lead(Setup::new(args([&"--reload", &file]))).start();
     assert_eq!(run.ready().0, 2);

@@ -36,7 +36,7 @@ Exit status  that of COMMAND, 128+N if signal N killed it; 124 timeout; 125 erro
 
 Examples:
   $ hupwrap -- php app.php
-  $ hupwrap --on-hup replace --listen tcp:*:8080 --ready notify -- ./server
+  $ hupwrap --on-hup replace --listen 'tcp:*:8080' --ready notify -- ./server
   $ hupwrap --restart on-failure --status-file app.json -- ./app
   $ hupwrap --reload app.json
 
@@ -96,7 +96,7 @@ Stopping and exit status:
       Choose the signal that asks the child to end. CONT follows, so that a stopped child can react. Default: TERM.
   --stop-timeout T
       Send KILL to a child that does not end in time. 0 sends KILL at once. Default: 10s when hupwrap restarts or
-      replaces the child; never when hupwrap itself is told to stop.
+      replaces the child; never when hupwrap itself is told to stop. A given T applies to both.
   --kill-mode MODE
       Choose which processes are stopped. With mixed, the child, and then every process that descends from the child.
       With process, only the child. With group, the whole process group of the child. Default: mixed.
@@ -207,7 +207,7 @@ Examples:
   $ hupwrap -- php app.php
 
   Deploy a new release without refusing a connection:
-  $ hupwrap --on-hup replace --listen tcp:*:8080 --ready notify \\
+  $ hupwrap --on-hup replace --listen 'tcp:*:8080' --ready notify \\
         --status-file app.json -- ./server
   $ hupwrap --reload app.json && echo deployed
 

@@ -12,6 +12,7 @@ use crate::signal::Signal;
 use crate::sys::resolve::Lookup;
 use crate::sys::spawn::{self, Spawn, Spawned};
 use crate::sys::{Pid, signals, start_error};
+use crate::text::words;
 
 /// What it is to find out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -62,7 +63,7 @@ impl Helper {
     /// The reason why it could not be started.
     pub(super) fn new(purpose: Purpose, mut order: Spawn) -> Result<Self, String> {
         let words: Vec<_> = order.argv.iter().map(|word| word.to_string_lossy()).collect();
-        let name = words.join(" ");
+        let name = words::join(&words);
         let failed = |program: &CStr, error| {
             let command = OsStr::from_bytes(program.to_bytes());
             let reason = start_error::explain(command, Some(program), None, error).reason;

@@ -32,7 +32,7 @@ use crate::sys::{clock, fd, lookup, proc, start_error, wait};
 use crate::text::listen::Endpoint;
 use crate::text::messages::Words;
 use crate::text::status_file::Reload;
-use crate::text::{listen, messages};
+use crate::text::{listen, messages, words};
 
 /// What a first start sets up, and an adoption takes over.
 pub(super) struct Parts {
@@ -125,7 +125,7 @@ fn look_up_helpers(config: &Config, startup: &Startup) -> Result<(), String> {
     for (option, prefix, words) in config.helpers() {
         let named = |error: StartError| {
             let words: Vec<_> = words.iter().map(|word| word.to_string_lossy()).collect();
-            format!("{option} '{prefix}{}': {}", words.join(" "), error.reason)
+            format!("{option} '{prefix}{}': {}", words::join(&words), error.reason)
         };
         let child_env = ChildEnv::read(&startup.env, &config.env_files, config.workdir.as_deref());
         lookup::check(words, &child_env.map_err(|error| error.reason)?).map_err(named)?;

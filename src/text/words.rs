@@ -25,6 +25,17 @@ pub(crate) fn split(option: &str, prefix: &str, said: &str) -> Result<Vec<OsStri
     Ok(words.into_iter().map(OsString::from).collect())
 }
 
+/// Words as one command, quoted where `split` would not take them apart into the same words.
+pub(crate) fn join<W: AsRef<str>>(words: &[W]) -> String {
+    let shown = |word: &W| {
+        let word = word.as_ref();
+        // Between others: a first word could be a variable, and a last one end with a backslash.
+        let is_plain = split("", "", &format!("- {word} -")).is_ok_and(|words| words == ["-", word, "-"]);
+        if is_plain { word.to_owned() } else { single_quoted(word) }
+    };
+    words.iter().map(shown).collect::<Vec<_>>().join(" ")
+}
+
 /// The option with a shell that runs the command, as it can be typed into a shell.
 fn with_shell(option: &str, prefix: &str, said: &str) -> String {
     let value = format!("{prefix}sh -c {}", single_quoted(said));
@@ -163,6 +174,19 @@ mod tests {
     }
 
     #[test]
+    fn words_are_shown_as_they_can_be_typed() {
+        for (words, want) in [
+            (&["nginx", "-t"][..], "nginx -t"),
+            (&["curl", "-f", "http://localhost:80/"], "curl -f http://localhost:80/"),
+            (&["sh", "-c", "a > b"], "sh -c 'a > b'"),
+            (&["env", "A=1", "it's", "", "*", "#"], r"env A=1 'it'\''s' '' '*' '#'"),
+        ] {
+            assert_eq!(join(words), want);
+            assert_eq!(split(want).unwrap(), words);
+        }
+    }
+
+    #[test]
     fn no_command() {
         for said in ["'a", "a \"b", "a \"b\\\""] {
             assert!(split(said).unwrap_err().starts_with("a quote is not closed; "), "{said}");
@@ -223,6 +247,12 @@ mod tests {
 
     proptest! {
         #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn joined_words_are_the_same_words(words in proptest::collection::vec(command(), 0..4)) {
+            let words: Vec<_> = ["x".to_owned()].into_iter().chain(words).collect();
+            prop_assert_eq!(split(&join(&words)), Ok(words));
+        }
 
         #[test]
         fn nothing_panics(said: String) {

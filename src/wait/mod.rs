@@ -161,7 +161,11 @@ impl Waiting<'_> {
             match self.found.as_ref().ok().and_then(|found| answer::to(form, &found.seen, self.asked, ended)) {
                 Some(Answer::Yes(verdict)) => {
                     if let Some(columns) = columns {
-                        ticker.finish(&format!("hupwrap: {verdict}, {}", Shown(waited)), columns);
+                        let took = match waited.as_millis() {
+                            0 => String::new(),
+                            _ => format!(", {}", Shown(waited)),
+                        };
+                        ticker.finish(&format!("hupwrap: {verdict}{took}"), columns);
                     }
                     return Ok((End::Code(0), None));
                 }
