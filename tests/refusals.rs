@@ -294,7 +294,8 @@ fn table() -> BTreeMap<String, BTreeSet<String>> {
     let text = fs::read_to_string(page).expect("the page");
     let mut table: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     let quoted = |cell: &str| cell.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>();
-    for row in text.lines().filter(|line| line.starts_with("| `")) {
+    let section = text.split("\n## ").find(|section| section.starts_with("System calls")).expect("the section");
+    for row in section.lines().filter(|line| line.starts_with("| `")) {
         let cells: Vec<&str> = row.split('|').collect();
         for call in quoted(cells[1]) {
             let answers = quoted(cells[2]).into_iter().map(|answer| match answer.parse::<i64>() {
