@@ -307,12 +307,12 @@ fn why_a_command_was_not_ready_is_said() {
         assert_eq!(ended.shell(), 124);
         ended.stderr
     };
-    let line = "was not ready within 600ms (cmd 'sh -c exit 7' ended with 7); stopping it\n";
+    let line = "was not ready within 600ms (cmd 'sh -c 'exit 7'' ended with 7); stopping it\n";
     let said = run("sh -c 'exit 7'", &[]);
     assert!(said.ends_with(line) && said.lines().count() == 1, "{said}");
     // Each reason once, not each try.
     let said = run("sh -c 'exit 7'", &["-v"]);
-    let tried = "hupwrap: generation 1 is not ready yet: cmd 'sh -c exit 7' ended with 7\n";
+    let tried = "hupwrap: generation 1 is not ready yet: cmd 'sh -c 'exit 7'' ended with 7\n";
     assert_eq!((said.matches(tried).count(), said.matches(line).count()), (1, 1), "{said}");
     let probe = dir.program("probe", "#!/bin/sh\nrm $0; exit 1\n");
     let said = run("./probe", &[]);
@@ -320,7 +320,7 @@ fn why_a_command_was_not_ready_is_said() {
     assert!(!probe.exists());
     let said = run("sh -c 'exit 7'", &["--log-format", "json"]);
     assert!(
-        said.contains(r#""event":"not-ready","#) && said.contains(r#""reason":"cmd 'sh -c exit 7' ended with 7""#),
+        said.contains(r#""event":"not-ready","#) && said.contains(r#""reason":"cmd 'sh -c 'exit 7'' ended with 7""#),
         "{said}"
     );
 }
@@ -337,7 +337,7 @@ fn why_the_command_of_a_new_child_was_not_ready_is_said() {
     run.said("is ready\n");
     run.kill("HUP");
     run.said(
-        "the new puppet was not ready within 600ms (cmd 'sh -c exit $(($HUPWRAP_GENERATION - 1))' ended with 1)\n",
+        "the new puppet was not ready within 600ms (cmd 'sh -c 'exit $(($HUPWRAP_GENERATION - 1))'' ended with 1)\n",
     );
     let status = dir.path().join("status");
     wait_until("the reason is in the file", || fs::read_to_string(&status).unwrap().contains("ended with 1)"));
