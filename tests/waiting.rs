@@ -648,10 +648,10 @@ fn on_a_terminal_it_shows_what_it_waits_for() {
     assert_eq!(run.ready().0, 3);
     tell(&dir, "go");
     assert_eq!(client.end().shell(), 0);
-    terminal.line("hupwrap: restarted, ");
+    terminal.line("hupwrap: restarted");
     let client = terminal.lead(Setup::new(args([&"--stop", &file]))).start();
     assert_eq!(client.end().shell(), 0);
-    terminal.line("hupwrap: stopped, ");
+    terminal.line("hupwrap: stopped");
 }
 
 #[test]

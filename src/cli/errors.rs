@@ -40,7 +40,7 @@ pub(super) fn explain(options: &Command, argv: &[&OsStr], error: &clap::Error) -
         }
         ErrorKind::InvalidUtf8 => not_utf8(options, argv),
         ErrorKind::InvalidValue if context(ContextKind::InvalidValue).is_none_or(|value| value.is_empty()) => {
-            format!("'{option}' needs a value")
+            format!("'{option}' needs a value; see 'hupwrap --help'")
         }
         ErrorKind::TooManyValues => {
             let value = context(ContextKind::InvalidValue).unwrap_or_default();
@@ -167,10 +167,10 @@ mod tests {
         for (line, error) in [
             ("--on-hop restart x", "unknown option '--on-hop'; did you mean '--on-hup'?".to_owned()),
             ("--stop-sig x", "unknown option '--stop-sig'; did you mean '--stop-signal'?".to_owned()),
-            ("--stop", "'--stop <FILE>' needs a value".to_owned()),
+            ("--stop", "'--stop <FILE>' needs a value; see 'hupwrap --help'".to_owned()),
             ("--frobnicate x", format!("unknown option '--frobnicate'; {go_after}; see 'hupwrap --help'")),
             ("-x", format!("unknown option '-x'; {go_after}; see 'hupwrap --help'")),
-            ("--group", "'--group <WHICH>' needs a value".to_owned()),
+            ("--group", "'--group <WHICH>' needs a value; see 'hupwrap --help'".to_owned()),
             ("--no-tether=yes x", "'--no-tether' takes no value, but has 'yes'; remove it".to_owned()),
             ("--on-term stop x", "unknown option '--on-term'; did you mean '--on TERM=stop'?".to_owned()),
             ("--on-usr1=restart x", "unknown option '--on-usr1'; did you mean '--on USR1=restart'?".to_owned()),

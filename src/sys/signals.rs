@@ -45,7 +45,8 @@ pub(crate) fn set_mask(mask: SignalSet) {
 /// started with is not known then.
 pub(crate) fn block(set: SignalSet, already: SignalSet) -> nix::Result<()> {
     let before = change_mask(libc::SIG_BLOCK, set)?;
-    let mut missing = SignalSet::from_bits(already.bits() & !before.bits());
+    // An emulator such as qemu-user may keep real-time signals for itself.
+    let mut missing = SignalSet::from_bits(already.bits() & !before.bits() & u64::from(u32::MAX >> 1));
     // The kernel leaves these out of every mask.
     [Signal::KILL, Signal::STOP].into_iter().for_each(|signal| missing.remove(signal));
     if missing == SignalSet::EMPTY { Ok(()) } else { Err(Errno::EPERM) }
