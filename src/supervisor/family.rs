@@ -256,7 +256,12 @@ impl Family {
             }
             (To::Child | To::Group, None) => {}
             (To::Group | To::Rest, child) => match self.members(generation) {
-                Ok(members) => members.iter().for_each(|seen| said(seen.pid, seen.kill(signal))),
+                Ok(members) => {
+                    members.iter().for_each(|seen| said(seen.pid, seen.kill(signal)));
+                    // The child is signalled also if it could not be seen.
+                    let unseen = child.filter(|child| to == To::Group && members.iter().all(|seen| seen.pid != *child));
+                    unseen.into_iter().for_each(|child| said(child, signals::kill(child, signal)));
+                }
                 Err(_) if self.own_pid == 1 && self.children.len() == 1 => signals::kill_everyone(signal),
                 // The other members cannot be found, but the child is known.
                 Err(_) => child.into_iter().for_each(|child| said(child, signals::kill(child, signal))),

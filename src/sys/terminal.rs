@@ -199,7 +199,8 @@ fn open_controlling() -> nix::Result<OwnedFd> {
 
 /// Whether the terminal that hupwrap had is gone: `/dev/tty` no longer leads anywhere, or leads to one that was hung up.
 pub(crate) fn is_gone() -> bool {
-    match open_controlling() {
+    // Asked twice: an answer that does not last must not turn a reload into a stop.
+    match open_controlling().or_else(|_| open_controlling()) {
         // A hang-up is the only thing that this can find.
         Ok(tty) => is_ready(tty.as_fd(), PollFlags::empty()),
         Err(error) => matches!(error, Errno::ENXIO | Errno::EIO),

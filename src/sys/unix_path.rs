@@ -156,7 +156,9 @@ pub(super) fn remove(path: &str, made: SocketFile) {
 /// Whether a socket was bound in the directory of a path. A state that says otherwise is forged: what it calls the file of
 /// the socket is somebody else's.
 pub(super) fn is_bound_beside(socket: &OwnedFd, path: &str) -> bool {
-    let bound = getsockname::<UnixAddr>(socket.as_raw_fd());
+    // Tried twice: what fails once for no reason that lasts must not leave a file behind.
+    let ask = || getsockname::<UnixAddr>(socket.as_raw_fd());
+    let bound = ask().or_else(|_| ask());
     bound.is_ok_and(|bound| bound.path().is_some_and(|bound| bound.parent() == Path::new(path).parent()))
 }
 
