@@ -173,6 +173,10 @@ impl Plan {
             // process behind, which nobody looks for under `process`.
             let is_followed = options.child_pidfile || options.ready == "notify";
             let is_lost = options.kill_mode == "process" && options.stop_timeout == Some(0);
+            // A later word takes the place of an earlier one, and this one names nobody.
+            if options.kill_mode == "process" && deed == "say:MAINPID~1" {
+                continue;
+            }
             if !deed.starts_with("main") || (is_followed && !is_lost) {
                 deeds.push((rng.pick(&[0, 5, 40]), deed));
             }
