@@ -81,7 +81,9 @@ impl Scene<'_> {
         assert_ne!(action, "ignore", "{words}");
         let hindrance = self.troubles.iter().find(|trouble| {
             let covers = trouble.inner.0 <= asked && trouble.inner.1.is_none_or(|until| until >= ended);
-            covers && trouble.fault.hinders(action, &self.life.options)
+            // A start that an earlier request has had checked is shared by this one.
+            let is_shared = matches!(trouble.fault, Fault::Check);
+            covers && !is_shared && trouble.fault.hinders(action, &self.life.options)
         });
         assert!(hindrance.is_none(), "in spite of {:?}: {words}", hindrance.map(|trouble| trouble.fault));
         if !wants_new_child(action) {
