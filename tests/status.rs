@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::support::watched::{monotonic, status_where};
 use crate::support::*;
 
-const KEYS: [&str; 15] = [
+pub const KEYS: [&str; 15] = [
     "version",
     "pid",
     "pid_start",

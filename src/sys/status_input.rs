@@ -95,7 +95,7 @@ fn trust(path: &Path, file: &File) -> Result<Option<Uid>, Unread> {
         return Err(Unread::Wrong("it is writable by others; `chmod go-w` it".to_owned()));
     }
     if found.nlink() > 1 {
-        // Whoever may write to a directory may have linked another hupwrap's file into it.
+        // Anyone who may write to a directory may have linked another hupwrap's file into it.
         return Err(Unread::Wrong(
             "it has a second name, a hard link; name the file that --status-file names".to_owned(),
         ));

@@ -2,23 +2,6 @@
 
 use serde_json::Value;
 
-const KEYS: [&str; 14] = [
-    "version",
-    "pid",
-    "pid_start",
-    "state",
-    "generation",
-    "child",
-    "old_child",
-    "on_hup",
-    "restarts",
-    "last_exit",
-    "late",
-    "requested",
-    "reload",
-    "listen",
-];
-
 fn number(value: &Value) -> u64 {
     value.as_u64().unwrap_or_else(|| panic!("{value} is no number"))
 }
@@ -26,7 +9,7 @@ fn number(value: &Value) -> u64 {
 /// `before`: the one that was read before; null for the first.
 pub fn check(seen: &Value, before: &Value) {
     let is = |holds: bool, what: &str| assert!(holds, "{what}; status file: {seen}; before: {before}");
-    KEYS.iter().for_each(|key| is(seen.get(key).is_some(), &format!("no key {key}")));
+    crate::status::KEYS.iter().for_each(|key| is(seen.get(key).is_some(), &format!("no key {key}")));
     let state = seen["state"].as_str().expect("a state");
     let states = ["starting", "running", "checking", "replacing", "stopping", "waiting", "ended"];
     is(states.contains(&state), "an unknown state");

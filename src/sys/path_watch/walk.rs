@@ -212,7 +212,7 @@ impl Walk {
         self.failed = true;
     }
 
-    /// A look that failed, unless what the kernel says is how things are at that path.
+    /// Records a look that failed. An error that describes the path, such as ENOENT, is an answer and no failure.
     fn note_failure(&mut self, error: Errno) {
         let is_answer =
             matches!(error, Errno::ENOENT | Errno::ENOTDIR | Errno::EACCES | Errno::ELOOP | Errno::ENAMETOOLONG);
