@@ -290,6 +290,45 @@ fn an_echo_of_a_stop_has_no_effect() {
     }
 }
 
+/// hupwrap, with a pause between the first time that it reads the signals of a death and its reaping.
+fn slow_to_reap(test: &str, script: &str) -> Option<Setup> {
+    if installed("strace").is_none() {
+        skipped(test, "strace(1)");
+        return None;
+    }
+    let strace = ["-D", "-qq", "-o/dev/null", "-e", "inject=wait4:delay_enter=2000000:when=1"];
+    Some(Setup::of("strace", strace.into_iter().chain([hupwrap().to_str().unwrap(), "--", "sh", "-c", script])))
+}
+
+/// Runs `kill` in the background as soon as the shell itself is dead and not reaped yet.
+fn once_dead(kill: &str) -> String {
+    format!("(trap '' TERM; until grep -q 'State:.Z' /proc/$$/status; do :; done; {kill}) &")
+}
+
+#[test]
+fn an_echo_of_a_process_that_is_reaped_with_another_has_no_effect() {
+    let test = "jobs::an_echo_of_a_process_that_is_reaped_with_another_has_no_effect";
+    let trap = format!("{} exit 0", once_dead("kill -TERM $PPID"));
+    let script = format!(
+        "on_term() {{ {trap}; }}; [ $HUPWRAP_GENERATION = 2 ] || trap on_term TERM
+        echo ready $HUPWRAP_GENERATION $$; while :; do sleep 1000 & wait $!; done"
+    );
+    let Some(setup) = slow_to_reap(test, &script) else { return };
+    let mut run = setup.start();
+    assert_eq!(run.ready().0, 1);
+    run.kill("HUP");
+    assert_eq!(run.ready().0, 2);
+    assert_eq!(run.stop().shell(), 143);
+}
+
+#[test]
+fn a_hup_between_a_death_and_its_reaping_is_not_lost() {
+    let test = "jobs::a_hup_between_a_death_and_its_reaping_is_not_lost";
+    let script = format!("[ $HUPWRAP_GENERATION = 1 ] || exit 5; {} exit 3", once_dead("kill -HUP $PPID"));
+    let Some(setup) = slow_to_reap(test, &script) else { return };
+    assert_eq!(setup.start().end().shell(), 5);
+}
+
 #[test]
 fn a_stop_by_a_child_that_is_not_being_stopped_is_one() {
     let mut run = Setup::new(["--", "sh", "-c", "echo ready 1 $$; kill $PPID; sleep 1000"]).start();

@@ -8,6 +8,7 @@ mod family;
 mod helper;
 mod main_process;
 mod membership;
+mod received;
 mod restore;
 mod say;
 mod service_manager;
@@ -25,7 +26,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll, ppoll};
 use nix::sys::time::TimeSpec;
 
 use crate::config::{Action, Config, LogFormat, Ready};
-use crate::exit::{Change, Ending};
+use crate::exit::Ending;
 use crate::facts::Sender;
 use crate::machine::Machine;
 use crate::machine::effect::Effect;
@@ -41,7 +42,7 @@ use crate::sys::signals::{self, Received, SignalFd};
 use crate::sys::sockets::Socket;
 use crate::sys::startup::Startup;
 use crate::sys::terminal::HangUp;
-use crate::sys::{Pid, clock, spawn, wait};
+use crate::sys::{clock, spawn, wait};
 use crate::text::messages::{self, Words};
 use family::Family;
 use helper::{Helper, Purpose};
@@ -162,18 +163,7 @@ impl Supervisor {
     /// child said is told before its death, and so are renewals: someone has asked for the next child. Other requests come
     /// last, unless a start is about to follow that they share.
     fn turn(&mut self, signalled: bool) -> Option<Ending> {
-        let mut received = if signalled { self.signal_fd.drain() } else { Vec::new() };
-        // CHLD comes before its child can be waited for. For a child that ended before a re-exec, the hupwrap before this
-        // one may have read it.
-        let is_due = self.machine.deadline().is_some_and(|deadline| deadline <= clock::now());
-        let died = self.before.is_some()
-            || self.reaps_again
-            || is_due
-            || received.iter().any(|received| received.signal == Signal::CHLD);
-        received.retain(|received| received.signal != Signal::CHLD || received.sender == Sender::Process);
-        // Before anybody is reaped who may have sent something.
-        self.name_senders(&mut received);
-        let changes = if died { self.reap() } else { Vec::new() };
+        let (received, changes) = self.read_and_reap(signalled);
         let said = self.hear_children();
         let command = self.config.command.first().map(OsString::as_os_str).unwrap_or_default();
         let executions = self.family.executions(command, &changes, &said);
@@ -229,33 +219,6 @@ impl Supervisor {
         match event {
             Event::Signal { signal, .. } => self.config.on.of(*signal).is_request(),
             event => *event == Event::Changed,
-        }
-    }
-
-    /// Every child that has changed. Those that have ended are reaped.
-    fn reap(&mut self) -> Vec<(Pid, Change)> {
-        let mut changes = Vec::new();
-        self.reaps_again = loop {
-            match wait::reap() {
-                Ok(Some(change)) => changes.push(change),
-                Ok(None) => break false,
-                Err(_) => break true,
-            }
-        };
-        changes
-    }
-
-    /// Whether a later signal undoes this one. The kernel discards a pending CONT when a stop signal comes, and the
-    /// reverse. The same must hold for signals that were read but not handled yet. `continued`: a CONT was read along with
-    /// the event.
-    fn is_undone(&self, event: &Event, continued: bool) -> bool {
-        match event {
-            // How the child was stopped before a CONT that is for it too is no reason to follow it. A stop that waits
-            // came after that CONT, and it is the one that has stopped the child.
-            Event::ChildStopped(_) => self.resumed || (continued && !signals::stop_is_pending()),
-            Event::Signal { signal: Signal::CONT, .. } => signals::stop_is_pending(),
-            Event::Signal { signal, .. } => self.resumed && signal.is_job_control(),
-            _ => false,
         }
     }
 

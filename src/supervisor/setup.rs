@@ -268,9 +268,11 @@ fn look_up(config: &Config, startup: &Startup, endpoint: &Endpoint) -> Result<Re
             return Ok(Err(start_error::describe(error).to_owned()));
         }
     }
-    if stops.is_full()
-        && let Some(signals::Received { signal, .. }) = stops.drain().first()
-    {
+    let mut told = Vec::new();
+    if stops.is_full() {
+        stops.drain(&mut told);
+    }
+    if let Some(signals::Received { signal, .. }) = told.first() {
         lookup.give_up();
         report::say(&messages::signal(*signal));
         return Err(NotSetUp::Told(*signal));

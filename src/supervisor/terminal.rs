@@ -1,13 +1,12 @@
-//! The terminal: its end, who sent a signal at it, and what one child leaves of it to the next.
+//! The terminal: its end, and what one child leaves of it to the next.
 
 use std::time::Duration;
 
 use super::{RETRY, Supervisor};
-use crate::facts::Sender;
 use crate::machine::event::Event;
 use crate::signal::Signal;
 use crate::sys::proc;
-use crate::sys::signals::{self, Received};
+use crate::sys::signals;
 use crate::sys::terminal::{HangUp, Modes, NonBlocking, Place, Terminal, is_gone, own_group};
 
 /// What the supervisor keeps of its terminal.
@@ -59,22 +58,6 @@ impl Supervisor {
         let must_look = hang_up.is_blind || self.machine.suspects_hang_up();
         let is_over = hang_up.is_over() || (must_look && is_gone());
         self.terminal.hang_up.take_if(|_| is_over).map(|_| Event::TerminalGone)
-    }
-
-    /// Finds out which signals come from a process of a generation, where that matters: an echo of a stop has no effect,
-    /// and a stop that a child sends to its own group stops hupwrap no more than the kernel would.
-    pub(super) fn name_senders(&self, received: &mut [Received]) {
-        let stopped = self.machine.stopped();
-        for Received { signal, sender, pid } in received {
-            let may_echo =
-                stopped.is_some() && matches!(*signal, Signal::TERM | Signal::INT | Signal::QUIT | Signal::HUP);
-            if *sender == Sender::Process
-                && (may_echo || signal.is_job_control())
-                && let Some(generation) = self.family.generation_of(*pid, stopped)
-            {
-                *sender = Sender::Member(generation);
-            }
-        }
     }
 
     /// Gives the terminal to a child that was stopped in the background for want of it, once the shell has brought hupwrap

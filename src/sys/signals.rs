@@ -119,12 +119,11 @@ impl SignalFd {
         is_ready(self.fd.as_fd(), PollFlags::POLLIN)
     }
 
-    /// The signals that wait, in numeric order. Equal ones count once, because signals are levels. Sleeps until there is
-    /// one: a single call, where nothing else is waited for. Real-time signals queue, and somebody may send them faster
-    /// than they are read. So one turn reads a part of them. All others are among what it reads, because the kernel hands
-    /// out the lowest number first.
-    pub(crate) fn drain(&self) -> Vec<Received> {
-        let mut all: Vec<Received> = Vec::new();
+    /// Adds the signals that wait to `all`, in numeric order. Equal ones count once, because signals are levels. Sleeps
+    /// until there is one: a single call, where nothing else is waited for. Real-time signals queue, and somebody may send
+    /// them faster than they are read. So one turn reads a part of them. All others are among what it reads, because the
+    /// kernel hands out the lowest number first.
+    pub(crate) fn drain(&self, all: &mut Vec<Received>) {
         // SAFETY: the struct is plain data, for which zero is valid.
         let mut batch: [libc::signalfd_siginfo; 16] = unsafe { std::mem::zeroed() };
         for _ in 0..BATCHES_A_TURN {
@@ -147,7 +146,6 @@ impl SignalFd {
             }
         }
         all.sort_by_key(|received| received.signal);
-        all
     }
 }
 
