@@ -280,9 +280,7 @@ fn in_mode_group_a_member_that_outlives_the_child_is_asked_once() {
         // What comes now comes after the worker would have been asked again.
         run.kill("USR1");
         run.said("USR1 not passed on");
-        wait_until("it has heard everything", || {
-            status(worker, "ShdPnd") == "0000000000000000" && state(worker) == Some('S')
-        });
+        wait_until("it has heard everything", || is_at_rest(worker));
         kill(worker, "USR2");
         let ended = run.end();
         assert_eq!(ended.stdout.matches("got TERM").count(), 2, "{group}: {}", ended.stdout);

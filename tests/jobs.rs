@@ -280,8 +280,10 @@ fn an_echo_of_a_stop_has_no_effect() {
                 run.kill("HUP");
                 let (ready, pid) = run.ready();
                 assert_eq!(ready, generation, "{trap} {action}");
-                // As long as an old one may send a signal, the kernel merges another one with it.
-                wait_until("the old one is reaped, and what it has left", || children(run.pid) == [pid]);
+                // As long as an old one may send a signal, or one waits, the kernel merges another one with it.
+                wait_until("the old one is reaped, what it has left, and what these have sent is read", || {
+                    children(run.pid) == [pid] && is_at_rest(run.pid)
+                });
             }
             assert!(run.lives(), "{trap} {action}");
             run.kill("TERM");

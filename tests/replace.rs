@@ -916,7 +916,7 @@ fn a_flood_of_hups_is_never_three_generations() {
     run.said("is ready; stopping");
     wait_until("the flood is over", || {
         let only = children(run.pid);
-        only.len() == 1 && status(run.pid, "ShdPnd") == "0000000000000000" && state(run.pid) == Some('S')
+        only.len() == 1 && is_at_rest(run.pid)
     });
     assert!(watch.most() <= 2);
     let pid = run.pid;

@@ -64,13 +64,15 @@ fn at_rest(run: &mut Run) {
 /// looks at them: both sleep with nothing to take, and did all the while.
 fn calm(run: &mut Run) -> i32 {
     let naps = |pid| status(pid, "voluntary_ctxt_switches");
-    let waits = |pid| status(pid, "State").starts_with('S') && status(pid, "ShdPnd") == "0000000000000000";
     let mut child = 0;
     wait_until("one child is left, and nothing is under way", || {
         let [only] = children(run.pid)[..] else { return false };
         child = only;
         let before = (naps(run.pid), naps(child));
-        waits(run.pid) && waits(child) && children(run.pid) == [child] && (naps(run.pid), naps(child)) == before
+        is_at_rest(run.pid)
+            && is_at_rest(child)
+            && children(run.pid) == [child]
+            && (naps(run.pid), naps(child)) == before
     });
     // Whatever a sleeping hupwrap may still hold, it lets go of with the next signal.
     at_rest(run);
@@ -221,7 +223,7 @@ fn flood(run: &Run, and_then: &[&str]) {
 
 /// Waits until hupwrap has read every signal, and handled them.
 fn has_read_all(run: &Run) {
-    wait_until("no signal waits", || status(run.pid, "ShdPnd") == "0000000000000000" && state(run.pid) == Some('S'));
+    wait_until("no signal waits", || is_at_rest(run.pid));
 }
 
 /// A TERM behind a flood is handled within this time: long before the flood was, when each signal took a turn.

@@ -103,7 +103,7 @@ impl Scene<'_> {
         if self.life.options.status_file {
             self.status_unrest(generation, main.own_pid())?;
         }
-        match proc::is_at_rest(pid) {
+        match is_at_rest(pid) {
             true => Ok(generation),
             false => Err(format!("hupwrap is {:?}, signals wait: {}", state(pid), status(pid, "ShdPnd"))),
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 
-use crate::support::{stat, state, status};
+use crate::support::{stat, status};
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Process {
@@ -72,12 +72,6 @@ pub fn living(pid: i32, counts: impl Fn(&Process) -> bool) -> BTreeSet<u64> {
         .filter(|seen| seen.is_worker() && counts(seen) && seen.lives())
         .filter_map(|seen| seen.generation)
         .collect()
-}
-
-/// Whether a process waits for something to happen, and nothing has.
-pub fn is_at_rest(pid: i32) -> bool {
-    let none = |field| status(pid, field).bytes().all(|digit| digit == b'0');
-    state(pid) == Some('S') && none("ShdPnd") && none("SigPnd")
 }
 
 /// What a process does, for people.

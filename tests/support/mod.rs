@@ -547,6 +547,12 @@ pub fn status(pid: i32, field: &str) -> String {
     line.unwrap_or_default().trim().to_owned()
 }
 
+/// Whether a process waits for something to happen, and no signal waits for it.
+pub fn is_at_rest(pid: i32) -> bool {
+    let none = |field| status(pid, field).bytes().all(|digit| digit == b'0');
+    none("ShdPnd") && none("SigPnd") && state(pid) == Some('S')
+}
+
 /// The descriptors a process has open, and what each leads to.
 pub fn fds(pid: i32) -> BTreeMap<u32, PathBuf> {
     let entries = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
