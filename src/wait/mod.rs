@@ -179,7 +179,8 @@ impl Waiting<'_> {
             if let (Limit::After(limit), true) = (self.wait.timeout, self.deadline.is_some_and(|at| at <= now)) {
                 let why = match &self.found {
                     Ok(found) => {
-                        format!("{} within {}; it continues", answer::not_yet(form, &found.seen), Shown(limit))
+                        let (not_yet, continues) = (answer::not_yet(form, &found.seen), answer::what_continues(form));
+                        format!("{not_yet} within {}; {continues}", Shown(limit))
                     }
                     Err(why) => format!("no hupwrap was there within {}: {why}", Shown(limit)),
                 };
