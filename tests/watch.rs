@@ -38,6 +38,21 @@ impl<'a> Watching<'a> {
         self.renewed(command, paths)
     }
 
+    /// The same of a command that does several things, which hupwrap sees at once: a machine that stalls between them would
+    /// make several changes of it.
+    #[track_caller]
+    fn edit_at_once(&mut self, command: &str, paths: &[&str]) -> i32 {
+        self.at_once(|dir| shell(dir, command));
+        self.renewed(command, paths)
+    }
+
+    fn at_once(&self, edit: impl FnOnce(&Dir)) {
+        self.run.kill("STOP");
+        wait_until("it is stopped", || state(self.run.pid) == Some('T'));
+        edit(self.dir);
+        self.run.kill("CONT");
+    }
+
     #[track_caller]
     fn renewed(&mut self, why: &str, paths: &[&str]) -> i32 {
         self.renewals += 1;
@@ -95,7 +110,11 @@ fn each_edit_of_a_file_runs_the_new_code_once() {
         }
     }
     for (at, edit) in edits.into_iter().enumerate() {
-        shell(&dir, edit);
+        // Without the file a child could not start.
+        match edit.contains("mv app.sh") || edit.contains("rm app.sh") {
+            true => watching.at_once(|dir| shell(dir, edit)),
+            false => shell(&dir, edit),
+        }
         watching.run.line(&format!("version {}", at + 2));
         watching.renewed(edit, &["app.sh"]);
     }
@@ -117,11 +136,11 @@ fn a_checkout_runs_the_new_code_once() {
     let changed = "mkdir lib; for i in 1 2 3 4 5; do echo $i >lib/$i; done; sed -i s/1/2/ app.sh";
     shell(&dir, &format!("git init -q . && {commit} one && {changed} && {commit} two && git checkout -q HEAD~"));
     let mut watching = Watching::app(&dir, &["--watch", "."]);
-    watching.edit("git checkout -q -", &["."]);
-    watching.edit("git checkout -q HEAD~", &["."]);
+    watching.edit_at_once("git checkout -q -", &["."]);
+    watching.edit_at_once("git checkout -q HEAD~", &["."]);
     // What git keeps for itself is hidden.
     shell(&dir, "git gc -q; git tag x; git fetch -q . HEAD");
-    watching.edit("git checkout -q -", &["."]);
+    watching.edit_at_once("git checkout -q -", &["."]);
     assert_eq!(watching.stop().shell(), 0);
 }
 
@@ -148,7 +167,10 @@ fn a_large_tree_is_replaced_once_for_each_edit() {
         "rm -r src",
         "mkdir src; touch src/one",
     ] {
-        watching.edit(edit, &["src"]);
+        match ["for ", "; ", "-p", "rm "].iter().any(|part| edit.contains(part)) {
+            true => watching.edit_at_once(edit, &["src"]),
+            false => watching.edit(edit, &["src"]),
+        };
         // The old one has to be gone before the next can begin.
         wait_until("one child is left", || children(watching.run.pid).len() == 1);
     }
@@ -174,7 +196,7 @@ fn an_update_of_a_config_map_is_one_change() {
     let options = ["--watch", "etc", "--watch", "etc/app.conf"];
     let mut watching = Watching::of(&dir, &options, &[puppet().to_str().unwrap()]);
     for number in 2..6 {
-        version(number);
+        watching.at_once(|_| version(number));
         watching.renewed("an update", &["etc", "etc/app.conf"]);
     }
     let ended = watching.stop();
@@ -439,7 +461,9 @@ fn an_old_child_is_renewed() {
             assert!(words.starts_with("puppet[") && words.ends_with("; renewing it, see --max-age"), "{words}");
         }
         let renewals = lines.iter().filter(|said| said["message"].as_str().unwrap().starts_with(line));
-        assert_eq!(renewals.count(), old.len(), "{stderr}");
+        // The last re-exec may not have come as far as its restart.
+        let begun = usize::from(hup == "reexec");
+        assert!((old.len() - begun..=old.len()).contains(&renewals.count()), "{stderr}");
     }
 }
 
@@ -484,6 +508,6 @@ fn a_changed_path_is_named_as_it_was_typed() {
     let absolute = dir.path().join("a b");
     let typed = absolute.to_str().unwrap();
     let mut watching = Watching::of(&dir, &["--watch", typed, "--watch", "./x"], &[puppet().to_str().unwrap()]);
-    watching.edit("touch 'a b' x", &[typed, "./x"]);
+    watching.edit_at_once("touch 'a b' x", &[typed, "./x"]);
     assert_eq!(watching.stop().shell(), 0);
 }
