@@ -308,7 +308,7 @@ fn what_nobody_receives_is_said_once() {
 #[test]
 fn thousands_of_orphans_that_end_at_once_do_not_delay_a_stop() {
     const NAME: &str = "storm::thousands_of_orphans_that_end_at_once_do_not_delay_a_stop";
-    const COUNT: usize = 2000;
+    const COUNT: usize = 1000;
     if installed("perl").is_none() {
         return skipped(NAME, "perl(1)");
     }
