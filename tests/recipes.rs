@@ -209,6 +209,7 @@ fn logs_are_rotated() {
     let place = Place::new();
     logger(&place, "HUP");
     let run = place.start(&lines[1]);
+    place.wait_ready();
     log_has(&place, "generation 1");
     rotate(&place, 1, "opened again");
     place.ends_well("hupwrap", &["--stop", "status.json"]);
@@ -217,14 +218,15 @@ fn logs_are_rotated() {
     let place = Place::new();
     logger(&place, "USR1");
     let run = place.start(&lines[1].replace("--on-hup forward ", ""));
+    place.wait_ready();
     log_has(&place, "generation 1");
     rotate(&place, 1, "generation 2");
     drop(run);
-    // The log is copied.
+    // The log is copied, and then truncated: what is written in between is lost.
     let place = Place::new();
     place.dir.program(
         "server",
-        "#!/bin/sh\necho generation 1\nwhile [ ! -e log/app.log.1 ]; do sleep 0.1; done\necho afterwards\nexec sleep 1000\n",
+        "#!/bin/sh\necho generation 1\nwhile [ -s log/app.log ]; do sleep 0.1; done\necho afterwards\nexec sleep 1000\n",
     );
     let run = place.start(&lines[2]);
     log_has(&place, "generation 1");
@@ -536,7 +538,7 @@ fn runsv_is_above() {
     let service = place.path("service");
     place.ends_well("sv", &["hup", service.to_str().unwrap()]);
     run.wrote_times("generation 2 ", 1);
-    place.ends_well("sv", &["force-shutdown", service.to_str().unwrap()]);
+    place.ends_well("sv", &["-w", "60", "force-shutdown", service.to_str().unwrap()]);
     assert_eq!(run.end().shell(), 0);
     assert_eq!(place.status()["state"], "ended");
 }

@@ -99,7 +99,7 @@ fn a_child_that_ran_long_enough_starts_the_count_afresh() {
             wait_until("it ran for more than 50ms", || monotonic() >= ready + 51_000_000);
             kill(child, "USR1");
         }
-        run.ready();
+        run.said_times("restarting-later", 3);
         let said: Vec<_> = events(&run.stderr(), "restarting-later").iter().map(|e| e["attempt"].clone()).collect();
         assert_eq!(said, attempts, "{reset}");
         run.stop();
@@ -220,7 +220,7 @@ fn what_is_forwarded_waits_for_the_next_child() {
 fn an_upgrade_keeps_the_delay_and_the_count() {
     let dir = Dir::new();
     let file = dir.path().join("status");
-    let options = ["--on-hup", "upgrade", "--restart-delay", "3s", "--status-file", file.to_str().unwrap()];
+    let options = ["--on-hup", "upgrade", "--restart-delay", "8s", "--status-file", file.to_str().unwrap()];
     let mut run = failing(&options).start();
     let child = run.ready().1;
     let before = monotonic();
@@ -238,7 +238,7 @@ fn an_upgrade_keeps_the_delay_and_the_count() {
     let began = status_where(&file, "it runs", |status| status["child"]["ready"] == true);
     assert_eq!((generation, &began["child"]["pid"]), (2, &child.into()));
     let after = began["child"]["since"].as_u64().unwrap() - before;
-    assert!((3_000_000_000..60_000_000_000).contains(&after), "{after}");
+    assert!((8_000_000_000..60_000_000_000).contains(&after), "{after}");
     kill(child, "USR1");
     run.said("(attempt 2)");
     assert_eq!(run.stop().shell(), 143);
@@ -288,7 +288,8 @@ fn a_program_that_is_missing_for_a_moment_is_waited_for() {
     fs::remove_file(&program).unwrap();
     kill(child, "USR1");
     run.said_times("not found; trying again in", 2);
-    assert!(children(run.pid).is_empty());
+    // The next try may be under way.
+    wait_until("nothing is left of it", || children(run.pid).is_empty());
     // As it should be done: put there by a rename.
     let draft = dir.path().join("draft");
     copy(&draft);
@@ -337,7 +338,7 @@ fn a_start_without_descriptors_is_tried_again() {
     kill(child, "USR1");
     run.said_times("trying again in", 2);
     assert!(run.stderr().contains("too many open files"), "{}", run.stderr());
-    assert!(children(run.pid).is_empty());
+    wait_until("nothing is left of it", || children(run.pid).is_empty());
     limit(run.pid, libc::RLIMIT_NOFILE, 1024);
     let (_, child) = run.ready();
     assert_eq!(children(run.pid), [child]);
@@ -404,7 +405,7 @@ fn what_a_crashed_child_left_behind_is_gone_before_the_next_start() {
     let script = format!(
         "case $HUPWRAP_GENERATION in
         1) {puppet} ignore=TERM & echo $! > left; read go < fifo; exit 3;;
-        *) grep State: /proc/$(cat left)/status; exec {puppet};; esac",
+        *) grep State: /proc/$(cat left)/status; exec {puppet} exit=USR1:0;; esac",
         puppet = puppet.display()
     );
     let dir = Dir::new();
@@ -419,7 +420,9 @@ fn what_a_crashed_child_left_behind_is_gone_before_the_next_start() {
     assert!(!run.stdout().contains("State:"), "{}", run.stdout());
     assert_eq!(children(run.pid), [child]);
     run.said("what sh left behind did not end within 50ms; sending KILL");
-    assert_eq!(run.stop().shell(), 0);
+    // By itself: whether it would obey a TERM within that time is up to the machine.
+    kill(child, "USR1");
+    assert_eq!(run.end().shell(), 0);
 }
 
 #[test]
@@ -455,17 +458,27 @@ fn a_long_run_begins_a_new_series_whoever_watches() {
             setup = setup.env("NOTIFY_SOCKET", above.name());
         }
         let mut run = setup.start();
+        let mut killed = Instant::now();
         for _ in 0..3 {
             let (_, child) = run.ready();
             let began = Instant::now();
             wait_until("it has run for long", || began.elapsed() > Duration::from_millis(250));
+            killed = Instant::now();
             kill(child, "USR1");
         }
         // The last of them was the first of its series. A short run after it is one too many.
-        kill(run.ready().1, "USR1");
+        for starts in 4.. {
+            let before = std::mem::replace(&mut killed, Instant::now());
+            kill(run.ready().1, "USR1");
+            wait_until("it gives up, or not", || !run.lives() || run.stdout().matches("ready ").count() > starts);
+            if !run.lives() {
+                break;
+            }
+            // That run was long: the machine has stalled.
+            assert!(before.elapsed() > Duration::from_millis(200), "{watcher:?}: {}", run.stderr());
+        }
         let ended = run.end();
         assert_eq!(ended.shell(), 3, "{watcher:?}: {}", ended.stderr);
-        assert_eq!(ended.stdout.matches("ready ").count(), 4, "{watcher:?}: {}", ended.stderr);
     }
 }
 
@@ -535,7 +548,15 @@ fn ctrl_c_is_final_for_a_late_child() {
         let mut terminal = Terminal::new();
         let options = ["--ready", "notify", "--ready-timeout", "100ms", "--restart", policy];
         let words = args([&puppet(), &"ignore=TERM", &"exit=INT:9"]);
-        let run = terminal.lead(Setup::new(options.iter().map(OsString::from).chain(words))).start();
+        let setup = Setup::new(options.iter().map(OsString::from).chain(words)).with(|command| {
+            // Blocked from its birth on: a TERM that comes before the child has arranged to hear it waits.
+            before_exec(command, || {
+                let mut set = nix::sys::signal::SigSet::empty();
+                set.add(nix::sys::signal::Signal::SIGTERM);
+                let _ = set.thread_block();
+            });
+        });
+        let run = terminal.lead(setup).start();
         terminal.line("got TERM");
         terminal.keys("\x03");
         assert_eq!(run.end().shell(), 9, "{policy}: {}", terminal.text());

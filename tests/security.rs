@@ -251,7 +251,8 @@ fn nobody_leads_root_to_the_hupwrap_of_another() {
     let file = at("run/app");
     let mut run = Setup::new(args([&"--status-file", &file, &"--", &puppet()])).start();
     run.ready();
-    wait_until("it is written", || file.exists());
+    // For the last time: another name of it must remain another name.
+    wait_until("it is written", || fs::read_to_string(&file).is_ok_and(|text| text.contains("\"ready\":true")));
     // A directory on the way, a link to such a link, and another name of the file.
     plant(&at("run"), &at("home/run"));
     plant(&at("home/run/app"), &at("home/app"));

@@ -267,6 +267,7 @@ fn less_works_beside_it_and_under_it() {
     // More than a pipe and less together hold, so that the child is there till the end.
     terminal.enter(r#""$H" -- sh -c 'while :; do echo "a line"; done' | less -d"#);
     terminal.line("a line");
+    terminal.shows(":");
     terminal.keys("q");
     terminal.prompt();
     terminal.enter("echo status ${PIPESTATUS[*]}");
@@ -642,9 +643,10 @@ fn a_child_that_ignores_ctrl_z_is_not_left_alone() {
 
 #[test]
 fn a_deadline_stands_still_while_both_are_stopped() {
-    const LIMIT: Duration = Duration::from_secs(1);
+    // Long enough for all that must happen before it is over.
+    const LIMIT: Duration = Duration::from_secs(4);
     shell_at!(terminal, _shell);
-    terminal.enter(r#""$H" --stop-timeout 1s -- "$P" ignore=TERM leave=TSTP"#);
+    terminal.enter(r#""$H" --stop-timeout 4s -- "$P" ignore=TERM leave=TSTP"#);
     let (_, puppet) = terminal.ready();
     let hupwrap = parent(puppet).unwrap();
     let asked = Instant::now();
@@ -661,7 +663,7 @@ fn a_deadline_stands_still_while_both_are_stopped() {
     pass(pause, LIMIT);
     let continued = Instant::now();
     terminal.enter("fg");
-    terminal.line(&format!("hupwrap: puppet[{puppet}] did not end within 1s; sending KILL"));
+    terminal.line(&format!("hupwrap: puppet[{puppet}] did not end within 4s; sending KILL"));
     assert!(before + continued.elapsed() >= LIMIT, "{before:?} before, {:?} after", continued.elapsed());
     assert_eq!(terminal.ready().0, 2);
 }

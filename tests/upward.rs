@@ -200,7 +200,7 @@ fn a_new_child_that_was_given_up_does_not_speak_for_the_service() {
         &"--ready",
         &"notify",
         &"--ready-timeout",
-        &"500ms",
+        &"4s",
         &"--",
         &puppet(),
         &"ignore=TERM",

@@ -34,8 +34,14 @@ impl<'a> Watching<'a> {
     /// A shell command of somebody who edits; the child is renewed once, and each of these PATHs is named once.
     #[track_caller]
     fn edit(&mut self, command: &str, paths: &[&str]) -> i32 {
-        shell(self.dir, command);
+        self.at_once(|dir| shell(dir, command));
         self.renewed(command, paths)
+    }
+
+    /// Does several things that hupwrap sees together: a machine that stalls in between would make several changes of them.
+    /// Even one file that is written is created first.
+    fn at_once(&self, edit: impl FnOnce(&Dir)) {
+        at_once(&self.run, || edit(self.dir));
     }
 
     #[track_caller]
@@ -57,6 +63,15 @@ impl<'a> Watching<'a> {
         assert_eq!(ended.stdout.matches("ready ").count(), renewals + 1, "{}", ended.stderr);
         ended
     }
+}
+
+/// While hupwrap is stopped.
+#[track_caller]
+fn at_once(run: &Run, edit: impl FnOnce()) {
+    run.kill("STOP");
+    wait_until("it is stopped", || state(run.pid) == Some('T'));
+    edit();
+    run.kill("CONT");
 }
 
 fn write_app(dir: &Dir, version: u32) {
@@ -95,7 +110,11 @@ fn each_edit_of_a_file_runs_the_new_code_once() {
         }
     }
     for (at, edit) in edits.into_iter().enumerate() {
-        shell(&dir, edit);
+        match ["mv app.sh", "rm app.sh", ">app.sh"].iter().any(|part| edit.contains(part)) {
+            true => watching.at_once(|dir| shell(dir, edit)),
+            // A new file is there at once.
+            false => shell(&dir, edit),
+        }
         watching.run.line(&format!("version {}", at + 2));
         watching.renewed(edit, &["app.sh"]);
     }
@@ -174,7 +193,7 @@ fn an_update_of_a_config_map_is_one_change() {
     let options = ["--watch", "etc", "--watch", "etc/app.conf"];
     let mut watching = Watching::of(&dir, &options, &[puppet().to_str().unwrap()]);
     for number in 2..6 {
-        version(number);
+        watching.at_once(|_| version(number));
         watching.renewed("an update", &["etc", "etc/app.conf"]);
     }
     let ended = watching.stop();
@@ -217,7 +236,7 @@ fn changes_during_a_restart_make_one_more() {
     let mut changes = 0;
     let mut change = |run: &Run| {
         changes += 1;
-        shell(&dir, &format!("echo {changes} >src"));
+        shell(&dir, &format!("echo {changes} >new; mv new src"));
         run.said_times(r#""event":"changed","path":"src""#, changes);
     };
     let one = ready(&mut run, 1);
@@ -310,7 +329,7 @@ fn without_inotify_it_looks_every_two_seconds() {
         run.line("version 1");
         run.ready();
         for version in 2..4 {
-            shell(&dir, &format!("sed -i s/{}/{version}/ app.sh", version - 1));
+            at_once(&run, || shell(&dir, &format!("sed -i s/{}/{version}/ app.sh", version - 1)));
             run.line(&format!("version {version}"));
             assert_eq!(run.ready().0, version, "{}", run.stderr());
         }
@@ -366,7 +385,7 @@ fn what_hupwrap_writes_is_no_change() {
         let is_done = |status: &Value| status["reload"]["outcome"] == "ok" && status["generation"] == 2 * times;
         status_where(&file, "it is done", is_done);
         // All PATHs are looked at together: what has changed at another one would be told with this.
-        shell(&other, "date +%N >marker");
+        at_once(&watching.run, || shell(&other, "date +%N >marker"));
         assert_eq!(watching.run.ready().0, 2 * times + 1);
     }
     let ended = watching.run.stop();
@@ -425,9 +444,8 @@ fn an_old_child_is_renewed() {
         let program = puppet();
         let options = ["--on-hup", hup, "--max-age", "200ms", "--ready", "exec", "--log-format", "json", "--"];
         let mut run = Setup::new(options.iter().chain(&[program.to_str().unwrap()])).start();
-        for generation in 1..5 {
-            assert_eq!(run.ready().0, generation, "{hup}");
-        }
+        // Where the machine stalls, one is old before it has said that it is ready.
+        while run.ready().0 < 4 {}
         let stderr = run.stop().stderr;
         let lines: Vec<Value> = stderr.lines().map(|line| serde_json::from_str(line).expect(line)).collect();
         let old: Vec<&Value> = lines.iter().filter(|line| line["event"] == "grown-old").collect();
@@ -439,7 +457,9 @@ fn an_old_child_is_renewed() {
             assert!(words.starts_with("puppet[") && words.ends_with("; renewing it, see --max-age"), "{words}");
         }
         let renewals = lines.iter().filter(|said| said["message"].as_str().unwrap().starts_with(line));
-        assert_eq!(renewals.count(), old.len(), "{stderr}");
+        // The last re-exec may not have come as far as its restart.
+        let begun = usize::from(hup == "reexec");
+        assert!((old.len() - begun..=old.len()).contains(&renewals.count()), "{stderr}");
     }
 }
 
@@ -450,7 +470,8 @@ fn a_renewal_for_age_that_is_refused_does_not_loop() {
     let mut run = Setup::new(options.iter().chain(&[program.to_str().unwrap()])).start();
     let (_, child) = run.ready();
     run.said_times(r#""event":"refused""#, 3);
-    assert_eq!(children(run.pid), [child]);
+    // The next check may be under way.
+    wait_until("only the child is there", || children(run.pid) == [child]);
     let stderr = run.stop().stderr;
     let lines = stderr.lines().map(|line| serde_json::from_str::<Value>(line).expect(line));
     let ages: Vec<f64> =
@@ -470,7 +491,7 @@ fn an_age_crosses_an_upgrade() {
         run.said_times(r#""event":"reexecuted""#, times);
     }
     let (generation, new) = run.ready();
-    assert!(generation == 2 && new != child, "{}", run.stderr());
+    assert!(generation >= 2 && new != child, "{}", run.stderr());
     let ended = run.stop();
     let line = ended.stderr.lines().find(|line| line.contains("grown-old")).expect("it grew old");
     let age = serde_json::from_str::<Value>(line).unwrap()["age"].as_f64().unwrap();

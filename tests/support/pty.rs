@@ -169,6 +169,18 @@ impl Terminal {
         }
     }
 
+    /// Waits until something is found in everything that was shown.
+    #[track_caller]
+    pub fn find<T>(&mut self, what: &str, find: impl Fn(&str) -> Option<T>) -> T {
+        let began = Instant::now();
+        loop {
+            match find(&self.text) {
+                Some(found) => return found,
+                None => self.more(began, what),
+            }
+        }
+    }
+
     #[track_caller]
     fn more(&mut self, began: Instant, what: &str) {
         let left = PATIENCE.saturating_sub(began.elapsed());
