@@ -7,10 +7,10 @@ use std::sync::OnceLock;
 use std::time::SystemTime;
 
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFd, PollFlags};
 
 use crate::config::{Level, LogFormat};
-use crate::sys::{output, start_error};
+use crate::sys::{output, poll, start_error};
 use crate::text::is_plain;
 use crate::text::log_line::{json_line, text_line};
 use crate::text::messages::{self, LogLine, MessageKind};
@@ -114,7 +114,7 @@ pub(crate) fn print(text: &str) -> Result<(), String> {
             Ok(written) => rest = rest.get(written..).unwrap_or_default(),
             Err(Errno::EINTR) => {}
             Err(Errno::EAGAIN) => {
-                let _ = poll(&mut [PollFd::new(stdout.as_fd(), PollFlags::POLLOUT)], PollTimeout::NONE);
+                let _ = poll::wait(&mut [PollFd::new(stdout.as_fd(), PollFlags::POLLOUT)], None);
             }
             Err(Errno::EPIPE | Errno::EBADF) => return Ok(()),
             Err(error) => return Err(format!("cannot write to stdout: {}", start_error::describe(error))),

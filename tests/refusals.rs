@@ -308,8 +308,8 @@ fn table() -> BTreeMap<String, BTreeSet<String>> {
     table
 }
 
-/// What hupwrap can do nothing without, once it runs.
-const NOT_REPLACED: [&str; 2] = ["read", "wait4"];
+/// What hupwrap can do nothing without, once it runs, or starts no child.
+const NOT_REPLACED: [&str; 4] = ["clone", "pipe2", "read", "wait4"];
 
 /// How much is tried.
 #[derive(Debug)]

@@ -182,6 +182,21 @@ fn no_pidfds() {
 }
 
 #[test]
+fn no_question_for_children() {
+    for errno in ERRNOS {
+        whole_life(&format!("waitid:{errno}"));
+    }
+}
+
+#[test]
+fn no_ppoll() {
+    for errno in ERRNOS {
+        whole_life(&format!("ppoll:{errno}"));
+        renewals(&args([&without(), &format!("ppoll:{errno}"), &"--"]), true);
+    }
+}
+
+#[test]
 fn no_shared_memory() {
     for errno in ERRNOS {
         whole_life(&format!("clone_vm:{errno}"));

@@ -50,6 +50,9 @@ pub(super) fn readiness(said: &str) -> Result<Ready, String> {
         _ if duration(said).is_ok() && !said.bytes().all(|b| b.is_ascii_digit()) => {
             Err(format!("{WANT}; did you mean 'delay:{said}'?"))
         }
+        ("http" | "https", Some(_)) => Err(format!("{WANT}; did you mean 'cmd:curl -fsS {said}'?")),
+        // A program with its arguments or its path.
+        _ if said.contains([' ', '/']) && with.is_none() => Err(format!("{WANT}; did you mean 'cmd:{said}'?")),
         (host, Some(port)) if !host.is_empty() && port.parse::<u16>().is_ok() => {
             Err(format!("{WANT}; did you mean 'tcp:{said}'?"))
         }
@@ -71,6 +74,8 @@ mod tests {
             ("localhost:8080", "; did you mean 'tcp:localhost:8080'?"),
             ("Notify", "; did you mean 'notify'?"),
             ("comd:true", "; did you mean 'cmd'?"),
+            ("http://localhost:8080/up", "; did you mean 'cmd:curl -fsS http://localhost:8080/up'?"),
+            ("./is-up --soon", "; did you mean 'cmd:./is-up --soon'?"),
             ("8080", ""),
             ("", ""),
             ("exec:", "; did you mean 'exec'?"),

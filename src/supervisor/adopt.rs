@@ -3,7 +3,7 @@
 //! Nothing in here can fail. What is missing is reported in one line and tried again later: a supervisor that ended now
 //! would end its child too, or leave it alone.
 
-use nix::poll::{PollTimeout, poll};
+use std::time::Duration;
 
 use super::Supervisor;
 use super::child::Child;
@@ -22,11 +22,11 @@ use crate::sys::proc::{self, ProcStat};
 use crate::sys::signals::{self, SignalFd};
 use crate::sys::sockets::Socket;
 use crate::sys::startup::Startup;
-use crate::sys::{Pid, start_error, wait};
+use crate::sys::{Pid, poll, start_error, wait};
 use crate::text::handover::Handover;
 
-/// The milliseconds between two tries to listen to signals.
-const RETRY: u8 = 100;
+/// The pause between two tries to listen to signals.
+const RETRY: Duration = Duration::from_millis(100);
 
 /// Makes the supervisor that goes on with `state`. `fault` is what is wrong with the state, if anything is.
 pub(crate) fn adopt(
@@ -149,7 +149,7 @@ fn adopt_signal_fd(fd: Option<i32>, listened: SignalSet, own_pid: Pid) -> Signal
                     report::complain(&format!("cannot listen to signals yet: {}", start_error::describe(error)));
                 }
                 is_told = true;
-                let _ = poll(&mut [], PollTimeout::from(RETRY));
+                let _ = poll::wait(&mut [], Some(RETRY));
                 None
             }
         };

@@ -160,7 +160,7 @@ impl Family {
         for generation in swept.collect::<Vec<_>>() {
             // Scanning /proc at each of a thousand deaths would take longer than the processes do to end.
             let is_soon = clock::now() < self.surveyed.saturating_add(SURVEY_INTERVAL);
-            match is_soon && self.is_one_generation() && wait::has_children() {
+            match is_soon && self.is_one_generation() && wait::has_children() == Some(true) {
                 true => self.unseen = true,
                 false => events.extend(self.survey(generation)),
             }

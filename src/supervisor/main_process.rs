@@ -96,7 +96,11 @@ impl Family {
 
     /// Whether a process of a generation lives. Where every child belongs to this one, the kernel knows.
     fn lives(&self, generation: GenerationId) -> bool {
-        wait::has_children() && (self.is_one_generation() || self.members(generation).is_ok_and(|all| !all.is_empty()))
+        match wait::has_children() {
+            Some(true) if self.is_one_generation() => true,
+            Some(false) => false,
+            _ => self.members(generation).is_ok_and(|all| !all.is_empty()),
+        }
     }
 }
 

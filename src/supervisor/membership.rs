@@ -118,10 +118,10 @@ impl Family {
         let remains = match members {
             // A scan of /proc takes time, and can miss a process that is moved to another parent in between. Where every
             // child belongs to this generation, the kernel knows for sure.
-            Ok(members) => !members.is_empty() || (self.is_one_generation() && wait::has_children()),
+            Ok(members) => !members.is_empty() || (self.is_one_generation() && wait::has_children() == Some(true)),
             // Without /proc only pid 1 can reach them, and only pid 1 must.
             Err(Unseen::NoProc) => self.own_pid == 1 && alone,
-            Err(Unseen::NotNow) => wait::has_children(),
+            Err(Unseen::NotNow) => wait::has_children() != Some(false),
         };
         if remains {
             return Some(Event::RestRemains(generation));

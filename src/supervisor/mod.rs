@@ -22,8 +22,7 @@ use std::ffi::OsString;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll, ppoll};
-use nix::sys::time::TimeSpec;
+use nix::poll::{PollFd, PollFlags};
 
 use crate::config::{Action, Config, LogFormat, Ready};
 use crate::exit::Ending;
@@ -42,7 +41,7 @@ use crate::sys::signals::{self, Received, SignalFd};
 use crate::sys::sockets::Socket;
 use crate::sys::startup::Startup;
 use crate::sys::terminal::HangUp;
-use crate::sys::{clock, spawn, wait};
+use crate::sys::{clock, poll, spawn, wait};
 use crate::text::messages::{self, Words};
 use family::Family;
 use helper::{Helper, Purpose};
@@ -146,12 +145,11 @@ impl Supervisor {
         let signal_fd = PollFd::new(self.signal_fd.as_fd(), PollFlags::POLLIN);
         let others = others.map(|(fd, flags)| PollFd::new(fd, flags));
         let mut fds: Vec<PollFd> = [signal_fd].into_iter().chain(others).collect();
-        if ppoll(&mut fds, left.map(TimeSpec::from_duration), None).is_err() {
+        if poll::wait(&mut fds, left).is_err() {
             // No memory, or a limit below the number of descriptors. One alone needs neither; the others are looked at soon.
-            let soon = left.unwrap_or(RETRY).min(RETRY);
             fds.truncate(1);
-            // Where a sandbox has forbidden this too, the read of the signalfd waits.
-            if poll(&mut fds, PollTimeout::try_from(soon).unwrap_or(PollTimeout::ZERO)).is_err() {
+            // Where a sandbox forbids it, the read of the signalfd waits.
+            if poll::wait(&mut fds, Some(left.unwrap_or(RETRY).min(RETRY))).is_err() {
                 return true;
             }
         }

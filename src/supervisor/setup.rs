@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::os::fd::AsFd;
 
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFd, PollFlags};
 
 use super::Supervisor;
 use super::effects::LISTEN_PID_VARIABLE;
@@ -28,7 +28,7 @@ use crate::sys::sockets::{self, Socket};
 use crate::sys::startup::Startup;
 use crate::sys::status_file::StatusFile;
 use crate::sys::terminal::{Place, Terminal};
-use crate::sys::{clock, fd, lookup, proc, start_error, wait};
+use crate::sys::{clock, fd, lookup, poll, proc, start_error, wait};
 use crate::text::listen::Endpoint;
 use crate::text::messages::Words;
 use crate::text::status_file::Reload;
@@ -109,7 +109,7 @@ pub(crate) fn setup(mut config: Config, startup: Startup) -> Result<Box<Supervis
         snapshot: None,
     };
     let mut supervisor = assemble(config, startup, parts);
-    if wait::has_children() {
+    if wait::has_children() != Some(false) {
         supervisor.family.foreign_children = proc::children();
     }
     for socket in &supervisor.sockets {
@@ -262,7 +262,7 @@ fn look_up(config: &Config, startup: &Startup, endpoint: &Endpoint) -> Result<Re
         Err(error) => return Ok(Err(start_error::describe(error).to_owned())),
     };
     let mut fds = [lookup.as_fd(), stops.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
-    while let Err(error) = poll(&mut fds, PollTimeout::NONE) {
+    while let Err(error) = poll::wait(&mut fds, None) {
         if error != Errno::EINTR {
             lookup.give_up();
             return Ok(Err(start_error::describe(error).to_owned()));

@@ -5,13 +5,11 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use nix::errno::Errno;
 use nix::libc;
-use nix::poll::PollFlags;
 use nix::sys::socket::{SockFlag, SockType, SockaddrStorage, connect, setsockopt, socket, sockopt};
 
 use crate::sys::fd::above_stdio;
-use crate::sys::poll::is_ready;
 use crate::sys::sockets::family;
-use crate::sys::{errno, start_error};
+use crate::sys::start_error;
 
 /// Asks whether somebody listens, by connecting.
 pub(crate) struct Attempt {
@@ -36,16 +34,16 @@ impl Attempt {
         begin().map(|stream| Self { stream, to }).map_err(|error| no_connection(to, error))
     }
 
-    /// Whether it is connected, or why it is not; none as long as that is undecided.
+    /// Whether it is connected, or why it is not; none as long as that is undecided. A second `connect(2)` answers this.
     pub(crate) fn connected(&self) -> Option<Result<(), String>> {
-        if !is_ready(self.stream.as_fd(), PollFlags::POLLOUT) {
-            return None;
+        match connect(self.stream.as_raw_fd(), &SockaddrStorage::from(self.to)) {
+            Err(Errno::EALREADY | Errno::EINPROGRESS) => None,
+            Ok(()) | Err(Errno::EISCONN) if self.is_with_itself() => {
+                Some(Err(no_connection(self.to, Errno::ECONNREFUSED)))
+            }
+            Ok(()) | Err(Errno::EISCONN) => Some(Ok(())),
+            Err(error) => Some(Err(no_connection(self.to, error))),
         }
-        Some(match self.stream.take_error() {
-            Ok(None) if self.is_with_itself() => Err(no_connection(self.to, Errno::ECONNREFUSED)),
-            Ok(None) => Ok(()),
-            Ok(Some(error)) | Err(error) => Err(no_connection(self.to, errno(error))),
-        })
     }
 
     /// Whether the connection is with itself: if nobody listens on the port, the kernel may choose that very port as the
@@ -80,7 +78,7 @@ mod tests {
     use std::io::{Read, Write};
     use std::net::{Ipv4Addr, TcpListener};
 
-    use nix::poll::{PollFd, PollTimeout, poll};
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
     use nix::sys::socket::{AddressFamily, bind, getsockname};
 
     use super::*;

@@ -1,21 +1,24 @@
 //! Writing without waiting.
 
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::libc;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFd, PollFlags};
 use nix::sys::socket::{MsgFlags, send};
 use nix::sys::stat::{Mode, SFlag, fstat};
 use nix::unistd::write;
+
+use crate::sys::poll;
 
 /// Writes to a stream that others use too, if the stream takes it at once; otherwise nothing is written. A pipe takes up to
 /// `PIPE_BUF` bytes as a whole, or not at all (`pipe(7)`). The stream's own O_NONBLOCK is left alone: it would be
 /// everybody's.
 pub(crate) fn write_at_once(stream: BorrowedFd, bytes: &[u8]) {
     // Where this cannot be asked, the write below does not wait either.
-    if poll(&mut [PollFd::new(stream, PollFlags::POLLOUT)], PollTimeout::ZERO) == Ok(0) {
+    if poll::wait(&mut [PollFd::new(stream, PollFlags::POLLOUT)], Some(Duration::ZERO)) == Ok(0) {
         return;
     }
     // Others may fill it between the poll and the write.

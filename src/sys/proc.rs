@@ -124,7 +124,7 @@ pub(crate) enum Unseen {
 /// # Errors
 /// They cannot be seen.
 pub(crate) fn descendants(except: &[Pid]) -> Result<Vec<(ProcStat, ProcStat)>, Unseen> {
-    if !has_children() {
+    if has_children() == Some(false) {
         return Ok(Vec::new());
     }
     let mut by_parent: BTreeMap<Pid, Vec<ProcStat>> = BTreeMap::new();

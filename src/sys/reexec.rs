@@ -332,7 +332,8 @@ fn read_carrier(carrier: OwnedFd) -> Vec<u8> {
     let mut file = File::from(carrier);
     // A memfd of format 2 is at its end. A pipe cannot be rewound.
     let _ = file.rewind();
-    let _ = file.read_to_end(&mut bytes);
+    // Tried twice: what fails once for no reason that lasts must not cost the state. The second read goes on from there.
+    let _ = file.read_to_end(&mut bytes).or_else(|_| file.read_to_end(&mut bytes));
     bytes
 }
 

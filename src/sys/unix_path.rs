@@ -13,27 +13,27 @@ use std::fs;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
-use nix::poll::{PollTimeout, poll};
 use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind as bind_to, connect, getsockname, listen, socket,
 };
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::unlink;
 
-use crate::sys::errno;
 use crate::sys::fd::{Locked, above};
 use crate::sys::random::random;
 use crate::sys::start_error;
 use crate::sys::trust::directory_of;
+use crate::sys::{errno, poll};
 use crate::text::socket_facts::SocketFile;
 
-/// How often the lock on a directory is tried, and the milliseconds between: a second in all. A hupwrap holds it for
+/// How often the lock on a directory is tried, and the pause between: a second in all. A hupwrap holds it for
 /// microseconds. A program that holds it longer uses it for something else, and is not waited for.
 const LOCK_TRIES: u8 = 100;
-const LOCK_PAUSE: u8 = 10;
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
 /// Why a path cannot be had.
 enum Refusal {
@@ -231,7 +231,7 @@ pub(super) fn lock(directory: &Path) -> Option<Locked<OwnedFd>> {
             Err((unlocked, Errno::EWOULDBLOCK)) => fd = unlocked,
             Err(_) => return None,
         }
-        let _ = poll(&mut [], PollTimeout::from(LOCK_PAUSE));
+        let _ = poll::wait(&mut [], Some(LOCK_PAUSE));
     }
     None
 }

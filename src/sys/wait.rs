@@ -44,19 +44,23 @@ pub(crate) fn reap() -> nix::Result<Option<(Pid, Change)>> {
     }
 }
 
-/// Whether this process has any child, alive or unreaped.
-pub(crate) fn has_children() -> bool {
+/// Whether this process has any child, alive or unreaped. None if that cannot be known: a sandbox refuses
+/// the question, or nix does not know the signal that has killed one.
+pub(crate) fn has_children() -> Option<bool> {
     is_there(Id::All)
 }
 
-/// Whether a pid is that of a child of this process, alive or unreaped.
+/// Whether a pid is that of a child of this process, alive or unreaped, as far as can be known.
 pub(crate) fn is_child(pid: Pid) -> bool {
-    pid > 0 && is_there(Id::Pid(nix::unistd::Pid::from_raw(pid)))
+    pid > 0 && is_there(Id::Pid(nix::unistd::Pid::from_raw(pid))) != Some(false)
 }
 
 #[expect(clippy::disallowed_methods, reason = "with WNOWAIT nothing is reaped, and no status is lost")]
-fn is_there(which: Id) -> bool {
+fn is_there(which: Id) -> Option<bool> {
     let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
-    // Any other error is about the status of a child.
-    waitid(which, flags) != Err(Errno::ECHILD)
+    match waitid(which, flags) {
+        Ok(_) => Some(true),
+        Err(Errno::ECHILD) => Some(false),
+        Err(_) => None,
+    }
 }

@@ -11,8 +11,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, ppoll};
-use nix::sys::time::TimeSpec;
+use nix::poll::{PollFd, PollFlags};
 
 use crate::config::{Form, Limit, Shown, Wait};
 use crate::exit::{Ending, OWN_FAILURE, TIMED_OUT};
@@ -22,7 +21,7 @@ use crate::signal::Signal;
 use crate::sys::inotify::FileWatch;
 use crate::sys::interrupt::{self, Interrupt};
 use crate::sys::startup::Startup;
-use crate::sys::{clock, hold_stdio, signals, start_error, terminal};
+use crate::sys::{clock, hold_stdio, poll, signals, start_error, terminal};
 use answer::Answer;
 use found::{Found, NotFound};
 
@@ -180,7 +179,8 @@ impl Waiting<'_> {
             if let (Limit::After(limit), true) = (self.wait.timeout, self.deadline.is_some_and(|at| at <= now)) {
                 let why = match &self.found {
                     Ok(found) => {
-                        format!("{} within {}; it continues", answer::not_yet(form, &found.seen), Shown(limit))
+                        let (not_yet, continues) = (answer::not_yet(form, &found.seen), answer::what_continues(form));
+                        format!("{not_yet} within {}; {continues}", Shown(limit))
                     }
                     Err(why) => format!("no hupwrap was there within {}: {why}", Shown(limit)),
                 };
@@ -207,11 +207,11 @@ impl Waiting<'_> {
         let reports: Vec<_> = [end, change].into_iter().flatten().collect();
         let polls = reports.iter().any(Option::is_none).then(|| now.saturating_add(POLL));
         let until = [self.deadline, tick, polls].into_iter().flatten().min();
-        let left = until.map(|until| TimeSpec::from_duration(until.saturating_sub(now)));
+        let left = until.map(|until| until.saturating_sub(now));
         let fds = reports.into_iter().flatten().chain(self.interrupt.as_ref().map(AsFd::as_fd));
         let mut fds: Vec<PollFd> = fds.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
         // Whatever goes wrong here shows again at once, or is over.
-        let _ = ppoll(&mut fds, left, None);
+        let _ = poll::wait(&mut fds, left);
         self.interrupt.as_ref().and_then(Interrupt::came)
     }
 

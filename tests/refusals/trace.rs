@@ -24,6 +24,11 @@ impl Call {
     pub fn kind(&self) -> &str {
         &self.kind
     }
+
+    /// Whether it failed on demand.
+    pub fn is_injected(&self) -> bool {
+        self.line.contains("(INJECTED)")
+    }
 }
 
 /// The calls with a path that tells one from another.
@@ -99,5 +104,5 @@ fn summary(name: &str, rest: &str) -> String {
 
 /// The call that failed on demand, if one did.
 pub fn injected(calls: &[Call]) -> Option<&Call> {
-    calls.iter().find(|call| call.line.contains("(INJECTED)"))
+    calls.iter().find(|call| call.is_injected())
 }
