@@ -299,6 +299,7 @@ fn an_exec_that_is_tried_again_keeps_what_is_held() {
         run.kill("USR1");
         run.kill("USR2");
         run.kill("USR1");
+        wait_until("hupwrap holds them", || is_at_rest(run.pid));
         drop(writer);
         run.line("got USR1");
         let ended = run.stop();

@@ -8,13 +8,15 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use nix::libc;
+
 use crate::support::pty::Terminal;
 use crate::support::*;
 use crate::terminal::{gone, line_in, pass, ready_in};
 
 const TIMES: u32 = 20;
-/// A HUP this long after the end of a terminal is a reload: a second, and what hupwrap needs on a loaded machine to notice.
-const WINDOW: Duration = Duration::from_millis(2000);
+/// A HUP this long after hupwrap has noticed the end of a terminal is a reload.
+const WINDOW: Duration = Duration::from_millis(1010);
 
 const BASH: [&str; 5] = ["bash", "--norc", "--noprofile", "--noediting", "-i"];
 const LOGIN: [&str; 8] = ["bash", "--norc", "--noprofile", "--noediting", "-i", "-l", "-O", "huponexit"];
@@ -35,7 +37,7 @@ fn often(test: &str, words: &[&str], act: impl Fn(u32, &Path) + Sync) {
     let Some(program) = installed(words[0]) else { return skipped(test, words[0]) };
     let next = AtomicU32::new(0);
     std::thread::scope(|scope| {
-        for _ in 0..3 {
+        for _ in 0..5 {
             scope.spawn(|| {
                 loop {
                     match next.fetch_add(1, Ordering::Relaxed) {
@@ -59,10 +61,25 @@ impl Drop for Shown<'_> {
     }
 }
 
-fn kill_if_alive(pid: i32) {
-    if is_alive(pid) {
-        kill(pid, "KILL");
-    }
+/// Ends a process that may be ending.
+fn end_somehow(pid: i32) {
+    let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::SIGKILL);
+}
+
+/// Waits until hupwrap has noticed that its terminal, or the leader of its session, is gone, and lets the time pass in
+/// which a HUP is taken for a hang-up.
+#[track_caller]
+fn long_after_the_end(hupwrap: i32) {
+    let read = format!("{} ", libc::SYS_read);
+    wait_until("hupwrap has noticed the end of the terminal", || {
+        // As long as it watches more than its signals, it waits in ppoll(2).
+        match fs::read_to_string(format!("/proc/{hupwrap}/syscall")) {
+            Ok(call) => call.starts_with(&read),
+            // Not every kernel has it.
+            Err(_) => is_at_rest(hupwrap),
+        }
+    });
+    pass(Instant::now(), WINDOW);
 }
 
 fn shell(terminal: &mut Terminal, program: &Path, words: &[&str]) -> Run {
@@ -98,13 +115,14 @@ fn background(words: &[&str], how: End, stays: bool) {
         terminal
             .enter(&format!("\"$H\" -v --on-hup {action} -- \"$P\" exit=HUP:7 >{0} 2>>{0} {stdin} &", out.display()));
         let _shown = Shown(&out);
-        // The shell is at rest.
+        // The shell is at rest: it has prompted after the line before, and after this one.
+        terminal.prompt();
         terminal.prompt();
         let first = ready_in(&out, 1);
         let hupwrap = parent(first).unwrap();
         end(&mut terminal, &mut shell, how);
         if !stays {
-            kill_if_alive(bare);
+            end_somehow(bare);
             if words[0] == "zsh" {
                 // zsh misses a job now and then, when it is killed. It has ended, so what it has sent is there before this.
                 let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(hupwrap), nix::sys::signal::SIGUSR2);
@@ -121,8 +139,7 @@ fn background(words: &[&str], how: End, stays: bool) {
             gone(&[first, hupwrap]);
             return;
         }
-        let ended = Instant::now();
-        pass(ended, WINDOW);
+        long_after_the_end(hupwrap);
         assert!(is_alive(bare) && is_alive(first) && is_alive(hupwrap), "{words:?} {how:?} {stdin}");
         // Long after the end of the terminal it is a reload.
         kill(hupwrap, "HUP");
@@ -278,7 +295,7 @@ fn without_pidfds_too() {
             if !stays {
                 return gone(&[first, hupwrap]);
             }
-            pass(Instant::now(), WINDOW);
+            long_after_the_end(hupwrap);
             kill(hupwrap, "HUP");
             assert_eq!(parent(ready_in(&out, 2)), Some(hupwrap));
             kill(hupwrap, "TERM");

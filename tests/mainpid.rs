@@ -99,7 +99,7 @@ fn its_death_by_a_signal_is_hupwraps() {
 #[test]
 fn the_first_process_is_the_child_as_long_as_it_lives() {
     let dir = Dir::new();
-    let script = r#"echo first $$; "$0" & echo $! > main; trap 'echo first got USR1' USR1
+    let script = r#"trap 'echo first got USR1' USR1; echo first $$; "$0" & echo $! > main
         until [ -e gone ]; do sleep 0.02; done; exit 3"#;
     let mut run = supervise(&dir, &[], script);
     let first = first(&mut run);
@@ -496,6 +496,8 @@ fn upgrade(run: &Run, dir: &Dir, address: SocketAddr, second: &str) -> i32 {
     child_is(dir, new);
     load.goes_on();
     load.end().nothing_is_lost();
+    // gunicorn ignores USR2 until it has noticed that it is the only master.
+    wait_until("it has the name of the first", || named("g.pid") == Some(new));
     new
 }
 
@@ -587,7 +589,7 @@ fork and exit 0;
 POSIX::setsid();
 fork and exit 0;
 my $worker = fork // die;
-if (!$worker) { $SIG{TERM} = sub { print "worker ends\n"; exit }; print "worker $$\n"; sleep 1 while 1 }
+if (!$worker) { $SIG{TERM} = sub { print "worker ends\n"; exit }; print "has a worker\n"; sleep 1 while 1 }
 $SIG{TERM} = sub { print "daemon ends\n"; exit 5 };
 print "daemon $$\n";
 open my $go, '<', 'go'; readline $go;
@@ -603,6 +605,7 @@ sleep 1 while 1;
         go(&dir);
         run.said(&format!("ended with 0; pid {main} is its main process from now on"));
         assert_eq!(child_is(&dir, main)["generation"], generation);
+        run.wrote_times("has a worker", generation);
         if generation == 1 {
             run.kill("HUP");
             run.line("daemon ends");

@@ -2,7 +2,10 @@
 
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
+use std::process::Command;
 use std::time::Duration;
+
+use nix::libc;
 
 use crate::support::*;
 
@@ -168,7 +171,7 @@ fn a_term_anywhere_in_a_storm_ends_both() {
             for _ in 0..round {
                 // It may be gone by now.
                 // SAFETY: the process is a child of this one and not waited for: its pid is its own.
-                unsafe { nix::libc::kill(run.pid, nix::libc::SIGHUP) };
+                unsafe { libc::kill(run.pid, libc::SIGHUP) };
             }
             run.status();
             wait_until("nobody is left", || run.family().is_empty());
@@ -223,6 +226,20 @@ fn flood(run: &Run, and_then: &[&str]) {
     and_then.iter().for_each(|signal| run.kill(signal));
 }
 
+/// All processes of a user share the room for what waits in queues, and a real-time signal without room has no sender.
+/// What a flood may take of it is half: the other tests need some too.
+fn leave_room(command: &mut Command) {
+    before_exec(command, || {
+        let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        // SAFETY: the pointers are to a struct of ours.
+        unsafe {
+            libc::getrlimit(libc::RLIMIT_SIGPENDING, &raw mut limit);
+            limit.rlim_cur /= 2;
+            libc::setrlimit(libc::RLIMIT_SIGPENDING, &raw const limit);
+        }
+    });
+}
+
 /// Waits until hupwrap has read every signal, and handled them.
 fn has_read_all(run: &Run) {
     wait_until("no signal waits", || is_at_rest(run.pid));
@@ -255,7 +272,7 @@ fn a_flood_of_real_time_signals_costs_neither_memory_nor_time() {
     let running = args([&"--", &puppet()]);
     for (list, sign, code) in [(crashed, "", 143), (starting, "ready", 0), (running, "ready", 0)] {
         for signals in [&["TERM"][..], &[]] {
-            let mut run = Setup::new(&list).start();
+            let mut run = Setup::new(&list).with(leave_room).start();
             match sign {
                 "" => run.said("starting it again"),
                 sign => drop(run.line(sign)),
@@ -289,7 +306,7 @@ fn what_nobody_receives_is_said_once() {
     // What is left of the child ignores TERM, and ends with the fifo.
     let script = r#"(trap '' TERM; echo up; read line <"$0") & exec "$1""#;
     let options = args([&"--stop-timeout", &"never", &"--", &"sh", &"-c", &script, &fifo, &puppet()]);
-    let mut run = Setup::new(options).start();
+    let mut run = Setup::new(options).with(leave_room).start();
     let (_, child) = run.ready();
     run.wrote_times("up", 1);
     run.kill("TERM");
@@ -330,6 +347,6 @@ fn thousands_of_orphans_that_end_at_once_do_not_delay_a_stop() {
     run.kill("TERM");
     run.kill("CONT");
     let busy = busy_till_its_end(&run);
-    assert_eq!(run.status().signal(), Some(nix::libc::SIGTERM));
+    assert_eq!(run.status().signal(), Some(libc::SIGTERM));
     assert!(busy < LITTLE, "{busy:?}");
 }

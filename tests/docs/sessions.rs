@@ -14,6 +14,7 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::{file, files_below, pages};
 use crate::support::http::free_port;
@@ -143,28 +144,38 @@ impl Drop for Shell {
     }
 }
 
-/// Types a page from top to bottom.
-fn replay(page: &str) {
+/// Types a session, and those that go on in its shell.
+fn replay(page: &str, sessions: &[Session]) {
     let mut shell = None;
-    for session in sessions(page) {
+    for session in sessions {
         if let Some(missing) = missing(&session.needs) {
             skipped(&format!("{page}, from '{}'", session.steps[0].0), &missing);
-        } else if session.goes_on {
-            shell.get_or_insert_with(Shell::new).replay(page, &session);
         } else {
-            shell.insert(Shell::new()).replay(page, &session);
+            shell.get_or_insert_with(Shell::new).replay(page, session);
         }
     }
 }
 
+/// Those that share no shell are typed at the same time, a few of them: some take their time.
 #[test]
 fn the_pages_show_what_is_printed() {
-    let pages = pages();
+    let mut shells: Vec<(String, Vec<Session>)> = Vec::new();
+    for page in pages() {
+        for session in sessions(&page) {
+            match shells.last_mut().filter(|_| session.goes_on) {
+                Some((_, sessions)) => sessions.push(session),
+                None => shells.push((page.clone(), vec![session])),
+            }
+        }
+    }
+    let next = AtomicUsize::new(0);
     std::thread::scope(|scope| {
-        for page in &pages {
-            // A thread that panics says its name.
-            let thread = std::thread::Builder::new().name(page.clone());
-            thread.spawn_scoped(scope, || replay(page)).expect("a thread");
+        for _ in 0..8 {
+            scope.spawn(|| {
+                while let Some((page, sessions)) = shells.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    replay(page, sessions);
+                }
+            });
         }
     });
 }

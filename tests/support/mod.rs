@@ -269,6 +269,20 @@ impl Setup {
         })
     }
 
+    /// Has TERM blocked from the start: a puppet that has not come far yet does not die of it, but hears it.
+    pub fn blocking_term(self) -> Self {
+        self.with(|command| {
+            before_exec(command, || {
+                // SAFETY: the set is plain data, and ours.
+                unsafe {
+                    let mut set = std::mem::zeroed();
+                    libc::sigaddset(&raw mut set, libc::SIGTERM);
+                    libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut());
+                }
+            });
+        })
+    }
+
     /// Keeps a pipe to the child's stdin open.
     pub fn stdin(mut self) -> Self {
         self.stdin = true;
