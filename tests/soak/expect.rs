@@ -34,7 +34,7 @@ impl Scene<'_> {
         let before = self.log.told.range(..generation).map(|(_, told)| told.last).max().unwrap_or(0);
         let limit = self.life.options.ready_timeout * 1_000_000;
         let in_time = |ready: Time| ready.saturating_sub(before.min(told.start)) < limit;
-        self.readiness_is_told() && !told.ready.is_some_and(in_time)
+        self.readiness_is_told() && !told.announced.is_some_and(in_time)
     }
 
     /// Whether something about a generation is a reason for a request to fail.

@@ -36,7 +36,7 @@ pub fn arguments(options: &Options, dir: &Path, door: Option<&Door>) -> Vec<Stri
     add("ready-timeout", Some(ms(options.ready_timeout)));
     add("overlap", options.overlap.map(ms));
     add("check", options.check.then(|| format!("{} {} check", at("checker"), at(""))));
-    add("check-timeout", options.check.then(|| ms(1000)));
+    add("check-timeout", options.check.then(|| ms(5000)));
     add("restart", Some(options.restart.to_owned()));
     add("restart-delay", Some(ms(DELAY)));
     add("restart-max-delay", Some(ms(200)));

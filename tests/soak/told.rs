@@ -20,6 +20,8 @@ pub struct Told {
     pub main: i32,
     /// When it was about to tell that it is ready.
     pub ready: Option<Time>,
+    /// When it had told it.
+    pub announced: Option<Time>,
     /// When it first got a stop signal.
     pub stopped: Option<Time>,
     /// How its main process was about to end: a status, or less than 0 by that signal.
@@ -75,6 +77,7 @@ impl Log {
                     .for_each(|(to, word)| *to = (*word).to_owned());
             }
             "told" => told.ready = told.ready.or(Some(time)),
+            "announced" => told.announced = told.announced.or(Some(time)),
             "got" => told.stopped = told.stopped.or(Some(time)),
             "heard" => told.heard.push((time, small(4))),
             "exit" => told.end = Some((time, small(4))),
