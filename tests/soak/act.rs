@@ -203,8 +203,10 @@ impl Scene<'_> {
         let waits_for_ever = self.life.options.stop_timeout.is_none();
         self.wait("it ends after it was told to", |scene| {
             for generation in scene.living().into_iter().filter(|_| waits_for_ever) {
-                let told = &scene.log.told[&generation];
-                let is_deaf = told.stopped.is_some_and(|at| monotonic() - at > 1_000_000_000) && told.end.is_none();
+                // One that has told nothing yet can hear.
+                let is_deaf = scene.log.told.get(&generation).is_some_and(|told| {
+                    told.stopped.is_some_and(|at| monotonic() - at > 1_000_000_000) && told.end.is_none()
+                });
                 if is_deaf && !scene.killed.contains_key(&generation) {
                     scene.killed.insert(generation, monotonic());
                     scene.main(generation).iter().for_each(|main| kill(main.pid, "KILL"));
