@@ -134,7 +134,7 @@ impl Place {
             release(number);
             self.deploy();
             // After a forwarded signal, the old one may answer for a while.
-            wait_until("the new release answers", || get(self.address()) == number.to_string());
+            load.meets(&number.to_string());
             load.goes_on();
         }
         let tally = load.end();

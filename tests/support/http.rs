@@ -63,14 +63,6 @@ pub struct Tally {
 }
 
 impl Tally {
-    fn add(&mut self, other: Tally) {
-        self.answered += other.answered;
-        self.refused += other.refused;
-        self.reopened += other.reopened;
-        other.failed.into_iter().for_each(|(why, times)| *self.failed.entry(why).or_default() += times);
-        other.bodies.into_iter().for_each(|(body, times)| *self.bodies.entry(body).or_default() += times);
-    }
-
     /// Not one connection was refused, and not one request failed.
     #[track_caller]
     pub fn nothing_is_lost(&self) {
@@ -237,6 +229,14 @@ impl Load {
         });
     }
 
+    /// Waits until a client has had this answer.
+    #[track_caller]
+    pub fn meets(&self, body: &str) {
+        wait_until("a client has had the answer", || {
+            self.shared.tally.lock().expect("a lock").bodies.contains_key(body)
+        });
+    }
+
     /// Ends it, and says what was met.
     #[track_caller]
     pub fn end(mut self) -> Tally {
@@ -252,7 +252,7 @@ impl Drop for Load {
     }
 }
 
-/// A thread that asks until it is over, and then tells what it met.
+/// A thread that asks until it is over, and tells what it meets.
 fn client(
     number: usize,
     shared: &Arc<Shared>,
@@ -260,9 +260,9 @@ fn client(
 ) -> JoinHandle<()> {
     let shared = Arc::clone(shared);
     thread::spawn(move || {
-        let mut tally = Tally::default();
         while !shared.over.load(Ordering::Relaxed) {
             let (answer, reopened) = ask();
+            let mut tally = shared.tally.lock().expect("a lock");
             tally.reopened += reopened;
             match answer {
                 Ok(answer) => {
@@ -272,10 +272,10 @@ fn client(
                 Err(Failure::Refused) => tally.refused += 1,
                 Err(Failure::Closed(why) | Failure::Failed(why)) => *tally.failed.entry(why).or_default() += 1,
             }
+            drop(tally);
             shared.done[number].fetch_add(1, Ordering::Relaxed);
             // The server's turn: without it the clients are all that a small machine does.
             let _ = poll(&mut [], PollTimeout::from(1_u8));
         }
-        shared.tally.lock().expect("a lock").add(tally);
     })
 }
