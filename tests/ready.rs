@@ -235,7 +235,7 @@ fn a_port_that_nobody_opens_is_late() {
     let port = Port::new();
     let ready = format!("tcp:{LOOPBACK}:{}", port.1);
     let options = args([&"--ready", &ready, &"--ready-timeout", &"700ms", &"--", &puppet()]);
-    let mut run = Setup::new(options).blocking_term().start();
+    let mut run = Setup::new(options).blocking(libc::SIGTERM).start();
     run.ready();
     run.line("got TERM");
     assert_eq!(run.end().shell(), 124);
@@ -682,7 +682,7 @@ fn the_first_child_that_is_late_ends_hupwrap_and_leaves_nothing() {
         let options =
             args([&"--ready", &"notify", &"--ready-timeout", &"300ms", &"--", &"sh", &"-c", &script, &puppet()]);
         let mut above = Above::new();
-        let mut run = Setup::new(options).env("NOTIFY_SOCKET", above.name()).blocking_term().start();
+        let mut run = Setup::new(options).env("NOTIFY_SOCKET", above.name()).blocking(libc::SIGTERM).start();
         let (_, child) = run.ready();
         // Now it is the puppet; in between it has no environment.
         run.ready();
@@ -707,7 +707,7 @@ fn the_first_child_that_is_late_ends_hupwrap_and_leaves_nothing() {
         &puppet(),
         &"ignore=TERM",
     ]);
-    let ended = Setup::new(options).blocking_term().end();
+    let ended = Setup::new(options).blocking(libc::SIGTERM).end();
     assert_eq!(ended.shell(), 124);
     assert!(ended.stderr.contains("sending KILL"), "{}", ended.stderr);
 }
@@ -719,7 +719,7 @@ const FIRST_IS_READY: &str = "test $HUPWRAP_GENERATION = 1 && exec \"$0\" notify
 fn a_restart_that_is_late_fails() {
     let options =
         args([&"--ready", &"notify", &"--ready-timeout", &"4s", &"--", &"sh", &"-c", &FIRST_IS_READY, &puppet()]);
-    let mut run = Setup::new(options).blocking_term().start();
+    let mut run = Setup::new(options).blocking(libc::SIGTERM).start();
     run.ready();
     run.kill("HUP");
     assert_eq!(run.ready().0, 2);
@@ -732,7 +732,7 @@ fn a_restart_that_is_late_fails() {
 fn a_replace_that_is_late_fails_and_the_old_one_serves() {
     let options = args([&"--on-hup", &"replace", &"--ready", &"notify", &"--ready-timeout", &"4s"]);
     let command = args([&"--", &"sh", &"-c", &FIRST_IS_READY, &puppet()]);
-    let mut run = Setup::new([options, command].concat()).blocking_term().start();
+    let mut run = Setup::new([options, command].concat()).blocking(libc::SIGTERM).start();
     let (_, old) = run.ready();
     for generation in 2..=3 {
         run.kill("HUP");

@@ -133,7 +133,9 @@ impl Scene {
         if !stage.is_attached {
             args.splice(0..0, [vec!["strace".into(), "-D".into()], tracing(&dir, fault)].concat());
         }
-        let mut setup = Setup::of(&args[0], &args[1..]).env("NOTIFY_SOCKET", dir.path().join("above"));
+        // A child may be ready before it can hear USR1.
+        let mut setup =
+            Setup::of(&args[0], &args[1..]).env("NOTIFY_SOCKET", dir.path().join("above")).blocking(libc::SIGUSR1);
         let terminal = stage.has_terminal.then(Terminal::new);
         if let Some(terminal) = &terminal {
             setup = terminal.lead(setup).with(|command| {

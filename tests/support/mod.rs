@@ -269,14 +269,14 @@ impl Setup {
         })
     }
 
-    /// Has TERM blocked from the start: a puppet that has not come far yet does not die of it, but hears it.
-    pub fn blocking_term(self) -> Self {
+    /// Has a signal blocked from the start: a puppet that has not come far yet does not die of it, but hears it.
+    pub fn blocking(self, signal: libc::c_int) -> Self {
         self.with(|command| {
-            before_exec(command, || {
+            before_exec(command, move || {
                 // SAFETY: the set is plain data, and ours.
                 unsafe {
                     let mut set = std::mem::zeroed();
-                    libc::sigaddset(&raw mut set, libc::SIGTERM);
+                    libc::sigaddset(&raw mut set, signal);
                     libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut());
                 }
             });
