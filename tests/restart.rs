@@ -548,14 +548,8 @@ fn ctrl_c_is_final_for_a_late_child() {
         let mut terminal = Terminal::new();
         let options = ["--ready", "notify", "--ready-timeout", "100ms", "--restart", policy];
         let words = args([&puppet(), &"ignore=TERM", &"exit=INT:9"]);
-        let setup = Setup::new(options.iter().map(OsString::from).chain(words)).with(|command| {
-            // Blocked from its birth on: a TERM that comes before the child has arranged to hear it waits.
-            before_exec(command, || {
-                let mut set = nix::sys::signal::SigSet::empty();
-                set.add(nix::sys::signal::Signal::SIGTERM);
-                let _ = set.thread_block();
-            });
-        });
+        // A TERM that comes before the child has arranged to hear it waits.
+        let setup = Setup::new(options.iter().map(OsString::from).chain(words)).blocking(libc::SIGTERM);
         let run = terminal.lead(setup).start();
         terminal.line("got TERM");
         terminal.keys("\x03");

@@ -175,32 +175,13 @@ fn below_qemu() {
     }
 }
 
+/// The calls by which it finds, watches and makes processes.
 #[test]
-fn no_pidfds() {
-    for errno in ERRNOS {
-        whole_life(&format!("pidfd_open:{errno}"));
-        whole_life(&format!("pidfd_send_signal:{errno}"));
-    }
-}
-
-#[test]
-fn no_question_for_children() {
-    for errno in ERRNOS {
-        whole_life(&format!("waitid:{errno}"));
-    }
-}
-
-#[test]
-fn no_ppoll() {
-    for errno in ERRNOS {
-        whole_life(&format!("ppoll:{errno}"));
-    }
-}
-
-#[test]
-fn no_shared_memory() {
-    for errno in ERRNOS {
-        whole_life(&format!("clone_vm:{errno}"));
+fn no_other_way_to_processes() {
+    for call in ["pidfd_open", "pidfd_send_signal", "waitid", "ppoll", "clone_vm"] {
+        for errno in ERRNOS {
+            whole_life(&format!("{call}:{errno}"));
+        }
     }
 }
 
