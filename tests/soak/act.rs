@@ -5,10 +5,11 @@ use std::path::Path;
 
 use super::clients::{Client, LONG};
 use super::expect::Ending;
+use super::proc;
 use super::scene::{Scene, Tally, Trouble};
 use super::schedule::{Fault, Life, Plan, Step};
 use super::setup::{break_it, mend, put, write_plan};
-use super::told::Time;
+use super::told::{Time, Told};
 use crate::support::*;
 use watched::monotonic;
 
@@ -41,7 +42,11 @@ impl Scene<'_> {
     fn step(&mut self, step: &Step, pristine: &Path) -> Option<&'static str> {
         match step {
             Step::Pause(ms) => self.pause(*ms),
-            Step::Signals(signals) => signals.iter().for_each(|signal| self.send(signal)),
+            Step::Signals(signals) => {
+                for signal in signals {
+                    self.send(signal);
+                }
+            }
             Step::Plan(plan) => self.plan(plan),
             Step::Break(fault, how) => self.break_it(*fault, *how),
             Step::Mend(fault) => self.mend(*fault, pristine),
@@ -60,24 +65,42 @@ impl Scene<'_> {
         None
     }
 
-    /// Sends hupwrap a signal.
-    pub fn send(&mut self, signal: &'static str) {
-        let before = monotonic();
-        self.hupwrap.send(signal);
+    /// Sends hupwrap a signal, of which an outcome may be expected. Returns whether it has got it as one of ours.
+    pub fn send(&mut self, signal: &'static str) -> bool {
+        let given = self.give(signal);
         self.sent.insert(signal);
         let action = match signal {
             "HUP" => Some(self.life.options.on_hup),
             "USR2" => self.life.options.on_usr2,
             _ => None,
         };
-        if let Some(action) = action.filter(|action| *action != "ignore") {
-            self.asked.insert(action, (before, monotonic()));
+        if let (Some(action), Some(times)) = (action.filter(|action| *action != "ignore"), given) {
+            self.asked.insert(action, times);
         }
+        given.is_some()
+    }
+
+    /// Sends hupwrap a signal. Returns the times before and after, or none if hupwrap may take it for an echo: the kernel
+    /// keeps one signal of each kind, with its first sender, and a child that is being stopped may have sent the same one
+    /// just before.
+    fn give(&mut self, signal: &'static str) -> Option<(Time, Time)> {
+        // What is gone was reaped after what it had sent was read, or what it had sent still waits.
+        let there: Vec<i32> = proc::below(self.hupwrap.pid).iter().map(proc::Process::own_pid).collect();
+        let waits = self.hupwrap.awaits(signal);
+        let before = monotonic();
+        self.hupwrap.send(signal);
+        let after = monotonic();
+        self.log.read();
+        let echoes = |told: &&Told| told.stopped.is_some() && self.plans[told.plan].echoes();
+        let mut echoing = self.log.told.values().filter(echoes);
+        let may_merge =
+            ["TERM", "INT", "HUP"].contains(&signal) && echoing.any(|told| waits || there.contains(&told.main));
+        (!may_merge).then_some((before, after))
     }
 
     pub fn plan(&mut self, plan: &Plan) {
-        self.plans += 1;
-        write_plan(self.dir.path(), self.plans, plan);
+        write_plan(self.dir.path(), self.plans.len(), plan);
+        self.plans.push(plan.clone());
     }
 
     fn break_it(&mut self, fault: Fault, how: u64) {
@@ -186,13 +209,17 @@ impl Scene<'_> {
             self.tally.connections += knocker.times();
             assert!(knocker.refused().is_none(), "{:?}", knocker.refused());
         }
-        (0..end.hups / 2).for_each(|_| self.send("HUP"));
+        for _ in 0..end.hups / 2 {
+            self.send("HUP");
+        }
         let signal = if end.client { "TERM" } else { end.signal };
         self.tell(format!("stop by {signal}, client: {}, {} HUPs", end.client, end.hups));
         self.stopped = Some((signal, monotonic()));
-        match end.client && !self.removed.contains(&"status") {
+        // A client does not see that its TERM was taken for an echo.
+        let may_echo = steady.is_none() && self.plans.iter().any(Plan::echoes);
+        match end.client && !may_echo && !self.removed.contains(&"status") {
             true => self.start_client("--stop", LONG),
-            false => self.hupwrap.send(signal),
+            false => drop(self.wait("it has got the signal to stop", |scene| scene.give(signal).is_some())),
         }
         (0..end.hups / 2).for_each(|_| self.hupwrap.send("HUP"));
         self.ending = match (steady, end.hups) {

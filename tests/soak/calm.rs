@@ -24,7 +24,7 @@ impl Scene<'_> {
         self.plan(plan);
         if !self.removed.is_empty() {
             // What was removed is made again at a request.
-            self.send("HUP");
+            self.wait("HUP is sent", |scene| scene.send("HUP"));
         }
         let generation = self.rest()?;
         let mut removed = std::mem::take(&mut self.removed).into_iter();

@@ -16,7 +16,7 @@ use super::consistent;
 use super::expect::Ending;
 use super::knock::{Door, Knocker};
 use super::proc;
-use super::schedule::{Fault, Life};
+use super::schedule::{Fault, Life, Plan};
 use super::setup::{arguments, break_it, free_address, write_plan};
 use super::told::{Log, Time};
 use crate::support::*;
@@ -68,7 +68,8 @@ pub struct Scene<'a> {
     pub lived: BTreeSet<u64>,
     pub removed: Vec<&'static str>,
     pub last_status: Value,
-    pub plans: usize,
+    /// What the children were told to do; a child names the number of its plan.
+    pub plans: Vec<Plan>,
     pub tally: Tally,
     /// What it had open, and its memory, when it first was at rest.
     pub base: Option<(Vec<String>, u64)>,
@@ -94,6 +95,13 @@ impl Hupwrap {
         let lives = !self.ended.get() && began(self.pid) == self.began && is_alive(self.pid);
         self.ended.set(!lives);
         lives
+    }
+
+    /// Whether a signal to it waits to be read.
+    pub fn awaits(&self, signal: &str) -> bool {
+        let signal: hupwrap::signal::Signal = signal.parse().expect("a signal");
+        let waiting = u64::from_str_radix(&status(self.pid, "ShdPnd"), 16).unwrap_or(0);
+        waiting >> (signal.number() - 1) & 1 == 1
     }
 
     /// Sends it a signal. It is not reaped before [`Hupwrap::lives`] has found that it has ended.
@@ -180,7 +188,7 @@ impl<'a> Scene<'a> {
             lived: BTreeSet::new(),
             removed: Vec::new(),
             last_status: Value::Null,
-            plans: 0,
+            plans: vec![life.plan.clone()],
             tally: Tally::default(),
             base: None,
             heard_above: String::new(),

@@ -135,6 +135,11 @@ pub fn wants_new_child(action: &str) -> bool {
 pub struct Plan(pub String);
 
 impl Plan {
+    /// Whether a child passes on to hupwrap what it got when it was stopped.
+    pub fn echoes(&self) -> bool {
+        self.0.contains("stop=echo")
+    }
+
     /// One that gets ready at once, and serves until it is stopped.
     fn good(rng: &mut Rng, options: &Options) -> Self {
         let mut deeds = vec![(0, ready(options))];
