@@ -86,7 +86,7 @@ impl Scene<'_> {
     fn give(&mut self, signal: &'static str) -> Option<(Time, Time)> {
         // What is gone was reaped after what it had sent was read, or what it had sent still waits.
         let there: Vec<i32> = proc::below(self.hupwrap.pid).iter().map(proc::Process::own_pid).collect();
-        let waits = self.hupwrap.awaits(signal);
+        let waits = proc::awaits(self.hupwrap.pid, signal);
         let before = monotonic();
         self.hupwrap.send(signal);
         let after = monotonic();
@@ -161,7 +161,8 @@ impl Scene<'_> {
             // Nobody but hupwrap reaps it, and a pid is not used again so soon.
             kill(main.pid, signal);
             if signal == "STOP" {
-                self.wait("the child is stopped", |_| !matches!(state(main.pid), Some('R' | 'S' | 'D')));
+                // A CONT that hupwrap still has to forward ends it again at once.
+                self.wait("the child has got STOP", |_| !proc::awaits(main.pid, "STOP"));
             }
         }
     }

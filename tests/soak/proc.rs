@@ -74,6 +74,13 @@ pub fn living(pid: i32, counts: impl Fn(&Process) -> bool) -> BTreeSet<u64> {
         .collect()
 }
 
+/// Whether a signal to a process waits for it.
+pub fn awaits(pid: i32, signal: &str) -> bool {
+    let signal: hupwrap::signal::Signal = signal.parse().expect("a signal");
+    let waiting = u64::from_str_radix(&status(pid, "ShdPnd"), 16).unwrap_or(0);
+    waiting >> (signal.number() - 1) & 1 == 1
+}
+
 /// What a process does, for people.
 pub fn doing(pid: i32) -> String {
     let fields = ["Name", "State", "NSpid", "PPid", "SigPnd", "ShdPnd", "SigBlk"].map(|field| status(pid, field));

@@ -97,13 +97,6 @@ impl Hupwrap {
         lives
     }
 
-    /// Whether a signal to it waits to be read.
-    pub fn awaits(&self, signal: &str) -> bool {
-        let signal: hupwrap::signal::Signal = signal.parse().expect("a signal");
-        let waiting = u64::from_str_radix(&status(self.pid, "ShdPnd"), 16).unwrap_or(0);
-        waiting >> (signal.number() - 1) & 1 == 1
-    }
-
     /// Sends it a signal. It is not reaped before [`Hupwrap::lives`] has found that it has ended.
     pub fn send(&self, signal: &str) {
         if self.lives() {
