@@ -31,6 +31,7 @@ use crate::sys::terminal::{Place, Terminal};
 use crate::sys::{clock, fd, lookup, poll, proc, start_error, wait};
 use crate::text::listen::Endpoint;
 use crate::text::messages::Words;
+use crate::text::socket_facts::SocketKind;
 use crate::text::status_file::Reload;
 use crate::text::{listen, messages, words};
 
@@ -233,7 +234,8 @@ fn bind(config: &mut Config, startup: &Startup, mut sockets: Vec<Socket>) -> Res
 /// address yet, the child is not ready as long as that is so.
 fn check_readiness(config: &Config, startup: &Startup, sockets: &[Socket]) -> Result<(), NotSetUp> {
     let Ready::Tcp(endpoint) = &config.ready else { return Ok(()) };
-    let mut bound = sockets.iter().filter_map(Socket::local).filter(|bound| bound.port() == endpoint.port).peekable();
+    let tcp = sockets.iter().filter(|socket| socket.facts().kind == SocketKind::Tcp).filter_map(Socket::local);
+    let mut bound = tcp.filter(|bound| bound.port() == endpoint.port).peekable();
     if !config.replaces() || bound.peek().is_none() {
         return Ok(());
     }
