@@ -13,17 +13,17 @@ mod tests;
 mod walk;
 mod watches;
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::os::fd::BorrowedFd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use nix::errno::Errno;
 
 use crate::facts::Time;
 use crate::sys::start_error::describe;
-use crate::sys::trust::{directory_of, follow};
-use walk::{Found, Walk, is_at};
+use crate::sys::trust::follow;
+use walk::{Found, Walk};
 use watches::Watches;
 
 /// Nothing must have changed for so long.
@@ -35,12 +35,6 @@ const POLLING: Duration = Duration::from_secs(2);
 const REST: Duration = Duration::from_millis(50);
 /// About so many names are looked at in one turn.
 const STEP: usize = 256;
-
-/// Whether a PATH is this file, which need not exist, or a symbolic link to it.
-pub(crate) fn is_file(path: &OsStr, file: &Path) -> bool {
-    follow(Path::new(path))
-        .is_ok_and(|path| path.file_name().is_some_and(|name| is_at(file, directory_of(&path), name)))
-}
 
 /// What a turn has found out.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -75,7 +69,7 @@ enum Phase {
 /// Watches files and directories.
 pub(crate) struct PathWatch {
     paths: Vec<OsString>,
-    /// What hupwrap itself writes.
+    /// What hupwrap and its child make.
     own_files: Vec<PathBuf>,
     /// What was there when the last change was told, or at the beginning; of each PATH.
     known: Vec<Option<u64>>,
@@ -96,8 +90,8 @@ pub(crate) struct PathWatch {
 impl PathWatch {
     /// Watches these paths. What is there when they are looked at first is no change.
     ///
-    /// `own_files`: the status file and the like. What is reported must not cause anything, so they do not count as entries
-    /// of a watched directory. `digests`: over a re-exec, those of the same paths from before. What has changed since then
+    /// `own_files`: what hupwrap and its child make. They do not count as entries of a watched directory, nor as what a
+    /// symbolic link leads to: what is reported must not cause anything, and no start the next one. `digests`: over a re-exec, those of the same paths from before. What has changed since then
     /// is told.
     pub(crate) fn with_digests(paths: &[OsString], own_files: &[PathBuf], digests: &[Option<u64>]) -> Self {
         Self::over(Watches::open(), paths, own_files, digests)
@@ -106,9 +100,11 @@ impl PathWatch {
     fn over(watches: Watches, paths: &[OsString], own_files: &[PathBuf], digests: &[Option<u64>]) -> Self {
         let mut known = digests.to_vec();
         known.resize(paths.len(), None);
+        // Both count: a link in a watched directory, and the file that it leads to.
+        let own_files = own_files.iter().flat_map(|file| follow(file).into_iter().chain([file.clone()])).collect();
         Self {
             paths: paths.to_vec(),
-            own_files: own_files.to_vec(),
+            own_files,
             known,
             seen: None,
             watches,

@@ -834,6 +834,37 @@ fn hupwraps_own_files_do_not_count() {
     watching.changed();
 }
 
+/// The link is named or the file, and the link is in a watched directory, is a PATH, or neither.
+#[test]
+fn hupwraps_own_files_do_not_count_through_links() {
+    for (own, paths) in [
+        (["d/link", "d/pid"], &["d", "elsewhere/other"][..]),
+        (["elsewhere/status", "elsewhere/pid"], &["d", "elsewhere/other"]),
+        (["elsewhere/link", "elsewhere/pid"], &["d", "elsewhere/other"]),
+        (["elsewhere/status", "d/pid"], &["link", "d/link"]),
+    ] {
+        let dir = Dir::new();
+        dir.write("d/file", "1");
+        dir.mkdir("elsewhere");
+        dir.link("../elsewhere/status", "d/link");
+        dir.link("../elsewhere/pid", "d/pid");
+        dir.link("status", "elsewhere/link");
+        dir.link("d/link", "link");
+        let mut watching = Watching::new(PathWatch::new(&dir.paths(paths), &own.map(|name| dir.at(name))));
+        watching.unchanged();
+        for text in ["1", "22"] {
+            for name in ["elsewhere/pid", "elsewhere/status"] {
+                dir.write("elsewhere/new", text);
+                dir.rename("elsewhere/new", name);
+            }
+            watching.unchanged();
+        }
+        dir.write("elsewhere/other", "1");
+        dir.write("d/file", "22");
+        assert_eq!(watching.settle().is_empty(), paths[0] == "link", "{own:?}");
+    }
+}
+
 /// A file that is written all the time does not keep hupwrap busy.
 #[test]
 fn a_flood_of_events_wakes_it_from_time_to_time() {
