@@ -90,7 +90,7 @@ mod tests {
             ("Delay", "; did you mean 'delay:1s'?"),
             ("tcp", "; did you mean 'tcp:localhost:8080'?"),
             ("cmd", "; did you mean 'cmd:CMD'?"),
-            ("notify:1", "; did you mean 'notify'?"),
+            ("notify:x", "; did you mean 'notify'?"),
             ("http://localhost:8080/up", "; did you mean 'cmd:curl -fsS http://localhost:8080/up'?"),
             ("./is-up --soon", "; did you mean 'cmd:./is-up --soon'?"),
             ("8080", ""),
