@@ -337,6 +337,30 @@ fn a_limit_in_a_row() {
 }
 
 #[test]
+fn tries_of_the_first_start_are_no_restarts() {
+    for limit in ["2", "2/1h"] {
+        let mut bench = Bench::unborn(
+            |args| {
+                args.restart = Some("on-failure".to_owned());
+                args.restart_limit = Some(limit.to_owned());
+            },
+            |_| (),
+        );
+        bench.tell(Event::Began);
+        for generation in 1..=4 {
+            bench.tell(start_failed(generation, true));
+            bench.pass(bench.left().unwrap());
+        }
+        bench.tell(Event::Executed(5));
+        assert_delay(bench.crash(SECOND, FAILED).unwrap(), Duration::from_millis(100));
+        bench.comes_back();
+        assert!(bench.crash(SECOND, FAILED).is_some());
+        bench.comes_back();
+        assert_eq!(bench.crash(SECOND, FAILED), None);
+    }
+}
+
+#[test]
 fn a_limit_within_a_time() {
     let limited = || {
         let mut bench = Bench::restarting(&[("restart", "on-failure"), ("limit", "3/10s"), ("max-delay", "100ms")]);
@@ -1037,6 +1061,20 @@ fn a_child_that_is_stopped_may_ask_for_more_time() {
     assert_eq!(bench.left(), Some(30 * SECOND));
     bench.pass(30 * SECOND);
     assert_eq!(bench.out.last(), Some(&sent(To::Child, "KILL")));
+    bench.tell(Event::Extended(1, 30 * SECOND));
+    assert_eq!(bench.left(), Some(generation::KILL_TIMEOUT));
+}
+
+#[test]
+fn what_a_child_left_behind_may_ask_for_more_time() {
+    let mut bench = Bench::new();
+    bench.kill("HUP");
+    bench.tell(Event::ChildEnded(1, ExitStatus::Exited(0)));
+    bench.tell(Event::RestRemains(1));
+    bench.tell(Event::Extended(1, 30 * SECOND));
+    assert_eq!(bench.left(), Some(30 * SECOND));
+    bench.pass(30 * SECOND);
+    assert_eq!(bench.out.last(), Some(&sent(To::Rest, "KILL")));
     bench.tell(Event::Extended(1, 30 * SECOND));
     assert_eq!(bench.left(), Some(generation::KILL_TIMEOUT));
 }
