@@ -693,6 +693,40 @@ fn failed(kind: RequestKind, failure: Failure) -> Message {
 }
 
 #[test]
+fn a_hup_that_is_forwarded_begins_and_ends_once() {
+    let hup = || Event::Signal { signal: Signal::HUP, sender: Sender::Process, hung_up: false };
+    let usr1 = || Event::Signal { signal: "USR1".parse().unwrap(), sender: Sender::Process, hung_up: false };
+    let began = || vec![Message::Began(RequestKind::Forward)];
+    let done = || vec![settled(RequestKind::Forward, Outcome::Ok)];
+    let refused = || vec![settled(RequestKind::Forward, Outcome::Refused("no".to_owned()))];
+    let bench = |check: Option<&str>| {
+        Bench::with(
+            |args| {
+                args.on = ["HUP=forward", "USR1=forward"].map(str::to_owned).to_vec();
+                args.check = check.map(str::to_owned);
+                args.ready = Some("notify".to_owned());
+            },
+            |_| (),
+        )
+    };
+    let mut plain = bench(None);
+    assert_eq!(plain.outcomes(hup()), began());
+    assert_eq!(plain.outcomes(hup()), []);
+    assert_eq!(plain.outcomes(Event::Ready(1)), done());
+    assert_eq!(plain.outcomes(hup()), done());
+    let mut checked = bench(Some("x"));
+    assert_eq!(checked.outcomes(hup()), began());
+    assert_eq!(checked.outcomes(Event::Checked), []);
+    // The first is under way while it is held.
+    assert_eq!(checked.outcomes(hup()), []);
+    assert_eq!(checked.outcomes(Event::Ready(1)), [done(), began()].concat());
+    assert_eq!(checked.outcomes(Event::Refused("no".to_owned())), refused());
+    // Nobody waits for another signal.
+    assert_eq!(checked.outcomes(usr1()), []);
+    assert_eq!(checked.tell(Event::Refused("no".to_owned())), [Effect::Say(Message::ForwardRefused("no".to_owned()))]);
+}
+
+#[test]
 fn who_asks_during_a_start_that_fails_has_an_outcome_too() {
     let mut bench = Bench::new();
     bench.kill("HUP");

@@ -395,6 +395,8 @@ impl State {
     fn hear(&mut self, line: &Message) {
         let m = &self.machine;
         match line {
+            // A HUP that is passed on may be held beside another request.
+            Message::Began(RequestKind::Forward) => {}
             Message::Began(kind) => {
                 if let Some(before) = self.world.open.replace(*kind) {
                     self.fail(&format!("a request begins and {before:?} has no status"));

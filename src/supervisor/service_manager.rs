@@ -81,7 +81,8 @@ impl ServiceManager {
     pub(super) fn hear(&mut self, now: Time, line: &Message, text: &str, service: Service) {
         match (line, self.told) {
             // A signal that was passed on is no reload, and does not end one.
-            (_, Told::Stopping) | (Message::Settled { kind: RequestKind::Forward, .. }, _) => {}
+            (_, Told::Stopping)
+            | (Message::Began(RequestKind::Forward) | Message::Settled { kind: RequestKind::Forward, .. }, _) => {}
             (Message::Stopping(_), _) => {
                 self.told = Told::Stopping;
                 self.send(notify::stopping());
