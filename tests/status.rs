@@ -347,9 +347,9 @@ fn every_outcome_is_told() {
     run.stop();
 }
 
-/// The last request, in a word each.
-fn last(status: &Value) -> [&Value; 2] {
-    ["action", "outcome"].map(|key| &status["reload"][key])
+/// The request that is shown: its action and its outcome.
+fn shown(status: &Value) -> Value {
+    json!([status["reload"]["action"], status["reload"]["outcome"]])
 }
 
 #[test]
@@ -363,7 +363,7 @@ fn a_hup_that_is_forwarded_is_told_from_its_beginning() {
     for (answer, outcome) in [("1\n", "refused"), ("0\n", "ok")] {
         let asked = monotonic();
         run.kill("HUP");
-        assert_eq!(last(&in_state(&run, &file, "checking")), [&"forward".into(), &Value::Null]);
+        assert_eq!(shown(&in_state(&run, &file, "checking")), json!(["forward", null]));
         fs::write(dir.path().join("fifo"), answer).unwrap();
         assert_eq!(settled(&file, asked)["outcome"], outcome);
     }
@@ -374,7 +374,7 @@ fn a_hup_that_is_forwarded_is_told_from_its_beginning() {
     let (_, child) = run.ready();
     run.kill("HUP");
     let held = status_where(&file, "it is held", |status| status["reload"].is_object());
-    assert_eq!((last(&held), &held["state"]), ([&"forward".into(), &Value::Null], &"starting".into()));
+    assert_eq!((shown(&held), &held["state"]), (json!(["forward", null]), &json!("starting")));
     let asked = monotonic();
     notify::tell(child, "READY=1");
     assert_eq!(settled(&file, asked)["outcome"], "ok");
@@ -394,11 +394,11 @@ fn what_is_under_way_is_not_hidden_by_a_hup_that_is_forwarded_beside_it() {
     let (_, child) = run.ready();
     run.kill("HUP");
     let beside = status_where(&file, "it is delivered", |status| status["settled"][0].is_object());
-    assert_eq!(last(&beside), [&"replace".into(), &Value::Null]);
+    assert_eq!(shown(&beside), json!(["replace", null]));
     assert_eq!((&beside["settled"][0]["action"], &beside["settled"][0]["outcome"]), (&"forward".into(), &"ok".into()));
     notify::tell(child, "READY=1");
     let after = status_where(&file, "it is over", |status| status["reload"]["outcome"].is_string());
-    assert_eq!(last(&after), [&"replace".into(), &"ok".into()]);
+    assert_eq!(shown(&after), json!(["replace", "ok"]));
     assert_eq!(after["settled"].as_array().unwrap().len(), 1);
     run.stop();
 }
