@@ -607,6 +607,36 @@ fn a_link_is_followed_and_stays() {
 }
 
 #[test]
+fn two_options_need_two_files() {
+    let dir = Dir::new();
+    fs::create_dir(dir.path().join("run")).unwrap();
+    symlink("run", dir.path().join("link")).unwrap();
+    symlink("run/app", dir.path().join("app")).unwrap();
+    let written = ["--pidfile", "--status-file", "--child-pidfile", "--listen"];
+    let value = |option: &str, path: &str| match option {
+        "--listen" => format!("unix:{path},mode=0600"),
+        _ => path.to_owned(),
+    };
+    for (at, option) in written.iter().copied().chain(["--env-file", "--watch"]).enumerate() {
+        for other in written.iter().take(at) {
+            for (path, same) in [("app", "app"), ("./run/app", "link/app"), ("run/app", "app"), ("app", "run/app")] {
+                let (path, same) = (value(option, path), value(other, same));
+                let words = ["--watch", "x", option, &path, other, &same, "echo"];
+                let ended = Setup::new(words).dir(dir.path()).end();
+                let error =
+                    format!("hupwrap: {option} '{path}': that file is made for {other} '{same}'; want another path\n");
+                assert_eq!((ended.shell(), ended.stdout, ended.stderr), (125, String::new(), error));
+                assert_eq!(fs::read_dir(dir.path().join("run")).unwrap().count(), 0, "{words:?}");
+            }
+        }
+    }
+    // What is only read may be so twice.
+    fs::write(dir.path().join("run/app"), "A=1\n").unwrap();
+    let words = ["--watch", "app", "--env-file", "app", "--env-file", "run/app", "--watch", "run/app", "echo"];
+    assert_eq!(Setup::new(words).dir(dir.path()).end().shell(), 0);
+}
+
+#[test]
 fn a_second_one_cuts_nobody_off() {
     let (_dir, file) = place();
     let mut first = watched(&file, &["--on-hup", "upgrade"], &[&puppet_name()]).start();

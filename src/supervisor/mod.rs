@@ -8,6 +8,7 @@ mod family;
 mod helper;
 mod main_process;
 mod membership;
+mod own_files;
 mod received;
 mod restore;
 mod say;
