@@ -80,10 +80,10 @@ pub(crate) fn setup(mut config: Config, startup: Startup) -> Result<Box<Supervis
         Pidfile::take(path, startup.pid).map_err(|error| format!("--pidfile '{}': {error}", path.to_string_lossy()))
     });
     let pidfile = pidfile.transpose()?;
-    if let Some(path) = &config.status_file {
-        StatusFile::new(path, startup.pid)
-            .check()
-            .map_err(|error| format!("--status-file '{}': {error}", path.to_string_lossy()))?;
+    let status_file = config.status_file.clone().unwrap_or_default();
+    let of_status_file = |error| format!("--status-file '{}': {error}", status_file.to_string_lossy());
+    if config.status_file.is_some() {
+        StatusFile::new(&status_file, startup.pid).check().map_err(of_status_file)?;
     }
     let listened = listen_to_signals(&mut config);
     // All but the faults are blocked since the first instruction; a fault that --on names is from now on.
@@ -111,6 +111,11 @@ pub(crate) fn setup(mut config: Config, startup: Startup) -> Result<Box<Supervis
     let mut supervisor = assemble(config, startup, parts);
     if wait::has_children() != Some(false) {
         supervisor.family.foreign_children = proc::children();
+    }
+    // At the very end: from here on nothing fails, and the next one that starts is told that this one is there.
+    if let Some(status_writer) = &supervisor.status_writer {
+        let _lock = status_writer.lock().map_err(of_status_file)?;
+        supervisor.update_status();
     }
     for socket in &supervisor.sockets {
         if let Some(text) = socket.chosen() {

@@ -61,6 +61,14 @@ impl StatusWriter {
         }
     }
 
+    /// Takes care that no other hupwrap takes the file, as long as the lock lives.
+    ///
+    /// # Errors
+    /// One line: another has taken it, or it cannot be used.
+    pub(super) fn lock(&self) -> Result<impl Sized + use<>, String> {
+        self.file.lock()
+    }
+
     /// The requests, the last one last, for a re-exec.
     pub(super) fn requests(&self) -> Vec<Reload> {
         self.settled.iter().chain(&self.reload).cloned().collect()

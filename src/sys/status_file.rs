@@ -3,6 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -10,9 +11,11 @@ use std::path::{Path, PathBuf};
 use nix::libc;
 
 use crate::sys::Pid;
+use crate::sys::fd::Locked;
 use crate::sys::proc::ProcStat;
 use crate::sys::random::random;
-use crate::sys::trust::{follow, open_regular, read_status, why};
+use crate::sys::trust::{directory_of, follow, open_regular, read_status, why};
+use crate::sys::unix_path;
 use crate::text::status_file;
 
 /// Its owner may write to a status file, and all may read it.
@@ -40,6 +43,17 @@ impl StatusFile {
     /// The path, for messages.
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Locks the directory of the file, and checks the file. Of two hupwraps that start at once, the one that writes the file
+    /// as long as it has the lock is found by the other. Where nothing can be locked, there is no lock.
+    ///
+    /// # Errors
+    /// As for [`Self::check`].
+    pub(crate) fn lock(&self) -> Result<Option<Locked<OwnedFd>>, String> {
+        let lock = unix_path::lock(directory_of(&follow(&self.path)?));
+        self.check()?;
+        Ok(lock)
     }
 
     /// Checks that the file may be replaced: it does not exist, is empty, or is the status file of a hupwrap that has
