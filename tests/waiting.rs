@@ -103,6 +103,65 @@ fn a_reload_is_over_when_the_new_child_is_ready() {
     }
 }
 
+/// Releases `one` and `two`, and a link to the first.
+fn releases(dir: &Dir) -> PathBuf {
+    for release in ["one", "two"] {
+        fs::create_dir(dir.path().join(release)).unwrap();
+    }
+    symlink("one", dir.path().join("current")).unwrap();
+    dir.path().join("current/app.json")
+}
+
+/// As `ln -sfn two current` does it.
+fn switch(dir: &Dir) {
+    symlink("two", dir.path().join("next")).unwrap();
+    fs::rename(dir.path().join("next"), dir.path().join("current")).unwrap();
+}
+
+#[test]
+fn a_directory_that_is_another_by_now_is_noticed() {
+    let renamed = |dir: &Dir| {
+        fs::rename(dir.path().join("one"), dir.path().join("old")).unwrap();
+        fs::create_dir(dir.path().join("one")).unwrap();
+    };
+    for moves in [switch as fn(&Dir), renamed] {
+        let (dir, _) = place();
+        let file = releases(&dir);
+        let wait = waiting("--wait-ready", &file);
+        moves(&dir);
+        let _run = service(&dir, &file, &[], &["sleep", "1000"]);
+        ends(wait, 0, "");
+    }
+}
+
+/// The old file would say for ever that the restart is under way.
+#[test]
+fn the_status_file_goes_where_the_path_leads() {
+    let (dir, _) = place();
+    let file = releases(&dir);
+    let mut run = app(&dir, &file, &[]);
+    tell(&dir, "go");
+    ends(waiting_ready(&file), 0, "");
+    assert!(dir.path().join("one/app.json").exists());
+    let reload = waiting("--reload", &file);
+    assert_eq!(run.ready().0, 2);
+    switch(&dir);
+    tell(&dir, "go");
+    ends(reload, 0, "");
+    assert!(dir.path().join("two/app.json").exists() && !dir.path().join("one/app.json").exists());
+    // What others have put in its old place is left alone.
+    fs::remove_file(dir.path().join("current")).unwrap();
+    fs::rename(dir.path().join("two/app.json"), dir.path().join("kept")).unwrap();
+    fs::write(dir.path().join("two/app.json"), "").unwrap();
+    symlink("one", dir.path().join("current")).unwrap();
+    run.kill("HUP");
+    assert_eq!(run.ready().0, 3);
+    tell(&dir, "go");
+    ends(waiting_ready(&file), 0, "");
+    assert!(dir.path().join("two/app.json").exists());
+    run.stop();
+}
+
 #[test]
 fn two_reloads_at_once_get_an_outcome_each() {
     let (dir, file) = place();

@@ -30,14 +30,15 @@ type Identity = (u64, u64, i64, i64, u64);
 pub(crate) struct StatusFile {
     path: PathBuf,
     own_pid: Pid,
-    /// The file that was written last.
+    /// The file that was written last, and where it is without links. That is none where nobody can tell.
     written: Option<Identity>,
+    place: Option<PathBuf>,
 }
 
 impl StatusFile {
     /// The status file of this path. Nothing is looked at and nothing is written yet.
     pub(crate) fn new(path: &OsStr, own_pid: Pid) -> Self {
-        Self { path: PathBuf::from(path), own_pid, written: None }
+        Self { path: PathBuf::from(path), own_pid, written: None, place: None }
     }
 
     /// The path, for messages.
@@ -99,18 +100,29 @@ impl StatusFile {
         fs::metadata(&self.path).is_ok_and(|found| self.written == Some(identity(&found)))
     }
 
-    /// Replaces its content.
+    /// Replaces its content. Where the path leads elsewhere by now, the file that was written before is removed: it would
+    /// say for ever what is no longer true.
     ///
     /// # Errors
     /// Says why not. The content before is still there.
     pub(crate) fn write(&mut self, text: &str) -> Result<(), String> {
         let target = self.check()?;
+        let before = self.written;
+        let was_in_place = self.is_in_place();
         let (file, draft) = create(&target, self.own_pid).map_err(why)?;
         let written = replace(file, &draft, &target, text);
         if written.is_err() {
             let _ = fs::remove_file(&draft);
         }
         self.written = Some(written.map_err(why)?);
+        if !was_in_place {
+            let left = std::mem::replace(&mut self.place, target.canonicalize().ok());
+            if let Some(left) = left.filter(|left| Some(left) != self.place.as_ref())
+                && fs::symlink_metadata(&left).is_ok_and(|found| before == Some(identity(&found)))
+            {
+                let _ = fs::remove_file(left);
+            }
+        }
         Ok(())
     }
 }
