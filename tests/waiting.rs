@@ -267,6 +267,27 @@ fn a_request_that_fails_and_takes_hupwrap_along_has_failed() {
     assert_eq!(run.end().shell(), 3);
 }
 
+/// The command may have been suspended, or the machine was busy.
+#[test]
+fn an_outcome_counts_though_hupwrap_has_ended_since() {
+    let (dir, file) = place();
+    let script = format!("{}\n", APP.replace("exec sleep 1000", "read go < fifo\nexit 4"));
+    let mut run = service(&dir, &file, &["--ready", "fd:3"], &["sh", "-c", &script]);
+    assert_eq!(run.ready().0, 1);
+    tell(&dir, "go");
+    ends(waiting_ready(&file), 0, "");
+    let reload = waiting("--reload", &file);
+    assert_eq!(run.ready().0, 2);
+    kill(reload.pid, "STOP");
+    wait_until("it is suspended", || state(reload.pid) == Some('T'));
+    tell(&dir, "go");
+    wait_until("it is settled", || fs::read_to_string(&file).unwrap().contains("\"outcome\":\"ok\""));
+    tell(&dir, "end");
+    assert_eq!(run.end().shell(), 4);
+    kill(reload.pid, "CONT");
+    ends(reload, 0, "");
+}
+
 #[test]
 fn in_a_script_it_decides_between_two_ways() {
     let (dir, file) = place();
