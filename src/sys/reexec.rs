@@ -264,13 +264,12 @@ pub(crate) fn prove() -> Result<String, String> {
     Ok(introduction())
 }
 
-/// Makes a descriptor that bytes can be read from once: a sealed memfd, or where those are forbidden, a pipe. The pipe
-/// needs no file system, but holds 1 MiB at most.
+/// Makes a descriptor that bytes can be read from once: a sealed memfd, or where that cannot be made or written (a seccomp
+/// profile, `ulimit -f`), a pipe. The pipe needs no file system, but holds 1 MiB at most.
 fn carrier(bytes: &[u8]) -> Result<OwnedFd, String> {
     let said = |error: Errno| format!("the state cannot be handed over: {}", describe(error));
-    match memory(bytes) {
-        Err(Errno::ENOSYS | Errno::EPERM | Errno::EACCES | Errno::EINVAL) => {}
-        made => return made.map_err(said),
+    if let Ok(memory) = memory(bytes) {
+        return Ok(memory);
     }
     let (reader, writer) = pipe(OFlag::O_CLOEXEC).map_err(said)?;
     // It is large enough for most states from the beginning.
