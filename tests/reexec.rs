@@ -249,9 +249,12 @@ fn it_is_found_again_however_it_was_started() {
     let relative = Setup::of("./hupwrap", args([&"--on-hup", &"upgrade", &"--", &puppet()]));
     let mut run = relative.dir(&old).env("PWD", &old).start();
     run.ready();
-    fs::rename(&old, dir.path().join("three")).unwrap();
+    // Found by its absolute path once, before.
     run.kill("HUP");
     run.said("took over");
+    fs::rename(&old, dir.path().join("three")).unwrap();
+    run.kill("HUP");
+    run.said_times("took over", 2);
     assert!(exe(run.pid).ends_with("/three/hupwrap"));
     fs::remove_dir_all(dir.path().join("three")).unwrap();
     run.kill("HUP");

@@ -42,6 +42,8 @@ pub(super) struct Parts {
     pub(super) shared_group: bool,
     pub(super) terminal: TerminalState,
     pub(super) manager: Option<ServiceManager>,
+    /// Where hupwrap's own file is, where that is known from a hupwrap before.
+    pub(super) origin: Vec<Vec<u8>>,
     /// The requests so far, for the status file.
     pub(super) requests: Vec<Reload>,
     /// What was seen of each PATH of `--watch`.
@@ -104,6 +106,7 @@ pub(crate) fn setup(mut config: Config, startup: Startup) -> Result<Box<Supervis
         },
         terminal: TerminalState::new(terminal.as_ref(), place),
         manager: ServiceManager::new(&startup),
+        origin: Vec::new(),
         requests: Vec::new(),
         watched: Vec::new(),
         snapshot: None,
@@ -153,7 +156,8 @@ pub(super) fn listen_to_signals(config: &mut Config) -> SignalSet {
 
 /// Makes a supervisor of its parts. Nothing in here can fail.
 pub(super) fn assemble(config: Config, startup: Startup, parts: Parts) -> Box<Supervisor> {
-    let Parts { pidfile, sockets, signal_fd, shared_group, terminal, manager, requests, watched, snapshot } = parts;
+    let Parts { pidfile, sockets, signal_fd, shared_group, terminal, manager, origin, requests, watched, snapshot } =
+        parts;
     let watch = watcher::open(&config, pidfile.as_ref(), &sockets, &watched, startup.pid);
     let is_init = startup.pid == 1;
     if !is_init {
@@ -186,7 +190,7 @@ pub(super) fn assemble(config: Config, startup: Startup, parts: Parts) -> Box<Su
         pidfile,
         signal_fd,
         terminal,
-        origin: Signal::all().any(reexecs).then(|| Origin::new(&startup)),
+        origin: Signal::all().any(reexecs).then(|| Origin::new(&startup, origin)),
         sockets,
         family: Family::new(startup.pid, shared_group),
         before: None,
