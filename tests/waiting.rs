@@ -289,6 +289,23 @@ fn an_outcome_counts_though_hupwrap_has_ended_since() {
 }
 
 #[test]
+fn a_request_that_a_stop_cuts_off_has_failed() {
+    let (dir, file) = place();
+    let mut run = app(&dir, &file, &[]);
+    tell(&dir, "go");
+    ends(waiting_ready(&file), 0, "");
+    let reload = waiting("--reload", &file);
+    assert_eq!(run.ready().0, 2);
+    run.stop();
+    // It has ended for another reason than the request.
+    ends(reload, 125, "has ended");
+    let status: serde_json::Value = serde_json::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
+    assert_eq!((&status["state"], &status["reload"]["outcome"]), (&"ended".into(), &"failed".into()));
+    assert_eq!(status["reload"]["reason"], "hupwrap was told to stop, or has ended, before it was done");
+    assert!(status["reload"]["ended"].is_u64());
+}
+
+#[test]
 fn in_a_script_it_decides_between_two_ways() {
     let (dir, file) = place();
     let mut run = app(&dir, &file, &["--on-hup", "replace"]);

@@ -6,14 +6,14 @@ use std::time::Duration;
 use crate::facts::{GenerationId, Time};
 use crate::machine::RequestKind;
 use crate::machine::message::{Message, Outcome};
-use crate::machine::status::Status;
+use crate::machine::status::{State, Status};
 use crate::report;
 use crate::sys::proc::{ProcStat, shows_us};
 use crate::sys::sockets::Socket;
 use crate::sys::status_file::StatusFile;
 use crate::sys::{Pid, clock};
 use crate::text::messages;
-use crate::text::status_file::{self, Answer, Listening, MOST_SETTLED, Reload, StatusFacts};
+use crate::text::status_file::{self, Answer, CUT_OFF, Listening, MOST_SETTLED, Reload, StatusFacts};
 
 /// How long after a failure the file is tried again, if nothing changes before.
 const RETRY: Duration = Duration::from_secs(5);
@@ -100,8 +100,16 @@ impl StatusWriter {
                 let asked = asked.unwrap_or(*began);
                 self.set(Reload { action: kind.name().to_owned(), asked, began: *began, ended: Some((now, answer)) });
             }
+            Message::Stopping(_) => self.cut_off(now),
             Message::NotReady(generation, _) => self.late = Some(*generation),
             _ => {}
+        }
+    }
+
+    /// hupwrap ends: nothing comes of a request that is under way.
+    fn cut_off(&mut self, now: Time) {
+        if let Some(reload) = self.reload.as_mut().filter(|reload| reload.ended.is_none()) {
+            reload.ended = Some((now, Answer::Failed(CUT_OFF.to_owned())));
         }
     }
 
@@ -119,6 +127,9 @@ impl StatusWriter {
 
     /// Writes the file where it says something else.
     pub(super) fn update(&mut self, status: &Status, pid_of: impl Fn(GenerationId) -> Pid) {
+        if status.state == State::Ended {
+            self.cut_off(clock::now());
+        }
         // It may not have been readable before.
         self.pid_start =
             self.pid_start.or_else(|| shows_us().is_ok().then(|| ProcStat::at(self.pid))?.map(|seen| seen.began()));

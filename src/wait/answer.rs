@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::config::{Action, Form};
 use crate::facts::Time;
 use crate::machine::RequestKind;
-use crate::text::status_file::{self, MOST_SETTLED, Read, Reload};
+use crate::text::status_file::{self, CUT_OFF, MOST_SETTLED, Read, Reload};
 
 /// What came of the waiting.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -92,6 +92,8 @@ fn to_reload(seen: &Read, asked: Time) -> Option<Answer> {
         status_file::Answer::Refused(_) => {
             Answer::No(format!("{} refused, nothing was touched: {reason}", reload.action))
         }
+        // For another reason than the request itself: what counts is that hupwrap ends.
+        status_file::Answer::Failed(reason) if reason == CUT_OFF => return None,
         status_file::Answer::Failed(_) => Answer::No(format!("{} failed: {reason}", reload.action)),
     })
 }
