@@ -128,15 +128,21 @@ pub(crate) fn setup(mut config: Config, startup: Startup) -> Result<Box<Supervis
     Ok(supervisor)
 }
 
-/// Looks for the commands of `--check` and `--ready cmd:`, as they are looked for when they run.
+/// Reads what the child's environment comes from, and looks for the commands of `--check` and `--ready cmd:` in it, as they
+/// are looked for when they run.
 fn look_up_helpers(config: &Config, startup: &Startup) -> Result<(), String> {
-    for (option, prefix, words) in config.helpers() {
+    let mut helpers = config.helpers().peekable();
+    if helpers.peek().is_none() && config.env_files.is_empty() && config.workdir.is_none() {
+        return Ok(());
+    }
+    let child_env = ChildEnv::read(&startup.env, &config.env_files, config.workdir.as_deref());
+    let child_env = child_env.map_err(|error| error.reason)?;
+    for (option, prefix, words) in helpers {
         let named = |error: StartError| {
             let words: Vec<_> = words.iter().map(|word| word.to_string_lossy()).collect();
             format!("{option} '{prefix}{}': {}", words::join(&words), error.reason)
         };
-        let child_env = ChildEnv::read(&startup.env, &config.env_files, config.workdir.as_deref());
-        lookup::check(words, &child_env.map_err(|error| error.reason)?).map_err(named)?;
+        lookup::check(words, &child_env).map_err(named)?;
     }
     Ok(())
 }
