@@ -659,6 +659,43 @@ fn a_second_one_cuts_nobody_off() {
 }
 
 #[test]
+fn of_those_that_start_at_once_one_remains() {
+    let (dir, file) = place();
+    for round in 0..3 {
+        let started = dir.path().join(format!("started.{round}"));
+        let script = format!("echo >>{}; exec sleep 1000", name(&started));
+        let mut all: Vec<Run> = (0..8).map(|_| watched(&file, &[], &["sh", "-c", &script]).start()).collect();
+        wait_until("one remains", || all.iter_mut().map(Run::lives).filter(|lives| *lives).count() == 1);
+        let at = all.iter_mut().position(Run::lives).unwrap();
+        let last = all.remove(at);
+        let other = format!("another hupwrap, pid {}, keeps its status there", last.pid);
+        for run in all {
+            let ended = run.end();
+            assert!(ended.shell() == 125 && ended.stderr.contains(&other), "{ended:?}");
+        }
+        in_state(&last, &file, "running");
+        wait_until("it was started", || started.exists());
+        last.stop();
+        assert_eq!(fs::read_to_string(&started).unwrap(), "\n");
+        fs::remove_file(started).unwrap();
+    }
+    assert_eq!(names(dir.path()), ["status"]);
+}
+
+/// A program that holds the lock of the directory can delay a start, and no more.
+#[test]
+fn nobody_can_block_a_start() {
+    let (dir, file) = place();
+    let lock = fs::File::open(dir.path()).unwrap();
+    lock.lock().unwrap();
+    let mut run = watched(&file, &[], &[&puppet_name()]).start();
+    run.ready();
+    in_state(&run, &file, "running");
+    assert_eq!(run.stop().stderr, "");
+    drop(lock);
+}
+
+#[test]
 fn its_name_may_be_as_long_as_names_are() {
     let dir = Dir::new();
     let file = dir.path().join("n".repeat(255));
