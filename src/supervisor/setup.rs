@@ -44,6 +44,8 @@ pub(super) struct Parts {
     pub(super) shared_group: bool,
     pub(super) terminal: TerminalState,
     pub(super) manager: Option<ServiceManager>,
+    /// Where hupwrap's own file is, where that is known from a hupwrap before.
+    pub(super) origin: Vec<Vec<u8>>,
     /// The requests so far, for the status file.
     pub(super) requests: Vec<Reload>,
     /// What was seen of each PATH of `--watch`.
@@ -82,10 +84,10 @@ pub(crate) fn setup(mut config: Config, startup: Startup) -> Result<Box<Supervis
         Pidfile::take(path, startup.pid).map_err(|error| format!("--pidfile '{}': {error}", path.to_string_lossy()))
     });
     let pidfile = pidfile.transpose()?;
-    if let Some(path) = &config.status_file {
-        StatusFile::new(path, startup.pid)
-            .check()
-            .map_err(|error| format!("--status-file '{}': {error}", path.to_string_lossy()))?;
+    let status_file = config.status_file.clone().unwrap_or_default();
+    let of_status_file = |error| format!("--status-file '{}': {error}", status_file.to_string_lossy());
+    if config.status_file.is_some() {
+        StatusFile::new(&status_file, startup.pid).check().map_err(of_status_file)?;
     }
     let listened = listen_to_signals(&mut config);
     // All but the faults are blocked since the first instruction; a fault that --on names is from now on.
@@ -106,6 +108,7 @@ pub(crate) fn setup(mut config: Config, startup: Startup) -> Result<Box<Supervis
         },
         terminal: TerminalState::new(terminal.as_ref(), place),
         manager: ServiceManager::new(&startup),
+        origin: Vec::new(),
         requests: Vec::new(),
         watched: Vec::new(),
         snapshot: None,
@@ -113,6 +116,11 @@ pub(crate) fn setup(mut config: Config, startup: Startup) -> Result<Box<Supervis
     let mut supervisor = assemble(config, startup, parts);
     if wait::has_children() != Some(false) {
         supervisor.family.foreign_children = proc::children();
+    }
+    // At the very end: from here on nothing fails, and the next one that starts is told that this one is there.
+    if let Some(status_writer) = &supervisor.status_writer {
+        let _lock = status_writer.lock().map_err(of_status_file)?;
+        supervisor.update_status();
     }
     for socket in &supervisor.sockets {
         if let Some(text) = socket.chosen() {
@@ -156,7 +164,8 @@ pub(super) fn listen_to_signals(config: &mut Config) -> SignalSet {
 
 /// Makes a supervisor of its parts. Nothing in here can fail.
 pub(super) fn assemble(config: Config, startup: Startup, parts: Parts) -> Box<Supervisor> {
-    let Parts { pidfile, sockets, signal_fd, shared_group, terminal, manager, requests, watched, snapshot } = parts;
+    let Parts { pidfile, sockets, signal_fd, shared_group, terminal, manager, origin, requests, watched, snapshot } =
+        parts;
     let watch = watcher::open(&config, &watched);
     let is_init = startup.pid == 1;
     if !is_init {
@@ -189,7 +198,7 @@ pub(super) fn assemble(config: Config, startup: Startup, parts: Parts) -> Box<Su
         pidfile,
         signal_fd,
         terminal,
-        origin: Signal::all().any(reexecs).then(|| Origin::new(&startup)),
+        origin: Signal::all().any(reexecs).then(|| Origin::new(&startup, origin)),
         sockets,
         family: Family::new(startup.pid, shared_group),
         before: None,
