@@ -396,6 +396,18 @@ fn a_command_goes_with_the_generation_it_was_for() {
 
 // In a replace.
 
+/// A TCP socket of hupwrap's own takes connections for a child that is not ready. A UDP socket beside it takes none.
+#[test]
+fn a_socket_of_hupwraps_own_proves_nothing_if_it_takes_connections() {
+    for (kind, status, said) in [("tcp", 125, "that is a socket of --listen, which takes connections"), ("udp", 0, "")]
+    {
+        let address = format!("{LOOPBACK}:{}", http::free_port());
+        let (listen, ready) = (format!("{kind}:{address}"), format!("tcp:{address}"));
+        let ended = Setup::new(["--on-hup", "replace", "--listen", &listen, "--ready", &ready, "--", "true"]).end();
+        assert_eq!((ended.shell(), ended.stderr.contains(said)), (status, true), "{ended:?}");
+    }
+}
+
 #[test]
 fn a_replace_waits_for_each_kind() {
     for kind in ["exec", "notify", "fd:3", "delay:50ms", "tcp", "cmd:test -e up"] {

@@ -466,6 +466,17 @@ fn pid_1_restarts_too() {
     assert_eq!(ended.stderr.matches("gave up").count(), 1, "{}", ended.stderr);
 }
 
+#[test]
+fn it_gives_up_with_the_status_of_the_last_child_also_if_a_start_fails() {
+    for (deed, why) in [("rm", "not found"), ("chmod -x", "permission denied")] {
+        let dir = Dir::new();
+        let program = dir.program("program", format!("#!/bin/sh\n{deed} \"$0\"; exit 3\n"));
+        let ended = restarting(&["--restart-delay", "1ms", "--restart-limit", "2"], &[&program]).end();
+        assert_eq!((ended.shell(), ended.stderr.matches("gave up").count()), (3, 1), "{}", ended.stderr);
+        assert!(ended.stderr.contains(why), "{}", ended.stderr);
+    }
+}
+
 /// Nobody watches, or somebody does: what happens is the same.
 #[test]
 fn a_long_run_begins_a_new_series_whoever_watches() {

@@ -607,6 +607,36 @@ fn a_link_is_followed_and_stays() {
 }
 
 #[test]
+fn two_options_need_two_files() {
+    let dir = Dir::new();
+    fs::create_dir(dir.path().join("run")).unwrap();
+    symlink("run", dir.path().join("link")).unwrap();
+    symlink("run/app", dir.path().join("app")).unwrap();
+    let written = ["--pidfile", "--status-file", "--child-pidfile", "--listen"];
+    let value = |option: &str, path: &str| match option {
+        "--listen" => format!("unix:{path},mode=0600"),
+        _ => path.to_owned(),
+    };
+    for (at, option) in written.iter().copied().chain(["--env-file", "--watch"]).enumerate() {
+        for other in written.iter().take(at) {
+            for (path, same) in [("app", "app"), ("./run/app", "link/app"), ("run/app", "app"), ("app", "run/app")] {
+                let (path, same) = (value(option, path), value(other, same));
+                let words = ["--watch", "x", option, &path, other, &same, "echo"];
+                let ended = Setup::new(words).dir(dir.path()).end();
+                let error =
+                    format!("hupwrap: {option} '{path}': that file is made for {other} '{same}'; want another path\n");
+                assert_eq!((ended.shell(), ended.stdout, ended.stderr), (125, String::new(), error));
+                assert_eq!(fs::read_dir(dir.path().join("run")).unwrap().count(), 0, "{words:?}");
+            }
+        }
+    }
+    // What is only read may be so twice.
+    fs::write(dir.path().join("run/app"), "A=1\n").unwrap();
+    let words = ["--watch", "app", "--env-file", "app", "--env-file", "run/app", "--watch", "run/app", "echo"];
+    assert_eq!(Setup::new(words).dir(dir.path()).end().shell(), 0);
+}
+
+#[test]
 fn a_second_one_cuts_nobody_off() {
     let (_dir, file) = place();
     let mut first = watched(&file, &["--on-hup", "upgrade"], &[&puppet_name()]).start();
@@ -626,6 +656,43 @@ fn a_second_one_cuts_nobody_off() {
     status_where(&file, "it is the second's", |status| status["pid"] == second.pid);
     in_state(&second, &file, "running");
     second.stop();
+}
+
+#[test]
+fn of_those_that_start_at_once_one_remains() {
+    let (dir, file) = place();
+    for round in 0..3 {
+        let started = dir.path().join(format!("started.{round}"));
+        let script = format!("echo >>{}; exec sleep 1000", name(&started));
+        let mut all: Vec<Run> = (0..8).map(|_| watched(&file, &[], &["sh", "-c", &script]).start()).collect();
+        wait_until("one remains", || all.iter_mut().map(Run::lives).filter(|lives| *lives).count() == 1);
+        let at = all.iter_mut().position(Run::lives).unwrap();
+        let last = all.remove(at);
+        let other = format!("another hupwrap, pid {}, keeps its status there", last.pid);
+        for run in all {
+            let ended = run.end();
+            assert!(ended.shell() == 125 && ended.stderr.contains(&other), "{ended:?}");
+        }
+        in_state(&last, &file, "running");
+        wait_until("it was started", || started.exists());
+        last.stop();
+        assert_eq!(fs::read_to_string(&started).unwrap(), "\n");
+        fs::remove_file(started).unwrap();
+    }
+    assert_eq!(names(dir.path()), ["status"]);
+}
+
+/// A program that holds the lock of the directory can delay a start, and no more.
+#[test]
+fn nobody_can_block_a_start() {
+    let (dir, file) = place();
+    let lock = fs::File::open(dir.path()).unwrap();
+    lock.lock().unwrap();
+    let mut run = watched(&file, &[], &[&puppet_name()]).start();
+    run.ready();
+    in_state(&run, &file, "running");
+    assert_eq!(run.stop().stderr, "");
+    drop(lock);
 }
 
 #[test]

@@ -244,6 +244,11 @@ impl Machine {
         self.child.serves().then_some(self.child.id)
     }
 
+    /// When the start of that child was ordered, by CLOCK_MONOTONIC.
+    pub fn serving_since(&self) -> Option<Time> {
+        self.child.serves().then_some(self.child.since)
+    }
+
     /// Whether a request is under way, or waits for its turn.
     pub fn is_asked(&self) -> bool {
         self.request.is_some() || self.again.is_some()

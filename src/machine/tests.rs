@@ -320,6 +320,30 @@ fn delays_differ_by_chance_and_never_overflow() {
 }
 
 #[test]
+fn at_the_limit_the_last_crash_is_the_status() {
+    // Of a child that was stopped on request, the status is no reason to end: 0 would be a success.
+    let stopped = ExitStatus::Killed(Signal::TERM);
+    for (how, asked, expected) in
+        [(FAILED, false, Ending::Child(FAILED)), (stopped, true, Ending::Own(127)), (DONE, true, Ending::Own(127))]
+    {
+        let mut bench = Bench::restarting(&[("restart", "on-failure"), ("limit", "1")]);
+        if asked {
+            bench.kill("HUP");
+        }
+        bench.tell(Event::ChildEnded(1, how));
+        bench.tell(Event::RestGone(1));
+        let error = || StartError { code: 127, transient: false, reason: "x: not found".to_owned() };
+        while bench.machine.child.phase != Phase::Finished {
+            if let Some(left) = bench.left() {
+                bench.pass(left);
+            }
+            bench.tell(Event::StartFailed(bench.machine.last_id, error()));
+        }
+        assert_eq!(bench.out.last(), Some(&Effect::Finish(expected)), "{how:?}");
+    }
+}
+
+#[test]
 fn a_limit_in_a_row() {
     let mut bench = Bench::restarting(&[("restart", "on-failure"), ("limit", "3")]);
     for _ in 0..3 {

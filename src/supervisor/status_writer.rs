@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use crate::facts::{GenerationId, Time};
 use crate::machine::message::{Message, Outcome};
-use crate::machine::status::Status;
+use crate::machine::status::{State, Status};
 use crate::report;
 use crate::sys::proc::{ProcStat, shows_us};
 use crate::sys::sockets::Socket;
 use crate::sys::status_file::StatusFile;
 use crate::sys::{Pid, clock};
 use crate::text::messages;
-use crate::text::status_file::{self, Answer, Listening, MOST_SETTLED, Reload, StatusFacts};
+use crate::text::status_file::{self, Answer, CUT_OFF, Listening, MOST_SETTLED, Reload, StatusFacts};
 
 /// How long after a failure the file is tried again, if nothing changes before.
 const RETRY: Duration = Duration::from_secs(5);
@@ -59,6 +59,14 @@ impl StatusWriter {
         }
     }
 
+    /// Takes care that no other hupwrap takes the file, as long as the lock lives.
+    ///
+    /// # Errors
+    /// One line: another has taken it, or it cannot be used.
+    pub(super) fn lock(&self) -> Result<impl Sized + use<>, String> {
+        self.file.lock()
+    }
+
     /// The requests, for a re-exec.
     pub(super) fn requests(&self) -> Vec<Reload> {
         self.settled.iter().chain(&self.running).cloned().collect()
@@ -93,11 +101,18 @@ impl StatusWriter {
                 let ended = Some((now, answer));
                 self.settled.push(Reload { action: action.to_owned(), asked, began: *began, ended });
             }
+            Message::Stopping(_) => self.cut_off(now),
             Message::NotReady(generation, _) => self.late = Some(*generation),
             _ => {}
         }
         let surplus = self.shown().1.len().saturating_sub(MOST_SETTLED);
         self.settled.drain(..surplus);
+    }
+
+    /// hupwrap ends: nothing comes of a request that is under way.
+    fn cut_off(&mut self, now: Time) {
+        let ended = Some((now, Answer::Failed(CUT_OFF.to_owned())));
+        self.settled.extend(self.running.drain(..).map(|reload| Reload { ended: ended.clone(), ..reload }));
     }
 
     /// When the file is to be tried again.
@@ -114,6 +129,9 @@ impl StatusWriter {
 
     /// Writes the file where it says something else.
     pub(super) fn update(&mut self, status: &Status, pid_of: impl Fn(GenerationId) -> Pid) {
+        if status.state == State::Ended {
+            self.cut_off(clock::now());
+        }
         // It may not have been readable before.
         self.pid_start =
             self.pid_start.or_else(|| shows_us().is_ok().then(|| ProcStat::at(self.pid))?.map(|seen| seen.began()));

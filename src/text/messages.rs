@@ -1,6 +1,8 @@
 //! The messages of hupwrap: each event with its level, its facts and its words. This is the only table of events;
 //! docs/events.md is compared with it. Pure.
 
+use std::time::SystemTime;
+
 use serde_json::{Value, json};
 
 use crate::config::{Level, Shown};
@@ -161,6 +163,11 @@ impl Words {
     /// For a supervisor of this command. Messages name the command without its directories.
     pub fn new(command: &str, listens: bool) -> Self {
         Self { command: command.rsplit('/').next().unwrap_or(command).to_owned(), listens }
+    }
+
+    /// What the service manager is shown of a child that serves. Without its pid: the child may hand over to another process.
+    pub(crate) fn running(&self, since: SystemTime) -> String {
+        format!("{} has been running since {}", self.command, humantime::format_rfc3339_seconds(since))
     }
 
     /// The line for a message of the machine. `serves`: whether a child is running and ready. `last_try`: why the newest
