@@ -26,7 +26,8 @@ impl Supervisor {
             self.prepare_terminal();
         }
         if machine.again.is_none() {
-            self.manager.iter_mut().for_each(|manager| manager.crossing(clock::now()));
+            let service = self.service();
+            self.manager.iter_mut().for_each(|manager| manager.crossing(clock::now(), &service));
         }
         let state = self.handover(machine);
         let kept = self.keep_over_exec(true);

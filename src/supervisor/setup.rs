@@ -9,6 +9,7 @@ use nix::poll::{PollFd, PollFlags};
 use super::Supervisor;
 use super::effects::LISTEN_PID_VARIABLE;
 use super::family::Family;
+use super::own_files;
 use super::service_manager::{self, ServiceManager};
 use super::status_writer::StatusWriter;
 use super::terminal::TerminalState;
@@ -31,6 +32,7 @@ use crate::sys::terminal::{Place, Terminal};
 use crate::sys::{clock, fd, lookup, poll, proc, start_error, wait};
 use crate::text::listen::Endpoint;
 use crate::text::messages::Words;
+use crate::text::socket_facts::SocketKind;
 use crate::text::status_file::Reload;
 use crate::text::{listen, messages, words};
 
@@ -71,8 +73,8 @@ impl From<String> for NotSetUp {
 /// # Errors
 /// Something is missing, or hupwrap was told to stop.
 pub(crate) fn setup(mut config: Config, startup: Startup) -> Result<Box<Supervisor>, NotSetUp> {
+    own_files::check(&config)?;
     look_up_helpers(&config, &startup)?;
-    watcher::check(&config, startup.pid)?;
     // Before anything is opened that stays open: inherited sockets are known by their numbers.
     let var = |name| startup.var(name);
     let inherited =
@@ -164,7 +166,7 @@ pub(super) fn listen_to_signals(config: &mut Config) -> SignalSet {
 pub(super) fn assemble(config: Config, startup: Startup, parts: Parts) -> Box<Supervisor> {
     let Parts { pidfile, sockets, signal_fd, shared_group, terminal, manager, origin, requests, watched, snapshot } =
         parts;
-    let watch = watcher::open(&config, pidfile.as_ref(), &sockets, &watched, startup.pid);
+    let watch = watcher::open(&config, &watched);
     let is_init = startup.pid == 1;
     if !is_init {
         wait::become_subreaper();
@@ -248,7 +250,8 @@ fn bind(config: &mut Config, startup: &Startup, mut sockets: Vec<Socket>) -> Res
 /// address yet, the child is not ready as long as that is so.
 fn check_readiness(config: &Config, startup: &Startup, sockets: &[Socket]) -> Result<(), NotSetUp> {
     let Ready::Tcp(endpoint) = &config.ready else { return Ok(()) };
-    let mut bound = sockets.iter().filter_map(Socket::local).filter(|bound| bound.port() == endpoint.port).peekable();
+    let tcp = sockets.iter().filter(|socket| socket.facts().kind == SocketKind::Tcp).filter_map(Socket::local);
+    let mut bound = tcp.filter(|bound| bound.port() == endpoint.port).peekable();
     if !config.replaces() || bound.peek().is_none() {
         return Ok(());
     }
