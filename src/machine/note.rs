@@ -188,10 +188,12 @@ impl Machine {
 
     /// Somebody asks for a renewal.
     fn note_renewal(&mut self, kind: RequestKind, turn: &mut Turn) {
-        // The first start, by the hupwrap that was just started, is all that could be asked for.
-        if self.stop.is_some() || self.child.phase == Phase::NotStarted {
+        if self.stop.is_some() {
             return;
         }
+        // The first start is to come, by the hupwrap that was just started. But who asks for that alone waits for it.
+        let is_new = self.child.phase == Phase::NotStarted;
+        let kind = kind.without_hupwrap().filter(|_| is_new).unwrap_or(kind);
         if kind.wants_new_child() {
             self.interrupted = None;
             self.backoff.reset();

@@ -700,6 +700,33 @@ fn a_signal_before_the_first_child_waits_for_it() {
     assert_eq!(unborn.tell(Event::Began), []);
 }
 
+#[test]
+fn a_request_before_the_first_start_is_answered() {
+    for (on_hup, kind) in [
+        ("restart", RequestKind::Restart),
+        ("reexec", RequestKind::Restart),
+        ("replace", RequestKind::Replace),
+        ("upgrade+replace", RequestKind::Replace),
+    ] {
+        let mut bench = Bench::unborn(|args| args.on_hup = vec![on_hup.to_owned()], |_| ());
+        bench.kill("HUP");
+        assert_eq!(bench.outcomes(Event::Began), [Message::Began(kind)]);
+        assert_eq!(bench.outcomes(Event::Executed(1)), [settled(kind, Outcome::Ok)]);
+        assert_eq!(bench.machine.last_id, 1);
+    }
+    let mut bench = Bench::unborn(|args| args.on_hup = vec!["upgrade".to_owned()], |_| ());
+    bench.kill("HUP");
+    assert_eq!(bench.outcomes(Event::Began), []);
+    assert_eq!(bench.outcomes(Event::Executed(1)), [Message::Began(RequestKind::Upgrade)]);
+    // It fails as the first start does.
+    let mut bench = Bench::unborn(|_| (), |_| ());
+    bench.kill("HUP");
+    bench.tell(Event::Began);
+    let failure = Failure::CannotStart("why".to_owned());
+    assert_eq!(bench.outcomes(start_failed(1, false)), [failed(RequestKind::Restart, failure)]);
+    assert!(bench.out.contains(&Effect::Finish(Ending::Own(127))));
+}
+
 // What `tell` leaves out, where it matters.
 impl Bench {
     /// The requests that begin, and how they end.

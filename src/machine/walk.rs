@@ -861,14 +861,15 @@ impl State {
             add(name, &|state| {
                 // A hang-up, and what comes after a stop, asks for nothing.
                 let m = &state.machine;
-                let hears = m.stop.is_none() && m.child.phase != Phase::NotStarted;
+                let hears = m.stop.is_none();
+                let is_new = m.child.phase == Phase::NotStarted;
                 let action = m.settings.on.of(signal);
                 let is_near_end = m.terminal_gone == Some(NOW);
                 let hung_up = signal == Signal::HUP && (sender == Sender::Kernel || is_near_end);
                 let (child, hupwrap) = match action {
                     _ if !hears || hung_up => (false, false),
                     Action::Restart | Action::Replace => (true, false),
-                    Action::Reexec | Action::UpgradeReplace => (true, true),
+                    Action::Reexec | Action::UpgradeReplace => (true, !is_new),
                     Action::Upgrade => (false, true),
                     _ => (false, false),
                 };
