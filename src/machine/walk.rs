@@ -484,7 +484,8 @@ impl State {
                     self.fail("a start after a stop");
                 }
                 let is_asked = m.request.is_some_and(|request| !request.step.can_be_refused());
-                if is_asked && !world.announced {
+                // That of the first one is no news.
+                if is_asked && generation > 1 && !world.announced {
                     self.fail("a start that somebody asked for, and no line says so");
                 }
                 (world.owed, world.announced) = (false, false);
