@@ -202,8 +202,9 @@ impl Config {
             action => action.is_request(),
         };
         let is_checked = Signal::all().any(is_checked);
-        let never_ready =
-            matches!((&self.ready, self.ready_timeout), (Ready::Delay(delay), Limit::After(limit)) if limit <= *delay);
+        // With a child's pidfile, it limits the wait for that too.
+        let never_ready = self.child_pidfile.is_none()
+            && matches!((&self.ready, self.ready_timeout), (Ready::Delay(delay), Limit::After(limit)) if limit <= *delay);
         // What counts then is a start that fails. Without `--restart`, nothing else could.
         let never_counts = self.restart.when != When::No
             && self.restart.reset.is_zero()
@@ -341,6 +342,7 @@ mod tests {
             ("--ready delay:5s --ready-timeout 5", "--ready-timeout '5': no child is ready in time; want"),
             ("--ready delay:5s --ready-timeout 6", ""),
             ("--ready delay:2m", ""),
+            ("--ready delay:5s --ready-timeout 5 --child-pidfile f", ""),
             ("--ready delay:5s --ready-timeout never", ""),
             ("--ready exec --ready-timeout 1ms", ""),
             (

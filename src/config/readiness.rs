@@ -64,14 +64,16 @@ fn read(said: &str) -> Result<Ready, Option<String>> {
 /// What somebody may have meant who named no kind, or wrote it in another way.
 fn hint(said: &str) -> String {
     let (kind, rest) = said.split_at(said.find(|c: char| !c.is_alphabetic()).unwrap_or(said.len()));
-    let value = rest.trim_start_matches([':', '=', '/']);
-    let is_short = rest.is_empty() || rest.starts_with(|c: char| matches!(c, ':' | '=') || c.is_ascii_digit());
+    let value = rest.trim_start_matches([':', '=', ' ']);
+    let is_short = rest.is_empty() || rest.starts_with(|c: char| matches!(c, ':' | '=' | ' ') || c.is_ascii_digit());
     let with = |kind: &str| match (kind, value) {
+        ("exec", command) if rest.starts_with(' ') => format!("cmd:{command}"),
         ("exec" | "notify", _) => kind.to_owned(),
         ("fd", "") => "fd:3".to_owned(),
         ("delay", "") => "delay:1s".to_owned(),
         ("tcp", "") => "tcp:localhost:8080".to_owned(),
         ("cmd", "") => "cmd:CMD".to_owned(),
+        ("tcp", address) => format!("tcp:{}", address.trim_start_matches('/')),
         _ => format!("{kind}:{value}"),
     };
     let known = KINDS.iter().find(|known| is_short && kind.eq_ignore_ascii_case(known));
@@ -112,6 +114,11 @@ mod tests {
             ("fd=3", "; did you mean 'fd:3'?"),
             ("fd3", "; did you mean 'fd:3'?"),
             ("3", "; did you mean 'fd:3'?"),
+            ("fd 3", "; did you mean 'fd:3'?"),
+            ("exec /bin/up -x", "; did you mean 'cmd:/bin/up -x'?"),
+            ("cmd=/bin/up", "; did you mean 'cmd:/bin/up'?"),
+            ("cmd up", "; did you mean 'cmd:up'?"),
+            ("upper case", "; did you mean 'cmd:upper case'?"),
             ("delay=1s", "; did you mean 'delay:1s'?"),
             ("notify:3", "; did you mean 'notify'?"),
             ("[::1]:80", "; did you mean 'tcp:[::1]:80'?"),
