@@ -65,12 +65,8 @@ impl FromStr for Action {
 impl Action {
     /// None where it is no action.
     fn read(word: &str) -> Result<Self, Option<String>> {
-        let (name, with) = match word.split_once(':') {
-            Some((name, signal)) => {
-                (name, Some(value::signal(signal).map_err(|error| format!("'{signal}': {error}"))?))
-            }
-            None => (word, None),
-        };
+        let (name, with) = word.split_once(':').map_or((word, None), |(name, signal)| (name, Some(signal)));
+        let signal = || with.map(|said| value::signal(said).map_err(|error| format!("'{said}': {error}"))).transpose();
         match (name, with) {
             ("restart", None) => Ok(Self::Restart),
             // The short name stands for the long one.
@@ -78,8 +74,8 @@ impl Action {
             ("replace", None) => Ok(Self::Replace),
             ("upgrade+replace", None) => Ok(Self::UpgradeReplace),
             ("upgrade", None) => Ok(Self::Upgrade),
-            ("forward", with) => Ok(Self::Forward(with)),
-            ("stop", with) => Ok(Self::Stop(with)),
+            ("forward", _) => Ok(Self::Forward(signal()?)),
+            ("stop", _) => Ok(Self::Stop(signal()?)),
             ("ignore", None) => Ok(Self::Ignore),
             (name, Some(_)) if ACTIONS.contains(&name) => {
                 Err(Some(format!("'{name}' takes no signal; forward:SIG and stop:SIG do")))
@@ -288,6 +284,7 @@ mod tests {
             ("HUP=kill", format!("'kill': {all}; did you mean 'stop:KILL'?")),
             ("HUP=STOP", format!("'STOP': {all}; did you mean 'stop'?")),
             ("USR1=restart:TERM", "'restart:TERM': 'restart' takes no signal; forward:SIG and stop:SIG do".to_owned()),
+            ("USR1=restart:", "'restart:': 'restart' takes no signal; forward:SIG and stop:SIG do".to_owned()),
         ] {
             assert_eq!(on(&[said]).unwrap_err(), format!("--on '{said}': {error}"));
         }
