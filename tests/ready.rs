@@ -188,10 +188,9 @@ fn a_descriptor_that_cannot_be_had_is_an_error() {
 #[test]
 fn a_delay_is_a_time_that_it_has_lived() {
     let mut above = Above::new();
-    let options = args([&"--ready", &"delay:1200ms", &"--ready-timeout", &"1s", &"--", &puppet()]);
+    let options = args([&"--ready", &"delay:1200ms", &"--", &puppet()]);
     let began = Instant::now();
     let mut run = Setup::new(options).env("NOTIFY_SOCKET", above.name()).start();
-    // It has nothing to say, and cannot be late.
     above.expect(&["READY=1"]);
     assert!(began.elapsed() >= Duration::from_millis(1200));
     run.ready();
@@ -206,6 +205,10 @@ fn a_delay_is_a_time_that_it_has_lived() {
     let ended =
         Setup::new(["--ready", "delay:1h", "--", "sh", "-c", "exit 3"]).env("NOTIFY_SOCKET", above.name()).end();
     assert_eq!((ended.shell(), above.rest()), (3, vec![]));
+    // No child could live that long in time.
+    let ended = Setup::new(["--ready", "delay:1200ms", "--ready-timeout", "1.2", "--", "echo", "started"]).end();
+    let line = "hupwrap: --ready-timeout '1.2': no child is ready in time; want more than the delay of --ready\n";
+    assert_eq!((ended.shell(), ended.stdout.as_str(), ended.stderr.as_str()), (125, "", line));
 }
 
 #[test]
