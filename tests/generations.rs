@@ -1,6 +1,7 @@
 //! What is left of a stopped generation, and who is signalled.
 
 use std::fs;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 
 use crate::support::*;
 
@@ -11,6 +12,11 @@ fn leader(workers: &str, rest: &str) -> String {
 
 fn worker_pid(run: &mut Run) -> i32 {
     run.line("worker ").trim_start_matches("worker ").parse().unwrap()
+}
+
+/// A fifo, whose name is `fifo` in the directory.
+fn fifo(dir: &Dir) {
+    nix::unistd::mkfifo(&dir.path().join("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
 }
 
 /// Runs in the background and ends by TERM, or ignores it.
@@ -40,7 +46,7 @@ fn the_rest_is_gone_before_the_next_start() {
 #[test]
 fn the_next_start_waits_for_a_slow_worker() {
     let dir = Dir::new();
-    nix::unistd::mkfifo(&dir.path().join("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    fifo(&dir);
     let script = leader(SLOW, "exec sleep 1000");
     let mut run = Setup::new(["--", "sh", "-c", &script]).dir(dir.path()).start();
     let (_, first) = run.ready();
@@ -58,7 +64,7 @@ fn the_next_start_waits_for_a_slow_worker() {
 #[test]
 fn a_worker_that_loses_its_parent_meanwhile_is_asked_once() {
     let dir = Dir::new();
-    nix::unistd::mkfifo(&dir.path().join("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    fifo(&dir);
     let parent = "trap 'read x < fifo; exit' TERM; echo worker $$; \"$0\" ignore=TERM exit=USR1:0 & wait";
     let script = "sh -c \"$1\" \"$0\" & exec sleep 1000";
     let mut run = Setup::new(args([&"-v", &"--", &"sh", &"-c", &script, &puppet(), &parent])).dir(dir.path()).start();
@@ -192,7 +198,7 @@ fn in_mode_group_everybody_hears_everything() {
         let setup = Setup::new(["--kill-mode", "group", "--group", group, "--", "sh", "-c", &script]);
         // What the test's own group is must not matter.
         let setup = setup.with(|command| {
-            std::os::unix::process::CommandExt::process_group(command, 0);
+            command.process_group(0);
         });
         let mut run = setup.start();
         run.ready();
@@ -222,6 +228,37 @@ fn a_command_that_ends_by_itself_leaves_its_background_alone() {
         } else {
             wait_until("it is gone", || !is_alive(worker));
         }
+    }
+}
+
+#[test]
+fn what_is_older_than_the_first_child_is_left_alone() {
+    for action in ["restart", "reexec"] {
+        let dir = Dir::new();
+        fifo(&dir);
+        // The shell that becomes hupwrap has a job, which has a process below it.
+        let script = r#"sh -c 'sh -c "echo elder \$\$; exec sleep 1000" & read x < fifo' & read x; exec "$@""#;
+        let worker = leader("(setsid sh -c 'echo worker $$; exec sleep 1000' &)", "exec sleep 1000");
+        let command = args([&hupwrap(), &"--on-hup", &action, &"--", &"sh", &"-c", &worker]);
+        let words = args([&"-c", &script, &"sh"]).into_iter().chain(command);
+        let mut run = Setup::of("sh", words).dir(dir.path()).stdin().start();
+        let elder: i32 = run.line("elder ").trim_start_matches("elder ").parse().unwrap();
+        run.write("\n");
+        run.ready();
+        for generation in [2, 3] {
+            let worker = worker_pid(&mut run);
+            wait_until("it is an orphan", || parent(worker) == Some(run.pid));
+            run.kill("HUP");
+            assert_eq!(run.ready().0, generation, "{action}");
+            assert!(!is_alive(worker) && is_alive(elder), "{action} {generation}");
+            if generation == 2 {
+                fs::write(dir.path().join("fifo"), "\n").unwrap();
+                wait_until("hupwrap adopts it", || parent(elder) == Some(run.pid));
+            }
+        }
+        run.kill("TERM");
+        assert_eq!(run.status().signal(), Some(15), "{action}");
+        assert!(is_alive(elder), "{action}");
     }
 }
 
@@ -267,7 +304,7 @@ fn in_mode_group_a_member_that_outlives_the_child_is_asked_once() {
         let script = format!("{0} ignore=TERM exit=USR2:0 & exec {0}", puppet.display());
         let setup = Setup::new(["--kill-mode", "group", "--group", group, "--", "sh", "-c", &script]);
         let setup = setup.with(|command| {
-            std::os::unix::process::CommandExt::process_group(command, 0);
+            command.process_group(0);
         });
         let mut run = setup.start();
         let pids = [run.ready().1, run.ready().1];

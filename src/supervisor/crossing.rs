@@ -73,6 +73,7 @@ impl Supervisor {
             mask: self.startup.mask,
             chld_ignored: self.startup.chld_ignored,
             foreign_children: self.family.foreign_children.clone(),
+            first_child: self.family.first,
             sockets: self.sockets.iter().map(Socket::facts).cloned().collect(),
             pidfile: self.pidfile.as_ref().map(Pidfile::fact),
             requests: self.status_writer.as_ref().map(StatusWriter::requests).unwrap_or_default(),

@@ -54,7 +54,7 @@ impl Supervisor {
                 }
                 self.unreceived = SignalSet::EMPTY;
                 match self.start(generation) {
-                    Ok(child) => self.family.children.push(child),
+                    Ok(child) => self.family.add(child),
                     Err(error) => return Some(Event::StartFailed(generation, error)),
                 }
             }

@@ -8,7 +8,7 @@ use nix::poll::{PollFd, PollFlags};
 
 use super::Supervisor;
 use super::effects::LISTEN_PID_VARIABLE;
-use super::family::Family;
+use super::family::{self, Family};
 use super::service_manager::{self, ServiceManager};
 use super::status_writer::StatusWriter;
 use super::terminal::TerminalState;
@@ -109,8 +109,11 @@ pub(crate) fn setup(mut config: Config, startup: Startup) -> Result<Box<Supervis
         snapshot: None,
     };
     let mut supervisor = assemble(config, startup, parts);
-    if wait::has_children() != Some(false) {
-        supervisor.family.foreign_children = proc::children();
+    let has_children = wait::has_children();
+    if has_children != Some(false) {
+        let children = proc::children();
+        supervisor.family.first = (has_children == Some(true) || !children.is_empty()).then_some(family::UNSEEN);
+        supervisor.family.foreign_children = children;
     }
     for socket in &supervisor.sockets {
         if let Some(text) = socket.chosen() {

@@ -16,6 +16,9 @@ const PIDS_A_TICK: Pid = 10_000;
 /// More ancestors than any process has, in a /proc that changes while it is read.
 const MOST_ANCESTORS: usize = 10_000;
 
+/// A pid, and when its process began (see [`ProcStat::began`]).
+pub(crate) type Identity = (Pid, u64);
+
 /// A process that was seen alive: a pid alone may by now mean another.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ProcStat {
@@ -57,7 +60,12 @@ impl ProcStat {
 
     /// Whether it is the same process; its parent may be another by now.
     pub(crate) fn is(&self, other: &Self) -> bool {
-        (self.pid, self.began) == (other.pid, other.began)
+        self.identity() == other.identity()
+    }
+
+    /// What tells it from every other process.
+    pub(crate) fn identity(&self) -> Identity {
+        (self.pid, self.began)
     }
 
     /// When it began, in clock ticks since boot: with the pid, an identity.
@@ -72,9 +80,9 @@ impl ProcStat {
 
     /// Whether it began before another. Time is told in hundredths of a second: within one, the pid tells, which goes up
     /// until it begins anew.
-    pub(crate) fn is_older_than(&self, other: &Self) -> bool {
-        let earlier_pids = other.pid.saturating_sub(PIDS_A_TICK)..other.pid;
-        self.began < other.began || (self.began == other.began && earlier_pids.contains(&self.pid))
+    pub(crate) fn is_older_than(&self, (pid, began): Identity) -> bool {
+        let earlier_pids = pid.saturating_sub(PIDS_A_TICK)..pid;
+        self.began < began || (self.began == began && earlier_pids.contains(&self.pid))
     }
 
     /// The value of a variable in the environment that it was executed with, if that can be read.
@@ -119,11 +127,11 @@ pub(crate) enum Unseen {
 }
 
 /// The living descendants of this process, each with the child of this process that it descends from, or is; without
-/// the children in `except` and what descends from them.
+/// the children that are foreign, and what descends from them.
 ///
 /// # Errors
 /// They cannot be seen.
-pub(crate) fn descendants(except: &[Pid]) -> Result<Vec<(ProcStat, ProcStat)>, Unseen> {
+pub(crate) fn descendants(is_foreign: impl Fn(&ProcStat) -> bool) -> Result<Vec<(ProcStat, ProcStat)>, Unseen> {
     if has_children() == Some(false) {
         return Ok(Vec::new());
     }
@@ -133,7 +141,7 @@ pub(crate) fn descendants(except: &[Pid]) -> Result<Vec<(ProcStat, ProcStat)>, U
     }
     let children = by_parent.remove(&own_pid()).unwrap_or_default();
     let mut todo: Vec<(ProcStat, ProcStat)> =
-        children.into_iter().filter(|child| !except.contains(&child.pid)).map(|child| (child, child)).collect();
+        children.into_iter().filter(|child| !is_foreign(child)).map(|child| (child, child)).collect();
     let mut found = Vec::new();
     while let Some((root, seen)) = todo.pop() {
         todo.extend(by_parent.remove(&seen.pid).unwrap_or_default().into_iter().map(|child| (root, child)));
@@ -202,7 +210,7 @@ mod tests {
             // The pids began anew between them.
             (seen(300, 2), seen(32_767, 2), false),
         ] {
-            assert_eq!(one.is_older_than(&other), older, "{one:?} {other:?}");
+            assert_eq!(one.is_older_than(other.identity()), older, "{one:?} {other:?}");
         }
     }
 
