@@ -263,6 +263,18 @@ fn what_is_older_than_the_first_child_is_left_alone() {
 }
 
 #[test]
+fn a_worker_whose_main_thread_has_ended_is_one_of_the_rest() {
+    let script = format!("{} thread & exec sleep 1000", puppet().display());
+    let mut run = Setup::new(["--", "sh", "-c", &script]).start();
+    let (_, worker) = run.ready();
+    wait_until("its main thread has ended", || state(worker) == Some('Z'));
+    run.kill("HUP");
+    run.line("got TERM");
+    assert_eq!(run.ready().0, 2);
+    assert_eq!(state(worker), None);
+}
+
+#[test]
 fn hupwrap_does_not_wait_for_whoever_holds_its_stdout() {
     // The shell waits for the pipe's end, hupwrap does not.
     let mut run = Setup::new(["--", "sh", "-c", "sleep 1000 & exit 3"]).start();

@@ -33,7 +33,7 @@ pub(crate) struct ProcStat {
 impl ProcStat {
     /// Reads `/proc/PID/stat` (`proc(5)`). None where it is gone, or dead and unreaped.
     pub(crate) fn at(pid: Pid) -> Option<Self> {
-        Self::read(pid).filter(|(_, state)| !is_dead(*state)).map(|(seen, _)| seen)
+        Self::read(pid).filter(|(_, state)| *state != State::Dead).map(|(seen, _)| seen)
     }
 
     /// The same of a child that was just started, though it may be dead already.
@@ -41,20 +41,28 @@ impl ProcStat {
         Self::read(child).map(|(seen, _)| seen)
     }
 
-    fn read(pid: Pid) -> Option<(Self, char)> {
+    fn read(pid: Pid) -> Option<(Self, State)> {
         Self::parse(pid, &fs::read(format!("/proc/{pid}/stat")).ok()?)
     }
 
-    fn parse(pid: Pid, stat: &[u8]) -> Option<(Self, char)> {
+    fn parse(pid: Pid, stat: &[u8]) -> Option<(Self, State)> {
         // The name, field 2, stands in parentheses and may hold anything, those included.
         let end = stat.iter().rposition(|byte| *byte == b')')?;
         let rest = std::str::from_utf8(stat.get(end.checked_add(2)?..)?).ok()?;
         let mut fields = rest.split(' ');
-        let state = fields.next()?.chars().next()?;
+        let letter = fields.next()?;
         let parent = fields.next()?.parse().ok()?;
         let group = fields.next()?.parse().ok()?;
-        // Field 22, of which 3 to 5 are read.
-        let began = fields.nth(16)?.parse().ok()?;
+        // Fields 20 and 22, of which 3 to 5 are read.
+        let threads = fields.nth(14)?;
+        let began = fields.nth(1)?.parse().ok()?;
+        let state = match letter {
+            // The letter is that of the main thread, which may end before the others.
+            "Z" if threads != "0" && threads != "1" => State::Alive,
+            "Z" | "X" => State::Dead,
+            "T" => State::Stopped,
+            _ => State::Alive,
+        };
         Some((Self { pid, group, parent, began }, state))
     }
 
@@ -94,13 +102,18 @@ impl ProcStat {
     }
 }
 
-fn is_dead(state: char) -> bool {
-    matches!(state, 'Z' | 'X')
+/// What a process is doing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum State {
+    Alive,
+    Stopped,
+    /// It is unreaped.
+    Dead,
 }
 
 /// Whether a process is stopped.
 pub(crate) fn is_stopped(pid: Pid) -> bool {
-    ProcStat::read(pid).is_some_and(|(_, state)| state == 'T')
+    ProcStat::read(pid).is_some_and(|(_, state)| state == State::Stopped)
 }
 
 /// The child of this process that a process is, or descends from. Both may be dead and unreaped.
@@ -170,7 +183,7 @@ fn scan() -> Result<Vec<ProcStat>, Unseen> {
     for name in names(Path::new("/proc")).map_err(unseen)? {
         let Some(pid) = name.map_err(unseen)?.to_str().and_then(|name| name.parse().ok()) else { continue };
         match fs::read(format!("/proc/{pid}/stat")).map(|stat| ProcStat::parse(pid, &stat)) {
-            Ok(Some((seen, state))) if !is_dead(state) => all.push(seen),
+            Ok(Some((seen, state))) if state != State::Dead => all.push(seen),
             // It is dead, or nobody's business.
             Ok(_) => {}
             Err(error) => match unseen(errno(error)) {
