@@ -275,6 +275,23 @@ fn a_worker_whose_main_thread_has_ended_is_one_of_the_rest() {
 }
 
 #[test]
+fn a_worker_that_was_stopped_can_react_to_a_second_term() {
+    let script = format!("{} ignore=TERM exit=USR2:0 & exec sleep 1000", puppet().display());
+    let mut run = Setup::new(["--", "sh", "-c", &script]).start();
+    let (_, worker) = run.ready();
+    run.kill("TERM");
+    run.line("got TERM");
+    // What may still come would end the stop.
+    run.line("got CONT");
+    kill(worker, "STOP");
+    wait_until("it is stopped", || state(worker) == Some('T'));
+    run.kill("TERM");
+    run.line("got TERM");
+    kill(worker, "USR2");
+    assert_eq!(run.end().shell(), 143);
+}
+
+#[test]
 fn hupwrap_does_not_wait_for_whoever_holds_its_stdout() {
     // The shell waits for the pipe's end, hupwrap does not.
     let mut run = Setup::new(["--", "sh", "-c", "sleep 1000 & exit 3"]).start();
