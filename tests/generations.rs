@@ -1,6 +1,8 @@
 //! What is left of a stopped generation, and who is signalled.
 
+use std::ffi::OsString;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 
 use crate::support::*;
@@ -272,6 +274,40 @@ fn a_worker_whose_main_thread_has_ended_is_one_of_the_rest() {
     run.line("got TERM");
     assert_eq!(run.ready().0, 2);
     assert_eq!(state(worker), None);
+}
+
+#[test]
+fn a_worker_that_may_not_be_signalled_is_not_waited_for() {
+    let test = "generations::a_worker_that_may_not_be_signalled_is_not_waited_for";
+    let (Some(setpriv), true) = (installed("setpriv"), nix::unistd::geteuid().is_root()) else {
+        return skipped(test, "root, or setpriv(1)");
+    };
+    let dir = Dir::new();
+    // A set-uid program that becomes root altogether.
+    let rise = dir.program("rise", fs::read(setpriv).unwrap());
+    fs::set_permissions(&rise, fs::Permissions::from_mode(0o4755)).unwrap();
+    let program = dir.hupwrap("hupwrap");
+    for options in [&["--kill-mode", "mixed"][..], &["--kill-mode", "group"], &["--stop-timeout", "0"]] {
+        let rise = rise.display();
+        let worker = format!("{rise} --ruid=0 --euid=0 sh -c 'echo worker $$; exec sleep 1000' &");
+        let command = args([&"--", &"sh", &"-c", &leader(&worker, "exec sleep 1000")]);
+        let words = options.iter().map(OsString::from).chain(command);
+        let setup = Setup::of(&program, words).with(|command| _ = command.uid(65534).gid(65534).current_dir("/"));
+        let mut run = setup.start();
+        run.ready();
+        let worker = worker_pid(&mut run);
+        if status(worker, "Uid").split_whitespace().any(|id| id != "0") {
+            return skipped(test, "a file system that honours set-uid programs");
+        }
+        run.kill("HUP");
+        assert_eq!(run.ready().0, 2, "{options:?}");
+        let next = worker_pid(&mut run);
+        assert!(is_alive(worker), "{options:?}");
+        assert_eq!(run.stderr().matches(&format!("pid {worker}: ")).count(), 1, "{options:?}: {}", run.stderr());
+        run.kill("TERM");
+        run.status();
+        assert!(is_alive(next) && !run.stderr().contains("did not end"), "{options:?}: {}", run.stderr());
+    }
 }
 
 #[test]

@@ -29,6 +29,11 @@ impl Family {
         }
     }
 
+    /// Whether KILL would reach the child of a generation.
+    pub(super) fn may_kill(&self, generation: GenerationId) -> bool {
+        self.child(generation).and_then(|child| child.pid).is_none_or(signals::may_signal)
+    }
+
     /// The generation that a process belongs to, as far as can be seen: it may have ended. A dead orphan that shows
     /// nothing is taken for one of the generation that is being stopped.
     pub(super) fn generation_of(&self, pid: Pid, stopped: Option<GenerationId>) -> Option<GenerationId> {
@@ -67,11 +72,13 @@ impl Family {
         self.children.push(child);
     }
 
-    /// Every process of a generation: the child, its descendants, and those of its orphans that hupwrap has adopted.
-    /// An error if /proc cannot tell.
+    /// Every process of a generation: the child, its descendants, and those of its orphans that hupwrap has adopted; without
+    /// those that have refused a signal. An error if /proc cannot tell.
     pub(super) fn members(&self, generation: GenerationId) -> Result<Vec<ProcStat>, Unseen> {
         let all = proc::descendants(|root| self.is_foreign_root(root))?;
-        Ok(all.into_iter().filter(|(root, _)| self.owner(root) == generation).map(|(_, seen)| seen).collect())
+        let refused = |seen: &ProcStat| self.refused().any(|known| known.is(seen));
+        let members = all.into_iter().filter(|(root, seen)| self.owner(root) == generation && !refused(seen));
+        Ok(members.map(|(_, seen)| seen).collect())
     }
 
     /// The generation of a process that is a child of hupwrap. An orphan does not tell whose it was. While there are two
@@ -105,12 +112,26 @@ impl Family {
         let Some(asked) = self.child_mut(generation).and_then(|child| child.asked.as_mut()) else { return };
         let new: Vec<ProcStat> = members.into_iter().filter(|seen| !asked.iter().any(|known| known.is(seen))).collect();
         asked.extend(&new);
+        self.signal_rest(generation, &new, signal);
         for seen in new {
-            if let Err(error) = seen.kill(signal) {
-                report::say(&messages::not_sent(signal, seen.pid, start_error::describe(error)));
-            }
             let _ = seen.kill(Signal::CONT);
         }
+    }
+
+    /// Sends a signal to processes of the rest. One that refuses it is no longer waited for.
+    pub(super) fn signal_rest(&mut self, generation: GenerationId, rest: &[ProcStat], signal: Signal) {
+        for seen in rest {
+            if let Err(error) = seen.kill(signal) {
+                report::say(&messages::not_sent(signal, seen.pid, start_error::describe(error)));
+                self.child_mut(generation).into_iter().for_each(|child| child.refused.push(*seen));
+                self.unseen = true;
+            }
+        }
+    }
+
+    /// The processes that have refused a signal.
+    pub(super) fn refused(&self) -> impl Iterator<Item = &ProcStat> {
+        self.children.iter().flat_map(|child| &child.refused)
     }
 
     /// Begins to look for what is left of a generation. `group_asked`: its process group was asked to end before.
@@ -118,7 +139,8 @@ impl Family {
         let mut asked = if group_asked { self.members(generation).unwrap_or_default() } else { Vec::new() };
         let shared = self.shared_group;
         let Some(child) = self.child_mut(generation) else { return Some(Event::RestGone(generation)) };
-        asked.retain(|seen| shared || Some(seen.group) == child.group);
+        // A signal to a group is sent if one of its members does not refuse it.
+        asked.retain(|seen| (shared || Some(seen.group) == child.group) && signals::may_signal(seen.pid));
         child.asked = Some(asked);
         self.survey(generation)
     }
