@@ -48,7 +48,8 @@ impl FromStr for Action {
     fn from_str(word: &str) -> Result<Self, String> {
         let (name, with) = match word.split_once(':') {
             Some((name, signal)) => {
-                (name, Some(value::signal(signal).map_err(|error| format!("'{signal}': {error}"))?))
+                let parse = if name == "stop" { value::stop_signal } else { value::signal };
+                (name, Some(parse(signal).map_err(|error| format!("'{signal}': {error}"))?))
             }
             None => (word, None),
         };
@@ -157,9 +158,11 @@ fn signal_and_action(said: &str) -> Result<(Signal, Action), String> {
     let (signal, action) = said.split_once('=').ok_or("want SIGNAL=ACTION, such as USR1=restart")?;
     let action = action.parse::<Action>().map_err(|error| format!("'{action}': {error}"))?;
     let signal = value::signal(signal).map_err(|error| format!("'{signal}': {error}"))?;
-    match signal.can_be_caught() {
-        true => Ok((signal, action)),
-        false => Err(format!("no program can catch {signal}; name another signal")),
+    match (signal, action) {
+        _ if !signal.can_be_caught() => Err(format!("no program can catch {signal}; name another signal")),
+        // It would ask the child to end by CONT.
+        (Signal::CONT, Action::Stop(None)) => Err("want CONT=stop:SIG, such as CONT=stop:TERM".to_owned()),
+        _ => Ok((signal, action)),
     }
 }
 
@@ -251,6 +254,11 @@ mod tests {
             ("USR1=reboot", format!("'reboot': {all}")),
             ("USR1=re-exec", format!("'re-exec': {all}; did you mean 'reexec'?")),
             ("USR1=stopp:INT", format!("'stopp:INT': {all}; did you mean 'stop'?")),
+            (
+                "USR1=stop:STOP",
+                "'STOP': it only suspends a process; want a signal that asks it to end, such as TERM".to_owned(),
+            ),
+            ("CONT=stop", "want CONT=stop:SIG, such as CONT=stop:TERM".to_owned()),
             ("USR1=restart:TERM", "'restart:TERM': 'restart' takes no signal; forward:SIG and stop:SIG do".to_owned()),
         ] {
             assert_eq!(on(&[said]).unwrap_err(), format!("--on '{said}': {error}"));
