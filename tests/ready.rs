@@ -388,6 +388,18 @@ fn a_command_goes_with_the_generation_it_was_for() {
 
 // In a replace.
 
+/// A TCP socket of hupwrap's own takes connections for a child that is not ready. A UDP socket beside it takes none.
+#[test]
+fn a_socket_of_hupwraps_own_proves_nothing_if_it_takes_connections() {
+    for (kind, status, said) in [("tcp", 125, "that is a socket of --listen, which takes connections"), ("udp", 0, "")]
+    {
+        let address = format!("{LOOPBACK}:{}", http::free_port());
+        let (listen, ready) = (format!("{kind}:{address}"), format!("tcp:{address}"));
+        let ended = Setup::new(["--on-hup", "replace", "--listen", &listen, "--ready", &ready, "--", "true"]).end();
+        assert_eq!((ended.shell(), ended.stderr.contains(said)), (status, true), "{ended:?}");
+    }
+}
+
 #[test]
 fn a_replace_waits_for_each_kind() {
     for kind in ["exec", "notify", "fd:3", "delay:50ms", "tcp", "cmd:test -e up"] {
@@ -789,7 +801,42 @@ fn a_child_may_ask_for_more_time_to_end() {
         for ready in ["notify", "exec"] {
             scope.spawn(move || a_child_asks_for_more_time_to_end(ready));
         }
+        for kind in ["stop", "crash"] {
+            scope.spawn(move || what_it_left_behind_asks_for_more_time_to_end(kind));
+        }
     });
+}
+
+fn what_it_left_behind_asks_for_more_time_to_end(kind: &str) {
+    let dir = Dir::new();
+    fifo(&dir, "fifo");
+    let script = format!("{} ignore=TERM exit=USR1:0 & read end < fifo; exit 3", puppet().display());
+    let options = args([&"--restart", &"on-failure", &"--ready", &"notify", &"--stop-timeout", &"5s"]);
+    let command = args([&"--restart-delay", &"1ms", &"--", &"sh", &"-c", &script]);
+    let mut run = Setup::new([options, command].concat()).dir(dir.path()).start();
+    let (_, worker) = run.ready();
+    tell(worker, "READY=1");
+    let began = Instant::now();
+    match kind {
+        "stop" => run.kill("TERM"),
+        _ => fs::write(dir.path().join("fifo"), "end\n").unwrap(),
+    }
+    run.line("got TERM");
+    tell(worker, "EXTEND_TIMEOUT_USEC=100000000");
+    pass(began, Duration::from_millis(5500));
+    kill(worker, "USR1");
+    let stderr = match kind {
+        "stop" => {
+            let ended = run.end();
+            assert_eq!(ended.shell(), 143);
+            ended.stderr
+        }
+        _ => {
+            assert_eq!(run.ready().0, 2);
+            run.stderr()
+        }
+    };
+    assert!(!stderr.contains("KILL"), "{kind}: {stderr}");
 }
 
 fn a_child_asks_for_more_time_to_end(ready: &str) {

@@ -46,13 +46,9 @@ impl FromStr for Action {
     type Err = String;
 
     fn from_str(word: &str) -> Result<Self, String> {
-        let (name, with) = match word.split_once(':') {
-            Some((name, signal)) => {
-                let parse = if name == "stop" { value::stop_signal } else { value::signal };
-                (name, Some(parse(signal).map_err(|error| format!("'{signal}': {error}"))?))
-            }
-            None => (word, None),
-        };
+        let (name, with) = word.split_once(':').map_or((word, None), |(name, signal)| (name, Some(signal)));
+        let parse = if name == "stop" { value::stop_signal } else { value::signal };
+        let signal = || with.map(|said| parse(said).map_err(|error| format!("'{said}': {error}"))).transpose();
         match (name, with) {
             ("restart", None) => Ok(Self::Restart),
             // The short name stands for the long one.
@@ -60,8 +56,8 @@ impl FromStr for Action {
             ("replace", None) => Ok(Self::Replace),
             ("upgrade+replace", None) => Ok(Self::UpgradeReplace),
             ("upgrade", None) => Ok(Self::Upgrade),
-            ("forward", with) => Ok(Self::Forward(with)),
-            ("stop", with) => Ok(Self::Stop(with)),
+            ("forward", _) => signal().map(Self::Forward),
+            ("stop", _) => signal().map(Self::Stop),
             ("ignore", None) => Ok(Self::Ignore),
             (name, Some(_)) if ACTIONS.contains(&name) => {
                 Err(format!("'{name}' takes no signal; forward:SIG and stop:SIG do"))
@@ -256,10 +252,12 @@ mod tests {
             ("USR1=stopp:INT", format!("'stopp:INT': {all}; did you mean 'stop'?")),
             (
                 "USR1=stop:STOP",
-                "'STOP': it only suspends a process; want a signal that asks it to end, such as TERM".to_owned(),
+                "'stop:STOP': 'STOP': it only suspends a process; want a signal that asks it to end, such as TERM"
+                    .to_owned(),
             ),
             ("CONT=stop", "want CONT=stop:SIG, such as CONT=stop:TERM".to_owned()),
             ("USR1=restart:TERM", "'restart:TERM': 'restart' takes no signal; forward:SIG and stop:SIG do".to_owned()),
+            ("USR1=restart:", "'restart:': 'restart' takes no signal; forward:SIG and stop:SIG do".to_owned()),
         ] {
             assert_eq!(on(&[said]).unwrap_err(), format!("--on '{said}': {error}"));
         }

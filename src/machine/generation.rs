@@ -270,7 +270,11 @@ impl Generation {
     /// The generation needs more time: what is waited for is waited for until then at least.
     pub(super) fn extend(&mut self, until: Time) {
         match (&mut self.phase, &mut self.probation) {
-            (Phase::Stopping { deadline: Some(deadline), killed: false }, _)
+            (
+                Phase::Stopping { deadline: Some(deadline), killed: false }
+                | Phase::Sweeping { deadline: Some(deadline), killed: false, .. },
+                _,
+            )
             | (_, Some(Probation::Readiness { deadline: Some(deadline), .. })) => *deadline = (*deadline).max(until),
             _ => {}
         }

@@ -111,6 +111,8 @@ pub enum Message {
         /// What became of it, where that was not said.
         last: Option<Failure>,
     },
+    /// The check has refused signals to forward that nobody waits for.
+    ForwardRefused(String),
     /// A signal to forward came while no child ran.
     NotForwarded(Signal),
     /// A hang-up was ignored, because hupwrap was started with HUP ignored.

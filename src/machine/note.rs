@@ -114,12 +114,15 @@ impl Machine {
     }
 
     fn note_execution(&mut self, id: GenerationId, turn: &mut Turn) {
-        let Some(life) = self.generation(id).filter(|life| life.has_child()) else { return };
-        if life.phase != Phase::Starting {
-            // It is being stopped.
-            self.first_start = None;
+        if !self.generation(id).is_some_and(|life| life.has_child()) {
             return;
         }
+        if self.first_start.take().is_some() {
+            // Tries of the first start are no restarts.
+            self.backoff.reset();
+        }
+        // Otherwise it is being stopped.
+        let Some(life) = self.generation(id).filter(|life| life.phase == Phase::Starting) else { return };
         life.phase = Phase::Running;
         life.hears = life.readiness.hears_when_executed();
         if let (Readiness::After(time), Some(Probation::Readiness { deadline, next })) =
@@ -128,9 +131,7 @@ impl Machine {
             // A child that has nothing to say cannot be late.
             (*deadline, *next) = (None, Some(turn.now.saturating_add(time)));
         }
-        let readiness = life.readiness;
-        self.first_start = None;
-        match readiness {
+        match life.readiness {
             Readiness::Executed => self.note_readiness(id, turn),
             Readiness::Tried => turn.push(Effect::Try(id)),
             Readiness::Told | Readiness::After(_) => {}

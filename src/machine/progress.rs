@@ -122,10 +122,11 @@ impl Machine {
             self.set_request(kind, Step::Asked, SignalSet::EMPTY, turn);
             return true;
         }
-        let signals = std::mem::take(&mut self.unchecked);
-        if signals == SignalSet::EMPTY {
+        // A HUP that is held is a request under way.
+        if self.held_hup || self.unchecked == SignalSet::EMPTY {
             return false;
         }
+        let signals = std::mem::take(&mut self.unchecked);
         self.set_request(RequestKind::Forward, Step::Asked, signals, turn);
         true
     }

@@ -313,6 +313,30 @@ fn delays_differ_by_chance_and_never_overflow() {
 }
 
 #[test]
+fn at_the_limit_the_last_crash_is_the_status() {
+    // Of a child that was stopped on request, the status is no reason to end: 0 would be a success.
+    let stopped = ExitStatus::Killed(Signal::TERM);
+    for (how, asked, expected) in
+        [(FAILED, false, Ending::Child(FAILED)), (stopped, true, Ending::Own(127)), (DONE, true, Ending::Own(127))]
+    {
+        let mut bench = Bench::restarting(&[("restart", "on-failure"), ("limit", "1")]);
+        if asked {
+            bench.kill("HUP");
+        }
+        bench.tell(Event::ChildEnded(1, how));
+        bench.tell(Event::RestGone(1));
+        let error = || StartError { code: 127, transient: false, reason: "x: not found".to_owned() };
+        while bench.machine.child.phase != Phase::Finished {
+            if let Some(left) = bench.left() {
+                bench.pass(left);
+            }
+            bench.tell(Event::StartFailed(bench.machine.last_id, error()));
+        }
+        assert_eq!(bench.out.last(), Some(&Effect::Finish(expected)), "{how:?}");
+    }
+}
+
+#[test]
 fn a_limit_in_a_row() {
     let mut bench = Bench::restarting(&[("restart", "on-failure"), ("limit", "3")]);
     for _ in 0..3 {
@@ -333,6 +357,30 @@ fn a_limit_in_a_row() {
         let generation = bench.machine.last_id;
         bench.tell(Event::Executed(generation));
         assert!(bench.crash(SECOND, FAILED).is_some());
+    }
+}
+
+#[test]
+fn tries_of_the_first_start_are_no_restarts() {
+    for limit in ["2", "2/1h"] {
+        let mut bench = Bench::unborn(
+            |args| {
+                args.restart = Some("on-failure".to_owned());
+                args.restart_limit = Some(limit.to_owned());
+            },
+            |_| (),
+        );
+        bench.tell(Event::Began);
+        for generation in 1..=4 {
+            bench.tell(start_failed(generation, true));
+            bench.pass(bench.left().unwrap());
+        }
+        bench.tell(Event::Executed(5));
+        assert_delay(bench.crash(SECOND, FAILED).unwrap(), Duration::from_millis(100));
+        bench.comes_back();
+        assert!(bench.crash(SECOND, FAILED).is_some());
+        bench.comes_back();
+        assert_eq!(bench.crash(SECOND, FAILED), None);
     }
 }
 
@@ -666,6 +714,40 @@ fn start_failed(generation: GenerationId, transient: bool) -> Event {
 
 fn failed(kind: RequestKind, failure: Failure) -> Message {
     settled(kind, Outcome::Failed(failure))
+}
+
+#[test]
+fn a_hup_that_is_forwarded_begins_and_ends_once() {
+    let hup = || Event::Signal { signal: Signal::HUP, sender: Sender::Process, hung_up: false };
+    let usr1 = || Event::Signal { signal: "USR1".parse().unwrap(), sender: Sender::Process, hung_up: false };
+    let began = || vec![Message::Began(RequestKind::Forward)];
+    let done = || vec![settled(RequestKind::Forward, Outcome::Ok)];
+    let refused = || vec![settled(RequestKind::Forward, Outcome::Refused("no".to_owned()))];
+    let bench = |check: Option<&str>| {
+        Bench::with(
+            |args| {
+                args.on = ["HUP=forward", "USR1=forward"].map(str::to_owned).to_vec();
+                args.check = check.map(str::to_owned);
+                args.ready = Some("notify".to_owned());
+            },
+            |_| (),
+        )
+    };
+    let mut plain = bench(None);
+    assert_eq!(plain.outcomes(hup()), began());
+    assert_eq!(plain.outcomes(hup()), []);
+    assert_eq!(plain.outcomes(Event::Ready(1)), done());
+    assert_eq!(plain.outcomes(hup()), done());
+    let mut checked = bench(Some("x"));
+    assert_eq!(checked.outcomes(hup()), began());
+    assert_eq!(checked.outcomes(Event::Checked), []);
+    // The first is under way while it is held.
+    assert_eq!(checked.outcomes(hup()), []);
+    assert_eq!(checked.outcomes(Event::Ready(1)), [done(), began()].concat());
+    assert_eq!(checked.outcomes(Event::Refused("no".to_owned())), refused());
+    // Nobody waits for another signal.
+    assert_eq!(checked.outcomes(usr1()), []);
+    assert_eq!(checked.tell(Event::Refused("no".to_owned())), [Effect::Say(Message::ForwardRefused("no".to_owned()))]);
 }
 
 #[test]
@@ -1037,6 +1119,20 @@ fn a_child_that_is_stopped_may_ask_for_more_time() {
     assert_eq!(bench.left(), Some(30 * SECOND));
     bench.pass(30 * SECOND);
     assert_eq!(bench.out.last(), Some(&sent(To::Child, "KILL")));
+    bench.tell(Event::Extended(1, 30 * SECOND));
+    assert_eq!(bench.left(), Some(generation::KILL_TIMEOUT));
+}
+
+#[test]
+fn what_a_child_left_behind_may_ask_for_more_time() {
+    let mut bench = Bench::new();
+    bench.kill("HUP");
+    bench.tell(Event::ChildEnded(1, ExitStatus::Exited(0)));
+    bench.tell(Event::RestRemains(1));
+    bench.tell(Event::Extended(1, 30 * SECOND));
+    assert_eq!(bench.left(), Some(30 * SECOND));
+    bench.pass(30 * SECOND);
+    assert_eq!(bench.out.last(), Some(&sent(To::Rest, "KILL")));
     bench.tell(Event::Extended(1, 30 * SECOND));
     assert_eq!(bench.left(), Some(generation::KILL_TIMEOUT));
 }

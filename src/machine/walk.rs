@@ -395,6 +395,8 @@ impl State {
     fn hear(&mut self, line: &Message) {
         let m = &self.machine;
         match line {
+            // A HUP that is passed on may be held beside another request.
+            Message::Began(RequestKind::Forward) => {}
             Message::Began(kind) => {
                 if let Some(before) = self.world.open.replace(*kind) {
                     self.fail(&format!("a request begins and {before:?} has no status"));
@@ -885,13 +887,13 @@ impl State {
             });
         }
         for Model { generation, child, executed, rest, .. } in self.world.models.clone() {
-            if self.extends && child != Body::Absent && executed {
+            if self.extends && executed && (child, rest) != (Body::Absent, Body::Absent) {
                 add("needs more time", &|state| {
                     state.tell(NOW, Event::Extended(generation, EXTENSION));
                     let m = &state.machine;
                     let life = m.generations().find(|life| life.id == generation);
                     let waits = |life: &&Generation| match (&life.phase, life.probation) {
-                        (Phase::Stopping { killed, .. }, _) => !killed,
+                        (Phase::Stopping { killed, .. } | Phase::Sweeping { killed, .. }, _) => !killed,
                         (_, probation) => matches!(probation, Some(Probation::Readiness { next: None, .. })),
                     };
                     let deadline = life.filter(waits).and_then(Generation::deadline);

@@ -147,7 +147,7 @@ impl Family {
 
     /// Whether anything is left of a generation.
     pub(super) fn survey(&mut self, generation: GenerationId) -> Option<Event> {
-        // Nobody older is left.
+        // Without any child, nobody older is left.
         self.first = self.first.filter(|_| wait::has_children() != Some(false));
         let members = self.members(generation);
         self.left_groups.extend(members.iter().flatten().map(|seen| seen.group));

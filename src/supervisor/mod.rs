@@ -8,6 +8,7 @@ mod family;
 mod helper;
 mod main_process;
 mod membership;
+mod own_files;
 mod received;
 mod restore;
 mod say;
@@ -199,7 +200,7 @@ impl Supervisor {
                 continue;
             }
             if let (Event::Signal { signal, sender, .. }, Some(manager)) = (&event, &mut self.manager)
-                && self.config.on.of(*signal).is_request()
+                && (self.config.on.of(*signal).is_request() || *signal == Signal::HUP)
                 && !matches!(sender, Sender::Member(_))
             {
                 manager.asked();

@@ -46,9 +46,15 @@ impl Supervisor {
             };
             status_writer.hear(clock::now(), line, reason);
         }
-        if let Some(manager) = &mut self.manager {
-            let service = Service { serving: self.machine.serving(), is_asked: self.machine.is_asked() };
-            manager.hear(clock::now(), line, text.as_deref().unwrap_or_default(), service);
+        let service = self.manager.as_ref().map(|_| self.service());
+        if let (Some(manager), Some(service)) = (&mut self.manager, service) {
+            manager.hear(clock::now(), line, text.as_deref().unwrap_or_default(), &service);
         }
+    }
+
+    /// What there is to serve.
+    pub(super) fn service(&self) -> Service {
+        let running = self.machine.serving_since().map(|since| self.words.running(clock::wall_time(since)));
+        Service { serving: self.machine.serving().zip(running), is_asked: self.machine.is_asked() }
     }
 }

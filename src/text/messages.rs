@@ -1,11 +1,14 @@
 //! The messages of hupwrap: each event with its level, its facts and its words. This is the only table of events;
 //! docs/events.md is compared with it. Pure.
 
+use std::time::SystemTime;
+
 use serde_json::{Value, json};
 
 use crate::config::{Level, Shown};
 use crate::exit::ExitStatus;
 use crate::facts::GenerationId;
+use crate::machine::RequestKind;
 use crate::machine::message::{Failure, Message, Outcome};
 use crate::signal::Signal;
 use crate::text::status_file::exit;
@@ -98,6 +101,11 @@ pub fn listening(name: &str, address: &str, text: String) -> LogLine {
     LogLine::new(&LISTENING, [json!(name), json!(address)], text)
 }
 
+fn refused(kind: RequestKind, reason: &str) -> LogLine {
+    let text = format!("{} refused, nothing was touched: {reason}", kind.name());
+    LogLine::new(&REFUSED, [json!(kind.name()), json!(reason)], text)
+}
+
 /// A signal has arrived.
 pub fn signal(signal: Signal) -> LogLine {
     LogLine::new(&SIGNAL, [json!(signal.to_string())], format!("got {signal}"))
@@ -156,6 +164,11 @@ impl Words {
         Self { command: command.rsplit('/').next().unwrap_or(command).to_owned(), listens }
     }
 
+    /// What the service manager is shown of a child that serves. Without its pid: the child may hand over to another process.
+    pub(crate) fn running(&self, since: SystemTime) -> String {
+        format!("{} has been running since {}", self.command, humantime::format_rfc3339_seconds(since))
+    }
+
     /// The line for a message of the machine. `serves`: whether a child is running and ready. `last_try`: why the newest
     /// child was not ready at the last try. `pid` knows the pid that a generation's child has or had.
     pub fn log_line(
@@ -187,10 +200,7 @@ impl Words {
                         let text = format!("{name} failed{old}: {reason}");
                         LogLine::new(&FAILED, [json!(name), json!(reason)], text)
                     }
-                    (_, Some(reason)) => {
-                        let text = format!("{name} refused, nothing was touched: {reason}");
-                        LogLine::new(&REFUSED, [json!(name), json!(reason)], text)
-                    }
+                    (_, Some(reason)) => refused(*kind, &reason),
                     (_, None) => LogLine::new(&SETTLED, [json!(name)], format!("{name} done")),
                 }
             }
@@ -280,6 +290,7 @@ impl Words {
                 let text = format!("{why}gave up on {command} after {restarts} {times} {how}; see --restart-limit");
                 LogLine::new(&GAVE_UP, [json!(restarts)], text)
             }
+            Message::ForwardRefused(reason) => refused(RequestKind::Forward, reason),
             Message::NotForwarded(signal) => LogLine::new(
                 &NOT_FORWARDED,
                 [json!(signal.to_string())],
@@ -360,18 +371,17 @@ mod tests {
 
     use super::*;
     use crate::facts::StartError;
-    use crate::machine::RequestKind as Asked;
 
     #[test]
     fn every_entry_has_the_facts_of_its_kind() {
         let second = Duration::from_secs(1);
         let status = ExitStatus::Exited(3);
-        let settled = |outcome| Message::Settled { kind: Asked::Replace, began: second, outcome };
+        let settled = |outcome| Message::Settled { kind: RequestKind::Replace, began: second, outcome };
         let error = StartError { code: 127, transient: false, reason: "why".to_owned() };
         let lines = [
             Message::Started(1),
             Message::Ended(1, status),
-            Message::Began(Asked::Restart),
+            Message::Began(RequestKind::Restart),
             settled(Outcome::Ok),
             settled(Outcome::Refused("why".to_owned())),
             settled(Outcome::Failed(Failure::NotReady(second))),
@@ -392,6 +402,7 @@ mod tests {
             Message::StartingLater(error, second),
             Message::RestartingLater { generation: 1, status: Some(status), ran: second, delay: second, attempt: 3 },
             Message::GaveUp { restarts: 3, within: None, generation: 1, last: None },
+            Message::ForwardRefused("why".to_owned()),
             Message::NotForwarded(Signal::HUP),
             Message::HangUpIgnored,
         ];
