@@ -1,6 +1,9 @@
 //! What is left of a stopped generation, and who is signalled.
 
+use std::ffi::OsString;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 
 use crate::support::*;
 
@@ -11,6 +14,11 @@ fn leader(workers: &str, rest: &str) -> String {
 
 fn worker_pid(run: &mut Run) -> i32 {
     run.line("worker ").trim_start_matches("worker ").parse().unwrap()
+}
+
+/// A fifo, whose name is `fifo` in the directory.
+fn fifo(dir: &Dir) {
+    nix::unistd::mkfifo(&dir.path().join("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
 }
 
 /// Runs in the background and ends by TERM, or ignores it.
@@ -40,7 +48,7 @@ fn the_rest_is_gone_before_the_next_start() {
 #[test]
 fn the_next_start_waits_for_a_slow_worker() {
     let dir = Dir::new();
-    nix::unistd::mkfifo(&dir.path().join("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    fifo(&dir);
     let script = leader(SLOW, "exec sleep 1000");
     let mut run = Setup::new(["--", "sh", "-c", &script]).dir(dir.path()).start();
     let (_, first) = run.ready();
@@ -58,7 +66,7 @@ fn the_next_start_waits_for_a_slow_worker() {
 #[test]
 fn a_worker_that_loses_its_parent_meanwhile_is_asked_once() {
     let dir = Dir::new();
-    nix::unistd::mkfifo(&dir.path().join("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    fifo(&dir);
     let parent = "trap 'read x < fifo; exit' TERM; echo worker $$; \"$0\" ignore=TERM exit=USR1:0 & wait";
     let script = "sh -c \"$1\" \"$0\" & exec sleep 1000";
     let mut run = Setup::new(args([&"-v", &"--", &"sh", &"-c", &script, &puppet(), &parent])).dir(dir.path()).start();
@@ -197,7 +205,7 @@ fn in_mode_group_everybody_hears_everything() {
         let setup = Setup::new(["--kill-mode", "group", "--group", group, "--", "sh", "-c", &script]);
         // What the test's own group is must not matter.
         let setup = setup.with(|command| {
-            std::os::unix::process::CommandExt::process_group(command, 0);
+            command.process_group(0);
         });
         let mut run = setup.start();
         run.ready();
@@ -228,6 +236,100 @@ fn a_command_that_ends_by_itself_leaves_its_background_alone() {
             wait_until("it is gone", || !is_alive(worker));
         }
     }
+}
+
+#[test]
+fn what_is_older_than_the_first_child_is_left_alone() {
+    for action in ["restart", "reexec"] {
+        let dir = Dir::new();
+        fifo(&dir);
+        // The shell that becomes hupwrap has a job, which has a process below it.
+        let script = r#"sh -c 'sh -c "echo elder \$\$; exec sleep 1000" & read x < fifo' & read x; exec "$@""#;
+        let worker = leader("(setsid sh -c 'echo worker $$; exec sleep 1000' &)", "exec sleep 1000");
+        let command = args([&hupwrap(), &"--on-hup", &action, &"--", &"sh", &"-c", &worker]);
+        let words = args([&"-c", &script, &"sh"]).into_iter().chain(command);
+        let mut run = Setup::of("sh", words).dir(dir.path()).stdin().start();
+        let elder: i32 = run.line("elder ").trim_start_matches("elder ").parse().unwrap();
+        run.write("\n");
+        run.ready();
+        for generation in [2, 3] {
+            let worker = worker_pid(&mut run);
+            wait_until("it is an orphan", || parent(worker) == Some(run.pid));
+            run.kill("HUP");
+            assert_eq!(run.ready().0, generation, "{action}");
+            assert!(!is_alive(worker) && is_alive(elder), "{action} {generation}");
+            if generation == 2 {
+                fs::write(dir.path().join("fifo"), "\n").unwrap();
+                wait_until("hupwrap adopts it", || parent(elder) == Some(run.pid));
+            }
+        }
+        run.kill("TERM");
+        assert_eq!(run.status().signal(), Some(15), "{action}");
+        assert!(is_alive(elder), "{action}");
+    }
+}
+
+#[test]
+fn a_worker_whose_main_thread_has_ended_is_one_of_the_rest() {
+    let script = format!("{} thread & exec sleep 1000", puppet().display());
+    let mut run = Setup::new(["--", "sh", "-c", &script]).start();
+    let (_, worker) = run.ready();
+    wait_until("its main thread has ended", || state(worker) == Some('Z'));
+    run.kill("HUP");
+    run.line("got TERM");
+    assert_eq!(run.ready().0, 2);
+    assert_eq!(state(worker), None);
+}
+
+#[test]
+fn a_worker_that_may_not_be_signalled_is_not_waited_for() {
+    let test = "generations::a_worker_that_may_not_be_signalled_is_not_waited_for";
+    let (Some(setpriv), true) = (installed("setpriv"), nix::unistd::geteuid().is_root()) else {
+        return skipped(test, "root, or setpriv(1)");
+    };
+    let dir = Dir::new();
+    // A set-uid program that becomes root altogether.
+    let rise = dir.program("rise", fs::read(setpriv).unwrap());
+    fs::set_permissions(&rise, fs::Permissions::from_mode(0o4755)).unwrap();
+    let program = dir.hupwrap("hupwrap");
+    for options in [&["--kill-mode", "mixed"][..], &["--kill-mode", "group"], &["--stop-timeout", "0"]] {
+        let rise = rise.display();
+        let worker = format!("{rise} --ruid=0 --euid=0 sh -c 'echo worker $$; exec sleep 1000' &");
+        let command = args([&"--", &"sh", &"-c", &leader(&worker, "exec sleep 1000")]);
+        let words = options.iter().map(OsString::from).chain(command);
+        let setup = Setup::of(&program, words).with(|command| _ = command.uid(65534).gid(65534).current_dir("/"));
+        let mut run = setup.start();
+        run.ready();
+        let worker = worker_pid(&mut run);
+        if status(worker, "Uid").split_whitespace().any(|id| id != "0") {
+            return skipped(test, "a file system that honours set-uid programs");
+        }
+        run.kill("HUP");
+        assert_eq!(run.ready().0, 2, "{options:?}");
+        let next = worker_pid(&mut run);
+        assert!(is_alive(worker), "{options:?}");
+        assert_eq!(run.stderr().matches(&format!("pid {worker}: ")).count(), 1, "{options:?}: {}", run.stderr());
+        run.kill("TERM");
+        run.status();
+        assert!(is_alive(next) && !run.stderr().contains("did not end"), "{options:?}: {}", run.stderr());
+    }
+}
+
+#[test]
+fn a_worker_that_was_stopped_can_react_to_a_second_term() {
+    let script = format!("{} ignore=TERM exit=USR2:0 & exec sleep 1000", puppet().display());
+    let mut run = Setup::new(["--", "sh", "-c", &script]).start();
+    let (_, worker) = run.ready();
+    run.kill("TERM");
+    run.line("got TERM");
+    // What may still come would end the stop.
+    run.line("got CONT");
+    kill(worker, "STOP");
+    wait_until("it is stopped", || state(worker) == Some('T'));
+    run.kill("TERM");
+    run.line("got TERM");
+    kill(worker, "USR2");
+    assert_eq!(run.end().shell(), 143);
 }
 
 #[test]
@@ -272,7 +374,7 @@ fn in_mode_group_a_member_that_outlives_the_child_is_asked_once() {
         let script = format!("{0} ignore=TERM exit=USR2:0 & exec {0}", puppet.display());
         let setup = Setup::new(["--kill-mode", "group", "--group", group, "--", "sh", "-c", &script]);
         let setup = setup.with(|command| {
-            std::os::unix::process::CommandExt::process_group(command, 0);
+            command.process_group(0);
         });
         let mut run = setup.start();
         let pids = [run.ready().1, run.ready().1];

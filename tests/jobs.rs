@@ -400,7 +400,9 @@ fn a_child_that_may_not_be_signalled_is_not_stopped() {
     let (uid, gid) = (nobody.uid.as_raw(), nobody.gid.as_raw());
     for action in ["restart", "replace", "reexec"] {
         let script = "echo ready $HUPWRAP_GENERATION $$; exec sleep 1000";
-        let setup = args([&"--on-hup", &action, &"--", &rise, &"--ruid=0", &"--euid=0", &"sh", &"-c", &script]);
+        let options = args([&"--on-hup", &action, &"--stop-timeout", &"1s", &"--"]);
+        let command = args([&rise, &"--ruid=0", &"--euid=0", &"sh", &"-c", &script]);
+        let setup = options.into_iter().chain(command);
         let mut run = Setup::of(&program, setup)
             .with(|command| {
                 command.uid(uid).gid(gid).current_dir("/").stdin(Stdio::null());
@@ -417,8 +419,11 @@ fn a_child_that_may_not_be_signalled_is_not_stopped() {
         assert!(is_alive(child) && run.lives());
         run.kill("TERM");
         run.said("cannot send TERM");
+        run.said("cannot send KILL");
         assert!(run.lives());
         kill(child, "TERM");
-        assert_eq!(run.end().shell(), 143);
+        let ended = run.end();
+        assert_eq!(ended.shell(), 143);
+        assert!(!ended.stderr.contains("did not end"), "{}", ended.stderr);
     }
 }

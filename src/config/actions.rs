@@ -66,7 +66,8 @@ impl Action {
     /// None where it is no action.
     fn read(word: &str) -> Result<Self, Option<String>> {
         let (name, with) = word.split_once(':').map_or((word, None), |(name, signal)| (name, Some(signal)));
-        let signal = || with.map(|said| value::signal(said).map_err(|error| format!("'{said}': {error}"))).transpose();
+        let parse = if name == "stop" { value::stop_signal } else { value::signal };
+        let signal = || with.map(|said| parse(said).map_err(|error| format!("'{said}': {error}"))).transpose();
         match (name, with) {
             ("restart", None) => Ok(Self::Restart),
             // The short name stands for the long one.
@@ -182,9 +183,11 @@ fn read_pair(said: &str) -> Result<(Signal, Action), String> {
     let (signal, action) = said.split_once('=').ok_or(WANT_PAIR)?;
     let action = action.parse::<Action>().map_err(|error| format!("'{action}': {error}"))?;
     let signal = value::signal(signal).map_err(|error| format!("'{signal}': {error}"))?;
-    match signal.can_be_caught() {
-        true => Ok((signal, action)),
-        false => Err(format!("no program can catch {signal}; name another signal")),
+    match (signal, action) {
+        _ if !signal.can_be_caught() => Err(format!("no program can catch {signal}; name another signal")),
+        // It would ask the child to end by CONT.
+        (Signal::CONT, Action::Stop(None)) => Err("want CONT=stop:SIG, such as CONT=stop:TERM".to_owned()),
+        _ => Ok((signal, action)),
     }
 }
 
@@ -283,6 +286,12 @@ mod tests {
             ("HUP=USR1", format!("'USR1': {all}; did you mean 'forward:USR1'?")),
             ("HUP=kill", format!("'kill': {all}; did you mean 'stop:KILL'?")),
             ("HUP=STOP", format!("'STOP': {all}; did you mean 'stop'?")),
+            (
+                "USR1=stop:STOP",
+                "'stop:STOP': 'STOP': it only suspends a process; want a signal that asks it to end, such as TERM"
+                    .to_owned(),
+            ),
+            ("CONT=stop", "want CONT=stop:SIG, such as CONT=stop:TERM".to_owned()),
             ("USR1=restart:TERM", "'restart:TERM': 'restart' takes no signal; forward:SIG and stop:SIG do".to_owned()),
             ("USR1=restart:", "'restart:': 'restart' takes no signal; forward:SIG and stop:SIG do".to_owned()),
         ] {

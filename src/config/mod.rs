@@ -25,7 +25,7 @@ use crate::text::listen::{self, Listen};
 use crate::text::words;
 use duration::{duration, limit};
 use readiness::readiness;
-use value::{choice, not_empty, optional, repeated, signal};
+use value::{choice, not_empty, optional, repeated, signal, stop_signal};
 
 /// Which processes are signalled, and what happens to the rest of a generation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -162,7 +162,7 @@ impl Config {
             env_files: std::mem::take(&mut args.env_file),
             workdir: std::mem::take(&mut args.workdir),
             group: optional("--group", &args.group, group)?,
-            stop_signal: optional("--stop-signal", &args.stop_signal, signal)?.unwrap_or(Signal::TERM),
+            stop_signal: optional("--stop-signal", &args.stop_signal, stop_signal)?.unwrap_or(Signal::TERM),
             stop_timeout: optional("--stop-timeout", &args.stop_timeout, limit)?,
             kill_mode: optional("--kill-mode", &args.kill_mode, mode)?.unwrap_or_default(),
             tether: !args.no_tether,

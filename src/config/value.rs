@@ -76,6 +76,20 @@ pub(super) fn near_signal(said: &str) -> String {
 /// Words of other programs, and those that mean the same here.
 const HABITS: [(&str, &str); 3] = [("unless-stopped", "always"), ("control-group", "mixed"), ("cgroup", "mixed")];
 
+/// Parses a signal that asks a process to end. Any signal but these two can do that: nobody can catch STOP, and every stop
+/// signal is followed by CONT.
+///
+/// # Errors
+/// As [`signal`].
+pub(super) fn stop_signal(said: &str) -> Result<Signal, String> {
+    let does = match signal(said)? {
+        Signal::STOP => "suspends",
+        Signal::CONT => "continues",
+        signal => return Ok(signal),
+    };
+    Err(format!("it only {does} a process; want a signal that asks it to end, such as TERM"))
+}
+
 /// Parses one of a few words.
 pub(super) fn choice<T: Copy, const N: usize>(words: [(&'static str, T); N]) -> impl Fn(&str) -> Result<T, String> {
     move |said| {

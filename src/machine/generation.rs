@@ -162,7 +162,10 @@ impl Generation {
                 self.send(settings, by, turn);
                 self.send(settings, Signal::CONT, turn);
             }
-            Phase::Sweeping { .. } => self.signal(To::Rest, by, turn),
+            Phase::Sweeping { .. } => {
+                self.signal(To::Rest, by, turn);
+                self.signal(To::Rest, Signal::CONT, turn);
+            }
             Phase::NotStarted | Phase::Gone(_) | Phase::Absent | Phase::Finished => {}
         }
     }

@@ -55,6 +55,8 @@ pub(super) struct Child {
     pub not_ready_because: Option<String>,
     /// While the rest of its generation is looked for: who was asked to end.
     pub asked: Option<Vec<ProcStat>>,
+    /// Processes of the rest that hupwrap may not signal. Nobody waits for them.
+    pub refused: Vec<ProcStat>,
     /// Whether it was stopped and has its process group in the background, so that it needs the terminal to go on.
     pub awaits_terminal: bool,
     /// Itself, where it was started beside another: by its time, orphans are told apart.
@@ -79,6 +81,7 @@ impl Child {
             try_began: None,
             not_ready_because: None,
             asked: None,
+            refused: Vec::new(),
             awaits_terminal: false,
             born: None,
         }

@@ -75,6 +75,7 @@ impl Supervisor {
             mask: self.startup.mask,
             chld_ignored: self.startup.chld_ignored,
             foreign_children: self.family.foreign_children.clone(),
+            first_child: self.family.first,
             sockets: self.sockets.iter().map(Socket::facts).cloned().collect(),
             origin: self.origin.as_ref().map(Origin::places).unwrap_or_default(),
             pidfile: self.pidfile.as_ref().map(Pidfile::fact),

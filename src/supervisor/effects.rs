@@ -54,7 +54,7 @@ impl Supervisor {
                 }
                 self.unreceived = SignalSet::EMPTY;
                 match self.start(generation) {
-                    Ok(child) => self.family.children.push(child),
+                    Ok(child) => self.family.add(child),
                     Err(error) => return Some(Event::StartFailed(generation, error)),
                 }
             }
@@ -76,6 +76,9 @@ impl Supervisor {
             }
             // Somebody may send it over and over. One line says it, until there is another child.
             Effect::Say(Message::NotForwarded(signal)) if self.unreceived.contains(signal) => {}
+            // No KILL reaches it, as another line says.
+            Effect::Say(Message::Killing(generation, _)) if !self.family.may_kill(generation) => {}
+            Effect::Say(Message::Unkillable(_)) if self.family.may_stop().is_err() => {}
             Effect::Say(line) => {
                 if let Message::NotForwarded(signal) = line {
                     self.unreceived.insert(signal);

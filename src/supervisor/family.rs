@@ -16,6 +16,7 @@ use crate::report;
 use crate::signal::Signal;
 use crate::sys::connect::Attempt;
 use crate::sys::notify_socket::NotifySocket;
+use crate::sys::proc::Identity;
 use crate::sys::ready_pipe::ReadyPipe;
 use crate::sys::reexec::Probe;
 use crate::sys::{Pid, clock, signals, start_error, terminal, wait};
@@ -26,6 +27,9 @@ use crate::text::messages;
 pub(super) const PID_VARIABLE: &str = "HUPWRAP_PID";
 /// The number of the start, 1, 2, …
 pub(super) const GENERATION_VARIABLE: &str = "HUPWRAP_GENERATION";
+
+/// In place of the first child, until that was seen.
+pub(super) const UNSEEN: Identity = (0, 0);
 
 /// How long nothing new is looked for after a look at /proc, while the kernel says that something is left.
 const SURVEY_INTERVAL: Duration = Duration::from_millis(50);
@@ -43,9 +47,11 @@ pub(super) struct Family {
     pub(super) helpers: Vec<Helper>,
     /// Children that belong to no generation: those before the first, and probes and helpers that were given up.
     pub(super) foreign_children: Vec<Pid>,
+    /// The first child, where others were there before: what is older belongs to no generation.
+    pub(super) first: Option<Identity>,
     /// Process groups of the last generation, which may have left the terminal without a foreground process.
     pub(super) left_groups: Vec<Pid>,
-    /// Whether what is left of a generation could not be seen the last time, and may be seen later.
+    /// Whether to look again soon at what is left of a generation: it could not be seen, or has refused a signal.
     pub(super) unseen: bool,
     /// When what is left of a generation was last looked for.
     pub(super) surveyed: Time,
@@ -61,6 +67,7 @@ impl Family {
             probe: None,
             helpers: Vec::new(),
             foreign_children: Vec::new(),
+            first: None,
             left_groups: Vec::new(),
             unseen: false,
             surveyed: Time::ZERO,
@@ -198,7 +205,13 @@ impl Family {
 
     /// Whether every child belongs to the same generation.
     pub(super) fn is_one_generation(&self) -> bool {
-        self.children.len() == 1 && self.foreign_children.is_empty() && self.probe.is_none() && self.helpers.is_empty()
+        let all_known = self.foreign_children.is_empty() && self.first.is_none() && self.refused().next().is_none();
+        self.children.len() == 1 && all_known && self.probe.is_none() && self.helpers.is_empty()
+    }
+
+    /// Whether a signal to every process reaches one generation, as far as is known.
+    pub(super) fn is_everyone(&self) -> bool {
+        self.own_pid == 1 && self.children.len() == 1 && self.first.is_none()
     }
 
     /// A process ended that is not the child of any generation.
@@ -236,7 +249,7 @@ impl Family {
     }
 
     /// Sends a signal to the child of a generation, to its process group or to what is left of the generation.
-    pub(super) fn signal(&self, generation: GenerationId, to: To, signal: Signal) {
+    pub(super) fn signal(&mut self, generation: GenerationId, to: To, signal: Signal) {
         let said = |pid: Pid, result: nix::Result<()>| {
             // A process that has ended needs no signal.
             if let Err(error) = result
@@ -251,18 +264,24 @@ impl Family {
             (To::Child, Some(child)) => said(child, signals::kill(child, signal)),
             (To::Group, Some(child)) if group.is_some() => {
                 // Before the setpgid of the child, and ours, this group does not exist.
-                let result = group.map_or(Ok(()), |group| signals::kill_group(group, signal));
-                said(child, if result == Err(Errno::ESRCH) { signals::kill(child, signal) } else { result });
+                let result = match group.map_or(Ok(()), |group| signals::kill_group(group, signal)) {
+                    Err(Errno::ESRCH) => signals::kill(child, signal),
+                    // Others in the group have got it. CONT is permitted more often, and follows a signal that is not.
+                    Ok(()) if signal != Signal::CONT && !signals::may_signal(child) => Err(Errno::EPERM),
+                    result => result,
+                };
+                said(child, result);
             }
             (To::Child | To::Group, None) => {}
             (To::Group | To::Rest, child) => match self.members(generation) {
+                Ok(rest) if to == To::Rest => self.signal_rest(generation, &rest, signal),
                 Ok(members) => {
                     members.iter().for_each(|seen| said(seen.pid, seen.kill(signal)));
                     // The child is signalled also if it could not be seen.
-                    let unseen = child.filter(|child| to == To::Group && members.iter().all(|seen| seen.pid != *child));
+                    let unseen = child.filter(|child| members.iter().all(|seen| seen.pid != *child));
                     unseen.into_iter().for_each(|child| said(child, signals::kill(child, signal)));
                 }
-                Err(_) if self.own_pid == 1 && self.children.len() == 1 => signals::kill_everyone(signal),
+                Err(_) if self.is_everyone() => signals::kill_everyone(signal),
                 // The other members cannot be found, but the child is known.
                 Err(_) => child.into_iter().for_each(|child| said(child, signals::kill(child, signal))),
             },

@@ -86,7 +86,7 @@ impl Family {
             return Named::Nobody((!is_itself).then(|| format!("pid {pid}, which does not run")));
         };
         match proc::root_of(seen.pid) {
-            Some(root) if self.is_foreign(root.pid) => foreign(),
+            Some(root) if self.is_foreign_root(&root) => foreign(),
             Some(root) if self.owner(&root) != child.generation => foreign(),
             Some(root) if root.pid == pid => Named::Process(pid),
             Some(_) => Named::Later(format!("the process that has started pid {pid} still runs")),

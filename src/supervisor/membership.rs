@@ -1,7 +1,7 @@
 //! Which process belongs to which generation, and what remains of one whose child has ended.
 
 use super::child::Child;
-use super::family::{Family, GENERATION_VARIABLE, PID_VARIABLE};
+use super::family::{Family, GENERATION_VARIABLE, PID_VARIABLE, UNSEEN};
 use super::helper::Helper;
 use crate::exit::OWN_FAILURE;
 use crate::facts::{GenerationId, StartError};
@@ -29,6 +29,11 @@ impl Family {
         }
     }
 
+    /// Whether KILL would reach the child of a generation.
+    pub(super) fn may_kill(&self, generation: GenerationId) -> bool {
+        self.child(generation).and_then(|child| child.pid).is_none_or(signals::may_signal)
+    }
+
     /// The generation that a process belongs to, as far as can be seen: it may have ended. A dead orphan that shows
     /// nothing is taken for one of the generation that is being stopped.
     pub(super) fn generation_of(&self, pid: Pid, stopped: Option<GenerationId>) -> Option<GenerationId> {
@@ -36,7 +41,7 @@ impl Family {
         if let Some(child) = self.children.iter().find(|child| child.pid == Some(pid) || was_asked(child)) {
             return Some(child.generation);
         }
-        let root = proc::root_of(pid).filter(|root| !self.is_foreign(root.pid))?;
+        let root = proc::root_of(pid).filter(|root| !self.is_foreign_root(root))?;
         let is_placed = root.var(GENERATION_VARIABLE).is_some()
             || self.children.iter().any(|child| child.pid == Some(root.pid) || child.group == Some(root.group));
         stopped.filter(|_| !is_placed).or_else(|| Some(self.owner(&root)))
@@ -52,11 +57,28 @@ impl Family {
         self.foreign_children.iter().copied().chain(probe).chain(self.helpers.iter().map(Helper::pid))
     }
 
-    /// Every process of a generation: the child, its descendants, and those of its orphans that hupwrap has adopted.
-    /// An error if /proc cannot tell.
+    /// The same of a child that was seen. One that is older than the first child is an orphan that hupwrap has adopted from
+    /// a process before it. Of two in the same hundredth of a second, the pid tells; where that has begun anew, the process
+    /// counts as younger, because most orphans are.
+    pub(super) fn is_foreign_root(&self, root: &ProcStat) -> bool {
+        self.is_foreign(root.pid) || self.first.is_some_and(|first| root.is_older_than(first))
+    }
+
+    /// A child was started.
+    pub(super) fn add(&mut self, child: Child) {
+        if self.first == Some(UNSEEN) && self.children.is_empty() {
+            self.first = child.pid.and_then(ProcStat::at_birth).map(|seen| seen.identity()).or(self.first);
+        }
+        self.children.push(child);
+    }
+
+    /// Every process of a generation: the child, its descendants, and those of its orphans that hupwrap has adopted; without
+    /// those that have refused a signal. An error if /proc cannot tell.
     pub(super) fn members(&self, generation: GenerationId) -> Result<Vec<ProcStat>, Unseen> {
-        let all = proc::descendants(&self.foreign_pids().collect::<Vec<_>>())?;
-        Ok(all.into_iter().filter(|(root, _)| self.owner(root) == generation).map(|(_, seen)| seen).collect())
+        let all = proc::descendants(|root| self.is_foreign_root(root))?;
+        let refused = |seen: &ProcStat| self.refused().any(|known| known.is(seen));
+        let members = all.into_iter().filter(|(root, seen)| self.owner(root) == generation && !refused(seen));
+        Ok(members.map(|(_, seen)| seen).collect())
     }
 
     /// The generation of a process that is a child of hupwrap. An orphan does not tell whose it was. While there are two
@@ -68,7 +90,7 @@ impl Family {
         }
         let newest = self.children.iter().max_by_key(|child| child.generation);
         let Some(newest) = newest else { return 0 };
-        let is_older = newest.born.as_ref().is_some_and(|born| root.is_older_than(born));
+        let is_older = newest.born.as_ref().is_some_and(|born| root.is_older_than(born.identity()));
         // A hupwrap below numbers its own starts.
         let is_ours = || root.var(PID_VARIABLE).is_some_and(|pid| pid.parse() == Ok(self.own_pid));
         let number = || root.var(GENERATION_VARIABLE).filter(|_| is_ours()).and_then(|number| number.parse().ok());
@@ -90,12 +112,26 @@ impl Family {
         let Some(asked) = self.child_mut(generation).and_then(|child| child.asked.as_mut()) else { return };
         let new: Vec<ProcStat> = members.into_iter().filter(|seen| !asked.iter().any(|known| known.is(seen))).collect();
         asked.extend(&new);
+        self.signal_rest(generation, &new, signal);
         for seen in new {
-            if let Err(error) = seen.kill(signal) {
-                report::say(&messages::not_sent(signal, seen.pid, start_error::describe(error)));
-            }
             let _ = seen.kill(Signal::CONT);
         }
+    }
+
+    /// Sends a signal to processes of the rest. One that refuses it is no longer waited for.
+    pub(super) fn signal_rest(&mut self, generation: GenerationId, rest: &[ProcStat], signal: Signal) {
+        for seen in rest {
+            if let Err(error) = seen.kill(signal) {
+                report::say(&messages::not_sent(signal, seen.pid, start_error::describe(error)));
+                self.child_mut(generation).into_iter().for_each(|child| child.refused.push(*seen));
+                self.unseen = true;
+            }
+        }
+    }
+
+    /// The processes that have refused a signal.
+    pub(super) fn refused(&self) -> impl Iterator<Item = &ProcStat> {
+        self.children.iter().flat_map(|child| &child.refused)
     }
 
     /// Begins to look for what is left of a generation. `group_asked`: its process group was asked to end before.
@@ -103,14 +139,16 @@ impl Family {
         let mut asked = if group_asked { self.members(generation).unwrap_or_default() } else { Vec::new() };
         let shared = self.shared_group;
         let Some(child) = self.child_mut(generation) else { return Some(Event::RestGone(generation)) };
-        asked.retain(|seen| shared || Some(seen.group) == child.group);
+        // A signal to a group is sent if one of its members does not refuse it.
+        asked.retain(|seen| (shared || Some(seen.group) == child.group) && signals::may_signal(seen.pid));
         child.asked = Some(asked);
         self.survey(generation)
     }
 
     /// Whether anything is left of a generation.
     pub(super) fn survey(&mut self, generation: GenerationId) -> Option<Event> {
-        let alone = self.children.len() == 1;
+        // Without any child, nobody older is left.
+        self.first = self.first.filter(|_| wait::has_children() != Some(false));
         let members = self.members(generation);
         self.left_groups.extend(members.iter().flatten().map(|seen| seen.group));
         self.surveyed = clock::now();
@@ -120,7 +158,7 @@ impl Family {
             // child belongs to this generation, the kernel knows for sure.
             Ok(members) => !members.is_empty() || (self.is_one_generation() && wait::has_children() == Some(true)),
             // Without /proc only pid 1 can reach them, and only pid 1 must.
-            Err(Unseen::NoProc) => self.own_pid == 1 && alone,
+            Err(Unseen::NoProc) => self.is_everyone(),
             Err(Unseen::NotNow) => wait::has_children() != Some(false),
         };
         if remains {

@@ -8,7 +8,7 @@ use nix::poll::{PollFd, PollFlags};
 
 use super::Supervisor;
 use super::effects::LISTEN_PID_VARIABLE;
-use super::family::Family;
+use super::family::{self, Family};
 use super::own_files;
 use super::service_manager::{self, ServiceManager};
 use super::status_writer::StatusWriter;
@@ -114,8 +114,11 @@ pub(crate) fn setup(mut config: Config, startup: Startup) -> Result<Box<Supervis
         snapshot: None,
     };
     let mut supervisor = assemble(config, startup, parts);
-    if wait::has_children() != Some(false) {
-        supervisor.family.foreign_children = proc::children();
+    let has_children = wait::has_children();
+    if has_children != Some(false) {
+        let children = proc::children();
+        supervisor.family.first = (has_children == Some(true) || !children.is_empty()).then_some(family::UNSEEN);
+        supervisor.family.foreign_children = children;
     }
     // At the very end: from here on nothing fails, and the next one that starts is told that this one is there.
     if let Some(status_writer) = &supervisor.status_writer {

@@ -16,6 +16,9 @@ const PIDS_A_TICK: Pid = 10_000;
 /// More ancestors than any process has, in a /proc that changes while it is read.
 const MOST_ANCESTORS: usize = 10_000;
 
+/// A pid, and when its process began (see [`ProcStat::began`]).
+pub(crate) type Identity = (Pid, u64);
+
 /// A process that was seen alive: a pid alone may by now mean another.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ProcStat {
@@ -30,7 +33,7 @@ pub(crate) struct ProcStat {
 impl ProcStat {
     /// Reads `/proc/PID/stat` (`proc(5)`). None where it is gone, or dead and unreaped.
     pub(crate) fn at(pid: Pid) -> Option<Self> {
-        Self::read(pid).filter(|(_, state)| !is_dead(*state)).map(|(seen, _)| seen)
+        Self::read(pid).filter(|(_, state)| *state != State::Dead).map(|(seen, _)| seen)
     }
 
     /// The same of a child that was just started, though it may be dead already.
@@ -38,26 +41,39 @@ impl ProcStat {
         Self::read(child).map(|(seen, _)| seen)
     }
 
-    fn read(pid: Pid) -> Option<(Self, char)> {
+    fn read(pid: Pid) -> Option<(Self, State)> {
         Self::parse(pid, &fs::read(format!("/proc/{pid}/stat")).ok()?)
     }
 
-    fn parse(pid: Pid, stat: &[u8]) -> Option<(Self, char)> {
+    fn parse(pid: Pid, stat: &[u8]) -> Option<(Self, State)> {
         // The name, field 2, stands in parentheses and may hold anything, those included.
         let end = stat.iter().rposition(|byte| *byte == b')')?;
         let rest = std::str::from_utf8(stat.get(end.checked_add(2)?..)?).ok()?;
         let mut fields = rest.split(' ');
-        let state = fields.next()?.chars().next()?;
+        let letter = fields.next()?;
         let parent = fields.next()?.parse().ok()?;
         let group = fields.next()?.parse().ok()?;
-        // Field 22, of which 3 to 5 are read.
-        let began = fields.nth(16)?.parse().ok()?;
+        // Fields 20 and 22, of which 3 to 5 are read.
+        let threads = fields.nth(14)?;
+        let began = fields.nth(1)?.parse().ok()?;
+        let state = match letter {
+            // The letter is that of the main thread, which may end before the others.
+            "Z" if threads != "0" && threads != "1" => State::Alive,
+            "Z" | "X" => State::Dead,
+            "T" => State::Stopped,
+            _ => State::Alive,
+        };
         Some((Self { pid, group, parent, began }, state))
     }
 
     /// Whether it is the same process; its parent may be another by now.
     pub(crate) fn is(&self, other: &Self) -> bool {
-        (self.pid, self.began) == (other.pid, other.began)
+        self.identity() == other.identity()
+    }
+
+    /// What tells it from every other process.
+    pub(crate) fn identity(&self) -> Identity {
+        (self.pid, self.began)
     }
 
     /// When it began, in clock ticks since boot: with the pid, an identity.
@@ -72,9 +88,9 @@ impl ProcStat {
 
     /// Whether it began before another. Time is told in hundredths of a second: within one, the pid tells, which goes up
     /// until it begins anew.
-    pub(crate) fn is_older_than(&self, other: &Self) -> bool {
-        let earlier_pids = other.pid.saturating_sub(PIDS_A_TICK)..other.pid;
-        self.began < other.began || (self.began == other.began && earlier_pids.contains(&self.pid))
+    pub(crate) fn is_older_than(&self, (pid, began): Identity) -> bool {
+        let earlier_pids = pid.saturating_sub(PIDS_A_TICK)..pid;
+        self.began < began || (self.began == began && earlier_pids.contains(&self.pid))
     }
 
     /// The value of a variable in the environment that it was executed with, if that can be read.
@@ -86,13 +102,18 @@ impl ProcStat {
     }
 }
 
-fn is_dead(state: char) -> bool {
-    matches!(state, 'Z' | 'X')
+/// What a process is doing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum State {
+    Alive,
+    Stopped,
+    /// It is unreaped.
+    Dead,
 }
 
 /// Whether a process is stopped.
 pub(crate) fn is_stopped(pid: Pid) -> bool {
-    ProcStat::read(pid).is_some_and(|(_, state)| state == 'T')
+    ProcStat::read(pid).is_some_and(|(_, state)| state == State::Stopped)
 }
 
 /// The child of this process that a process is, or descends from. Both may be dead and unreaped.
@@ -119,11 +140,11 @@ pub(crate) enum Unseen {
 }
 
 /// The living descendants of this process, each with the child of this process that it descends from, or is; without
-/// the children in `except` and what descends from them.
+/// the children that are foreign, and what descends from them.
 ///
 /// # Errors
 /// They cannot be seen.
-pub(crate) fn descendants(except: &[Pid]) -> Result<Vec<(ProcStat, ProcStat)>, Unseen> {
+pub(crate) fn descendants(is_foreign: impl Fn(&ProcStat) -> bool) -> Result<Vec<(ProcStat, ProcStat)>, Unseen> {
     if has_children() == Some(false) {
         return Ok(Vec::new());
     }
@@ -133,7 +154,7 @@ pub(crate) fn descendants(except: &[Pid]) -> Result<Vec<(ProcStat, ProcStat)>, U
     }
     let children = by_parent.remove(&own_pid()).unwrap_or_default();
     let mut todo: Vec<(ProcStat, ProcStat)> =
-        children.into_iter().filter(|child| !except.contains(&child.pid)).map(|child| (child, child)).collect();
+        children.into_iter().filter(|child| !is_foreign(child)).map(|child| (child, child)).collect();
     let mut found = Vec::new();
     while let Some((root, seen)) = todo.pop() {
         todo.extend(by_parent.remove(&seen.pid).unwrap_or_default().into_iter().map(|child| (root, child)));
@@ -162,7 +183,7 @@ fn scan() -> Result<Vec<ProcStat>, Unseen> {
     for name in names(Path::new("/proc")).map_err(unseen)? {
         let Some(pid) = name.map_err(unseen)?.to_str().and_then(|name| name.parse().ok()) else { continue };
         match fs::read(format!("/proc/{pid}/stat")).map(|stat| ProcStat::parse(pid, &stat)) {
-            Ok(Some((seen, state))) if !is_dead(state) => all.push(seen),
+            Ok(Some((seen, state))) if state != State::Dead => all.push(seen),
             // It is dead, or nobody's business.
             Ok(_) => {}
             Err(error) => match unseen(errno(error)) {
@@ -202,7 +223,7 @@ mod tests {
             // The pids began anew between them.
             (seen(300, 2), seen(32_767, 2), false),
         ] {
-            assert_eq!(one.is_older_than(&other), older, "{one:?} {other:?}");
+            assert_eq!(one.is_older_than(other.identity()), older, "{one:?} {other:?}");
         }
     }
 

@@ -51,6 +51,8 @@ pub struct Handover {
     pub(crate) chld_ignored: bool,
     /// Children that are not hupwrap's: they were there before.
     pub(crate) foreign_children: Vec<i32>,
+    /// The pid of the first child, and when it began, where such children were there before.
+    pub(crate) first_child: Option<(i32, u64)>,
     /// The sockets that outlive the child.
     pub(crate) sockets: Vec<SocketFacts>,
     /// The child's NOTIFY_SOCKET.
@@ -109,6 +111,11 @@ pub fn check_introduction(answer: &[u8]) -> Result<(), String> {
         true => Ok(()),
         false => Err(format!("{name} does not understand the state of {}", crate::NAME_AND_VERSION)),
     }
+}
+
+fn identity(text: &str) -> Option<(i32, u64)> {
+    let (pid, began) = text.split_once(' ')?;
+    Some((pid.parse().ok()?, began.parse().ok()?))
 }
 
 impl Handover {
@@ -199,6 +206,9 @@ impl Handover {
         for foreign_child in &self.foreign_children {
             fact("foreign_child", foreign_child);
         }
+        if let Some((pid, began)) = self.first_child {
+            fact("first_child", &format_args!("{pid} {began}"));
+        }
         for socket in &self.sockets {
             fact("socket", socket);
         }
@@ -268,6 +278,7 @@ impl Handover {
             mask: SignalSet::from_bits(facts.must("mask", parsed, 0)),
             chld_ignored: facts.must("chld_ignored", parsed, false),
             foreign_children: facts.all("foreign_child", pid),
+            first_child: facts.all("first_child", identity).pop(),
             sockets: facts.sockets(),
             origin: facts.all("origin", unhex),
             pidfile: facts.fd("pidfile"),
@@ -331,6 +342,7 @@ mod tests {
             mask: SignalSet::ALL,
             chld_ignored: true,
             foreign_children: vec![1, 2],
+            first_child: Some((3, 4)),
             origin: vec![b"/a b/\xff".to_vec(), b"./c".to_vec()],
             pidfile: Some(11),
             signal_fd: Some(12),
@@ -380,6 +392,7 @@ mod tests {
             announced: None,
             ended: None,
             foreign_children: vec![],
+            first_child: None,
             sockets: vec![],
             notify: None,
             pidfile: None,
