@@ -9,6 +9,8 @@ use std::os::unix::ffi::OsStrExt;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, CommandFactory, FromArgMatches, Parser};
 
+use crate::text::cut;
+
 /// The command line, word for word. If an option that is not a list is repeated, the last one counts. What each option
 /// does stands in `help`.
 #[derive(Parser, Debug, Default, PartialEq)]
@@ -191,7 +193,7 @@ fn has_form(options: &clap::Command, matches: &ArgMatches) -> Result<bool, Strin
         let value =
             matches.get_raw(id).and_then(|mut all| if arg.get_long().is_some() { all.next_back() } else { all.next() });
         match value.filter(|_| arg.get_action().takes_values()) {
-            Some(value) => format!("{option} '{}'", value.to_string_lossy()),
+            Some(value) => format!("{option} '{}'", cut(&value.to_string_lossy(), 200)),
             None => option,
         }
     };

@@ -81,6 +81,8 @@ fn the_suggested_fix_matches_the_mistake() {
     const DURATION: &str = "want a duration such as 10s, 1m30s, 250ms or 1.5 (seconds)";
     const SOCKET: &str = "want [NAME=]tcp:HOST:PORT, [NAME=]udp:HOST:PORT or [NAME=]unix:PATH[,mode=0660]";
     const GO_AFTER: &str = "options of COMMAND go after it";
+    const READY: &str = "want exec, notify, fd:N, delay:T, tcp:HOST:PORT or cmd:CMD";
+    const MAP: &str = "want FROM=TO; FROM is 0 to 255 or a signal's name, TO is 0 to 255";
     const NO_SHELL: &str = "is shell syntax, and no shell runs CMD; want";
     const USELESS: &str = "has no effect without --restart; add --restart on-failure or --restart always";
     for (options, line) in [
@@ -129,6 +131,41 @@ fn the_suggested_fix_matches_the_mistake() {
         (
             &["--listen", "TCP:*:80"],
             format!("--listen 'TCP:*:80': 'TCP' is no kind of socket; {SOCKET}; did you mean 'tcp:*:80'?"),
+        ),
+        (
+            &["--listen", "[::1]:80"],
+            format!("--listen '[::1]:80': '[' is no kind of socket; {SOCKET}; did you mean 'tcp:[::1]:80'?"),
+        ),
+        (
+            &["--listen", "http://localhost:8080"],
+            format!(
+                "--listen 'http://localhost:8080': 'http' is no kind of socket; {SOCKET}; did you mean 'tcp:localhost:8080'?"
+            ),
+        ),
+        (&["--listen", "fd:3"], format!("--listen 'fd:3': 'fd' is no kind of socket; {SOCKET}")),
+        (
+            &["--listen", "unix:x.sock,0666"],
+            "--listen 'unix:x.sock,0666': want the mode as ',mode='; did you mean ',mode=0666'?".to_owned(),
+        ),
+        (&["--ready", "notify:3"], format!("--ready 'notify:3': {READY}; did you mean 'notify'?")),
+        (&["--ready", "fd=3"], format!("--ready 'fd=3': {READY}; did you mean 'fd:3'?")),
+        (&["--ready", "cmd"], format!("--ready 'cmd': {READY}; did you mean 'cmd:CMD'?")),
+        (&["--stop-timeout", "1h30"], format!("--stop-timeout '1h30': {DURATION}, or never; did you mean '1h30m'?")),
+        (&["--map-status", "143"], format!("--map-status '143': {MAP}; did you mean '143=0'?")),
+        (&["--map-status", "TREM=0"], format!("--map-status 'TREM=0': {MAP}; did you mean 'TERM'?")),
+        (
+            &["--on", "HUP:restart"],
+            "--on 'HUP:restart': want SIGNAL=ACTION, such as USR1=restart; did you mean 'HUP=restart'?".to_owned(),
+        ),
+        (&["-help"], "unknown option '-help'; did you mean '--help'?".to_owned()),
+        (&["-on-hup=stop"], "unknown option '-on-hup'; did you mean '--on-hup=stop'?".to_owned()),
+        (
+            &["--preserve-status"],
+            format!("unknown option '--preserve-status'; {GO_AFTER}; hupwrap always ends as COMMAND ends; remove it"),
+        ),
+        (
+            &["--check", "! true"],
+            "--check '! true': !: not found; '!' is part of the shell, not a program: want sh -c '! …'".to_owned(),
         ),
         (&["-s", "TERM"], format!("unknown option '-s'; {GO_AFTER}; for the stop signal: '--stop-signal SIG'")),
         (
@@ -235,6 +272,9 @@ fn a_command_from_habit_is_recognised() {
             126,
             "./noexec.sh: cannot be executed: permission denied; did you mean to 'chmod +x ./noexec.sh' first, or 'sh ./noexec.sh'?",
         ),
+        (&["ls|wc"], 127, "ls|wc: not found; '|' is shell syntax: want sh -c 'ls|wc'"),
+        (&["cd", "/"], 127, "cd: not found; 'cd' is part of the shell, not a program: want sh -c 'cd …'"),
+        (&["~/x"], 127, "~/x: not found; only a shell expands '~': want the whole path"),
         (
             &["FOO=bar", "cmd"],
             127,
@@ -287,6 +327,44 @@ fn an_error_is_one_line_whatever_the_value() {
         refused(&[&unknown]);
         let short = OsString::from_vec([b"-", value].concat());
         refused(&[&short]);
+    }
+}
+
+/// A value may be as long as it likes. What is wrong with it is said all the same.
+#[test]
+fn a_long_value_does_not_hide_the_reason() {
+    for length in [1300, 5000, 100_000] {
+        let long = "x".repeat(length);
+        let (words, check, way, path) =
+            (format!("sleep 1 {long}"), format!("true {long} && x"), format!("a {long}"), format!("./{long}"));
+        for (words, part) in [
+            (&[&*words][..], "not found; the name contains a space"),
+            (&[&*path], "too long"),
+            (&["--pidfile", &*long, "true"], "too long"),
+            (&["--status-file", &*long, "true"], "too long"),
+            (&["--workdir", &*long, "true"], "too long"),
+            (&["--env-file", &*long, "true"], "too long"),
+            (&["--reload", &*long, "--", &*long], "stands alone"),
+            (&["--group", &*long, "true"], "want own or shared"),
+            (&["--check", &*check, "true"], "'&&' is shell syntax"),
+            (&["--ready", &*way, "true"], "want exec, notify, fd:N"),
+        ] {
+            for format in ["text", "json"] {
+                let ended = Setup::new(["--log-format", format].iter().chain(words)).end();
+                assert!(ended.stderr.contains(part), "{}", ended.stderr);
+                assert!(
+                    ended.stderr.len() <= 4096 && (length < 5000 || ended.stderr.contains('…')),
+                    "{}",
+                    ended.stderr
+                );
+            }
+        }
+        let ended = Setup::new(["--reload", &long]).end();
+        assert!(
+            ended.stderr.starts_with("hupwrap: --reload 'xx") && ended.stderr.contains("too long"),
+            "{}",
+            ended.stderr
+        );
     }
 }
 

@@ -188,10 +188,9 @@ fn a_descriptor_that_cannot_be_had_is_an_error() {
 #[test]
 fn a_delay_is_a_time_that_it_has_lived() {
     let mut above = Above::new();
-    let options = args([&"--ready", &"delay:1200ms", &"--ready-timeout", &"1s", &"--", &puppet()]);
+    let options = args([&"--ready", &"delay:1200ms", &"--", &puppet()]);
     let began = Instant::now();
     let mut run = Setup::new(options).env("NOTIFY_SOCKET", above.name()).start();
-    // It has nothing to say, and cannot be late.
     above.expect(&["READY=1"]);
     assert!(began.elapsed() >= Duration::from_millis(1200));
     run.ready();
@@ -206,6 +205,10 @@ fn a_delay_is_a_time_that_it_has_lived() {
     let ended =
         Setup::new(["--ready", "delay:1h", "--", "sh", "-c", "exit 3"]).env("NOTIFY_SOCKET", above.name()).end();
     assert_eq!((ended.shell(), above.rest()), (3, vec![]));
+    // No child could live that long in time.
+    let ended = Setup::new(["--ready", "delay:1200ms", "--ready-timeout", "1.2", "--", "echo", "started"]).end();
+    let line = "hupwrap: --ready-timeout '1.2': no child is ready in time; want more than the delay of --ready\n";
+    assert_eq!((ended.shell(), ended.stdout.as_str(), ended.stderr.as_str()), (125, "", line));
 }
 
 #[test]
@@ -310,14 +313,22 @@ fn why_a_command_was_not_ready_is_said() {
         ended.stderr
     };
     let fails = "sh -c 'exit 7'";
-    let (plain, verbose, vanished, json) = std::thread::scope(|scope| {
+    let (plain, verbose, vanished, json, hangs) = std::thread::scope(|scope| {
+        let hangs = scope.spawn(|| run("sleep 1000", &[]));
         let verbose = scope.spawn(|| run(fails, &["-v"]));
         let vanished = scope.spawn(|| run("./probe", &[]));
         let json = scope.spawn(|| run(fails, &["--log-format", "json"]));
-        (run(fails, &[]), verbose.join().unwrap(), vanished.join().unwrap(), json.join().unwrap())
+        (
+            run(fails, &[]),
+            verbose.join().unwrap(),
+            vanished.join().unwrap(),
+            json.join().unwrap(),
+            hangs.join().unwrap(),
+        )
     });
     let line = "was not ready within 6s (cmd 'sh -c 'exit 7'' ended with 7); stopping it\n";
     assert!(plain.ends_with(line) && plain.lines().count() == 1, "{plain}");
+    assert!(hangs.contains("was not ready within 6s (its try was still running after "), "{hangs}");
     // Each reason once, not each try.
     let tried = "hupwrap: generation 1 is not ready yet: cmd 'sh -c 'exit 7'' ended with 7\n";
     assert_eq!((verbose.matches(tried).count(), verbose.matches(line).count()), (1, 1), "{verbose}");
@@ -738,6 +749,25 @@ fn a_restart_that_is_late_fails() {
     let ended = run.end();
     assert_eq!(ended.shell(), 124);
     assert!(ended.stderr.contains("restart failed: the new sh was not ready within 4s"), "{}", ended.stderr);
+}
+
+#[test]
+fn a_hup_to_a_late_child_and_what_follows_are_said() {
+    let options = args([&"--ready", &"notify", &"--ready-timeout", &"500ms", &"--stop-timeout", &"1h"]);
+    let command = args([&"--", &puppet(), &"ignore=TERM", &"exit=USR1:0"]);
+    let mut run = Setup::new([options, command].concat()).start();
+    let (_, child) = run.ready();
+    // Before it is late, or while it is stopped because of that.
+    run.kill("HUP");
+    run.said("was not ready within 500ms; stopping it\n");
+    run.said("starting puppet again without a delay, as was asked\n");
+    kill(child, "USR1");
+    let (generation, child) = run.ready();
+    assert_eq!(generation, 2);
+    run.kill("TERM");
+    run.line("got TERM");
+    kill(child, "USR1");
+    run.end();
 }
 
 #[test]

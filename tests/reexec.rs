@@ -550,8 +550,12 @@ fn descriptors_that_run_out_stop_nothing() {
                 "reexec" if crossed => child = run.ready().1,
                 // One that failed has left the old one.
                 "upgrade+replace" => {
-                    wait_until("one child is there", || matches!(children(run.pid)[..], [only] if is_alive(only)));
-                    let serves = children(run.pid)[0];
+                    let mut all = Vec::new();
+                    wait_until("one child is there", || {
+                        all = children(run.pid);
+                        matches!(all[..], [only] if is_alive(only))
+                    });
+                    let serves = all[0];
                     // It takes the signal only when it has said so.
                     while child != serves {
                         child = run.ready().1;

@@ -182,6 +182,7 @@ fn a_hang_up_starts_at_once() {
         run.kill("HUP");
         let (generation, child) = run.ready();
         assert_eq!(generation, 2, "{on_hup}");
+        run.said("starting puppet again without a delay, as was asked\n");
         assert_eq!(children(run.pid), [child]);
         assert_eq!(run.stop().shell(), 0);
     }

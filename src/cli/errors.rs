@@ -7,22 +7,32 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, Command};
 
 use crate::signal::Signal;
+use crate::text::{cut, hints};
 
 /// Options of other programs, and what does the same here.
-const HABITS: [(&[&str], &str); 10] = [
+const HABITS: [(&[&str], &str); 16] = [
     (&["-s", "--signal"], "for the stop signal: '--stop-signal SIG'"),
-    (&["-k", "--kill-after"], "for KILL after a time: '--stop-timeout T'"),
+    (&["-k", "--kill-after", "--kill-timeout"], "for KILL after a time: '--stop-timeout T'"),
     (&["-e", "--env", "--environment"], "for a variable: 'env NAME=VALUE COMMAND', or '--env-file FILE'"),
     (&["-u", "--user", "--uid"], "for another user: 'setpriv --reuid USER --regid GROUP --init-groups COMMAND'"),
     (&["-w", "-C", "--chdir", "--cwd", "--directory"], "for the directory: '--workdir DIR'"),
     (&["-g"], "for the whole process group: '--kill-mode group'"),
-    (&["-c", "--command"], "for a shell command: 'sh -c CMD'"),
+    (&["-c", "--command", "--shell"], "for a shell command: 'sh -c CMD'"),
     (
         &["-d", "--daemon", "--daemonize", "--background", "--detach"],
         "hupwrap runs in the foreground: for the background, append '&'",
     ),
     (&["--every", "--interval", "--max-lifetime", "--ttl"], "did you mean '--max-age T', a new child after a time?"),
     (&["-n", "--name"], "hupwrap has no names; '--status-file FILE' identifies one"),
+    (&["--hup"], "for what HUP does: '--on-hup ACTION'"),
+    (
+        &["--delay"],
+        "for the delay before a restart: '--restart-delay T'; for readiness after a time: '--ready delay:T'",
+    ),
+    (&["--limit", "--max-restarts", "--retries"], "for the number of restarts: '--restart-limit N'"),
+    (&["--preserve-status"], "hupwrap always ends as COMMAND ends; remove it"),
+    (&["--health", "--health-cmd", "--healthcheck"], "for readiness: '--ready cmd:CMD'"),
+    (&["--port"], "for a socket: '--listen tcp:HOST:PORT'"),
 ];
 
 /// clap explains over several lines. A log wants one.
@@ -35,8 +45,7 @@ pub(super) fn explain(options: &Command, argv: &[&OsStr], error: &clap::Error) -
     let option = context(ContextKind::InvalidArg).unwrap_or_default();
     match error.kind() {
         ErrorKind::UnknownArgument => {
-            let near = context(ContextKind::SuggestedArg).filter(|near| is_near(near, &option));
-            as_value(options, argv, &option).unwrap_or_else(|| unknown(argv, &option, near.as_deref()))
+            as_value(options, argv, &option).unwrap_or_else(|| unknown(options, argv, &option))
         }
         ErrorKind::InvalidUtf8 => not_utf8(options, argv),
         ErrorKind::InvalidValue if context(ContextKind::InvalidValue).is_none_or(|value| value.is_empty()) => {
@@ -55,21 +64,43 @@ pub(super) fn explain(options: &Command, argv: &[&OsStr], error: &clap::Error) -
 }
 
 /// An option that hupwrap does not have.
-fn unknown(argv: &[&OsStr], option: &str, near: Option<&str>) -> String {
-    let signal = option.strip_prefix("--on-").filter(|name| name.parse::<Signal>().is_ok());
-    let habit = HABITS.iter().find(|(names, _)| names.contains(&option)).map(|(_, hint)| hint);
-    match (signal, habit, near) {
-        (Some(signal), _, _) => {
-            let action = after(argv, option).unwrap_or_else(|| "ACTION".to_owned());
-            format!("unknown option '{option}'; did you mean '--on {}={action}'?", signal.to_uppercase())
-        }
-        (None, Some(hint), _) => format!("unknown option '{option}'; options of COMMAND go after it; {hint}"),
-        (None, None, Some(near)) => format!("unknown option '{option}'; did you mean '{near}'?"),
-        (None, None, None) => {
-            format!("unknown option '{option}'; options of COMMAND go after it; see 'hupwrap --help'")
+fn unknown(options: &Command, argv: &[&OsStr], option: &str) -> String {
+    // Of `-help`, clap names the first letter that is no option.
+    let word = argv.iter().map(|word| word.to_string_lossy()).find(|word| match option.strip_prefix("--") {
+        Some(_) => word.starts_with(option),
+        None => !word.starts_with("--") && word.starts_with('-') && word.contains(option.trim_start_matches('-')),
+    });
+    let word = word.unwrap_or_else(|| option.into());
+    let (name, value) = word.find('=').and_then(|at| word.split_at_checked(at)).unwrap_or((&word, ""));
+    let longs: Vec<&str> = options.get_arguments().filter_map(Arg::get_long).collect();
+    let plain = |word: &str| word.to_lowercase().replace(['-', '_'], "");
+    if let Some(long) = longs.iter().find(|long| plain(long) == plain(name)) {
+        return format!("unknown option '{name}'; did you mean '--{long}{}'?", cut(value, LONGEST));
+    }
+    let said = option.strip_prefix("--").unwrap_or_default();
+    if let Some(signal) = said.strip_prefix("on-").filter(|name| name.parse::<Signal>().is_ok()) {
+        let action = after(argv, option).unwrap_or_else(|| "ACTION".to_owned());
+        return format!("unknown option '{option}'; did you mean '--on {}={action}'?", signal.to_uppercase());
+    }
+    let habit = HABITS.iter().find(|(names, _)| names.contains(&option)).map(|(_, hint)| *hint);
+    let mut begun = longs.iter().filter(|long| said.len() > 2 && long.starts_with(said));
+    let near = match (begun.next(), begun.next()) {
+        (Some(one), None) => Some(*one),
+        _ => hints::near(said, &longs),
+    };
+    match (habit, near) {
+        (None, Some(near)) => format!("unknown option '{option}'; did you mean '--{near}'?"),
+        (habit, _) => {
+            format!(
+                "unknown option '{option}'; options of COMMAND go after it; {}",
+                habit.unwrap_or("see 'hupwrap --help'")
+            )
         }
     }
 }
+
+/// How long a value is at most that is repeated.
+const LONGEST: usize = 200;
 
 /// What clap takes for an unknown option may be meant as the value of the option before it.
 fn as_value(options: &Command, argv: &[&OsStr], option: &str) -> Option<String> {
@@ -118,11 +149,6 @@ fn after(argv: &[&OsStr], option: &str) -> Option<String> {
     }
 }
 
-/// Whether a suggestion of clap's helps: to clap, `--on` is near to everything.
-fn is_near(suggested: &str, said: &str) -> bool {
-    suggested.starts_with(said) || suggested.len().abs_diff(said.len()) <= 3
-}
-
 /// Whether the last `--log-format` before the command says `json`.
 pub(super) fn wants_json(options: &Command, argv: &[&OsStr]) -> bool {
     let mut words = argv.iter().skip(1).map(|word| word.to_string_lossy()).peekable();
@@ -168,6 +194,28 @@ mod tests {
             ("--stop-sig x", "unknown option '--stop-sig'; did you mean '--stop-signal'?".to_owned()),
             ("--stop", "'--stop <FILE>' needs a value; see 'hupwrap --help'".to_owned()),
             ("--frobnicate x", format!("unknown option '--frobnicate'; {go_after}; see 'hupwrap --help'")),
+            ("-help", "unknown option '-help'; did you mean '--help'?".to_owned()),
+            ("-quiet x", "unknown option '-quiet'; did you mean '--quiet'?".to_owned()),
+            ("-on-hup=replace x", "unknown option '-on-hup'; did you mean '--on-hup=replace'?".to_owned()),
+            ("--on HUP=stop -restart x", "unknown option '-restart'; did you mean '--restart'?".to_owned()),
+            ("--ON-HUP stop x", "unknown option '--ON-HUP'; did you mean '--on-hup'?".to_owned()),
+            ("--pid_file=f x", "unknown option '--pid_file'; did you mean '--pidfile=f'?".to_owned()),
+            ("--wait x", "unknown option '--wait'; did you mean '--wait-ready'?".to_owned()),
+            ("--restrat no x", "unknown option '--restrat'; did you mean '--restart'?".to_owned()),
+            ("--re x", format!("unknown option '--re'; {go_after}; see 'hupwrap --help'")),
+            ("-vx x", format!("unknown option '-x'; {go_after}; see 'hupwrap --help'")),
+            ("--hup stop x", format!("unknown option '--hup'; {go_after}; for what HUP does: '--on-hup ACTION'")),
+            (
+                "--preserve-status x",
+                format!(
+                    "unknown option '--preserve-status'; {go_after}; hupwrap always ends as COMMAND ends; remove it"
+                ),
+            ),
+            (
+                "--max-restarts 3 x",
+                format!("unknown option '--max-restarts'; {go_after}; for the number of restarts: '--restart-limit N'"),
+            ),
+            ("--shell x", format!("unknown option '--shell'; {go_after}; for a shell command: 'sh -c CMD'")),
             ("-x", format!("unknown option '-x'; {go_after}; see 'hupwrap --help'")),
             ("--group", "'--group <WHICH>' needs a value; see 'hupwrap --help'".to_owned()),
             ("--no-tether=yes x", "'--no-tether' takes no value, but has 'yes'; remove it".to_owned()),

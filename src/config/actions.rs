@@ -46,6 +46,25 @@ impl FromStr for Action {
     type Err = String;
 
     fn from_str(word: &str) -> Result<Self, String> {
+        Self::read(word).map_err(|error| {
+            error.unwrap_or_else(|| {
+                let name = word.split(':').next().unwrap_or_default();
+                let mut hint = hints::did_you_mean(name, &ACTIONS);
+                if hint.is_empty() {
+                    let action = word.split('=').next_back().unwrap_or_default();
+                    let kill = if word.eq_ignore_ascii_case("kill") { "stop:KILL" } else { "" };
+                    let meant = [action.to_owned(), kill.to_owned(), format!("forward:{}", word.to_uppercase())];
+                    hint = hints::first_accepted(&meant, &|word| Self::read(word).is_ok());
+                }
+                format!("no such action; the actions are {}{hint}", ACTIONS.join(", "))
+            })
+        })
+    }
+}
+
+impl Action {
+    /// None where it is no action.
+    fn read(word: &str) -> Result<Self, Option<String>> {
         let (name, with) = word.split_once(':').map_or((word, None), |(name, signal)| (name, Some(signal)));
         let parse = if name == "stop" { value::stop_signal } else { value::signal };
         let signal = || with.map(|said| parse(said).map_err(|error| format!("'{said}': {error}"))).transpose();
@@ -56,16 +75,13 @@ impl FromStr for Action {
             ("replace", None) => Ok(Self::Replace),
             ("upgrade+replace", None) => Ok(Self::UpgradeReplace),
             ("upgrade", None) => Ok(Self::Upgrade),
-            ("forward", _) => signal().map(Self::Forward),
-            ("stop", _) => signal().map(Self::Stop),
+            ("forward", _) => Ok(Self::Forward(signal()?)),
+            ("stop", _) => Ok(Self::Stop(signal()?)),
             ("ignore", None) => Ok(Self::Ignore),
             (name, Some(_)) if ACTIONS.contains(&name) => {
-                Err(format!("'{name}' takes no signal; forward:SIG and stop:SIG do"))
+                Err(Some(format!("'{name}' takes no signal; forward:SIG and stop:SIG do")))
             }
-            (name, _) => {
-                let hint = hints::did_you_mean(name, &ACTIONS);
-                Err(format!("no such action; the actions are {}{hint}", ACTIONS.join(", ")))
-            }
+            _ => Err(None),
         }
     }
 }
@@ -151,7 +167,20 @@ impl SignalTable {
 }
 
 fn signal_and_action(said: &str) -> Result<(Signal, Action), String> {
-    let (signal, action) = said.split_once('=').ok_or("want SIGNAL=ACTION, such as USR1=restart")?;
+    read_pair(said).map_err(|error| {
+        let (left, right) = said.split_once('=').unwrap_or_default();
+        let meant = [said.replacen([':', ' '], "=", 1), said.replace(' ', ""), format!("{right}={left}")];
+        match hints::first_accepted(&meant, &|said| read_pair(said).is_ok()) {
+            hint if hint.is_empty() => error,
+            hint => format!("{WANT_PAIR}{hint}"),
+        }
+    })
+}
+
+const WANT_PAIR: &str = "want SIGNAL=ACTION, such as USR1=restart";
+
+fn read_pair(said: &str) -> Result<(Signal, Action), String> {
+    let (signal, action) = said.split_once('=').ok_or(WANT_PAIR)?;
     let action = action.parse::<Action>().map_err(|error| format!("'{action}': {error}"))?;
     let signal = value::signal(signal).map_err(|error| format!("'{signal}': {error}"))?;
     match (signal, action) {
@@ -256,6 +285,13 @@ mod tests {
                     .to_owned(),
             ),
             ("CONT=stop", "want CONT=stop:SIG, such as CONT=stop:TERM".to_owned()),
+            ("HUP:restart", "want SIGNAL=ACTION, such as USR1=restart; did you mean 'HUP=restart'?".to_owned()),
+            ("HUP restart", "want SIGNAL=ACTION, such as USR1=restart; did you mean 'HUP=restart'?".to_owned()),
+            ("HUP = restart", "want SIGNAL=ACTION, such as USR1=restart; did you mean 'HUP=restart'?".to_owned()),
+            ("restart=HUP", "want SIGNAL=ACTION, such as USR1=restart; did you mean 'HUP=restart'?".to_owned()),
+            ("HUP=USR1", format!("'USR1': {all}; did you mean 'forward:USR1'?")),
+            ("HUP=kill", format!("'kill': {all}; did you mean 'stop:KILL'?")),
+            ("HUP=STOP", format!("'STOP': {all}; did you mean 'stop'?")),
             ("USR1=restart:TERM", "'restart:TERM': 'restart' takes no signal; forward:SIG and stop:SIG do".to_owned()),
             ("USR1=restart:", "'restart:': 'restart' takes no signal; forward:SIG and stop:SIG do".to_owned()),
         ] {
@@ -265,6 +301,8 @@ mod tests {
             let error = on(&[said]).unwrap_err();
             assert!(error.starts_with(&format!("--on '{said}': ")), "{error}");
         }
+        let error = SignalTable::new(&[], &["HUP=restart".into()], 0).unwrap_err();
+        assert_eq!(error, format!("--on-hup 'HUP=restart': {all}; did you mean 'restart'?"));
         // An earlier value is not forgiven because a later one counts.
         assert!(SignalTable::new(&[], &["nonsense".into(), "stop".into()], 0).is_err());
     }

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::text::hints;
+
 /// An upper bound on a wait.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Limit {
@@ -50,19 +52,29 @@ fn read(said: &str, want: &str) -> Result<Duration, String> {
     if said.starts_with('-') {
         return Err(format!("a duration is not negative; {want}"));
     }
-    if let Some(error) = calendar_unit(said) {
-        return Err(error);
+    check(said).map_err(|why| {
+        let plain = said.to_ascii_lowercase().replace(',', ".").replace(' ', "");
+        // `1h30`: the unit of the last number is missing.
+        let smaller = match plain.trim_end_matches(|c: char| c.is_ascii_digit()).chars().next_back() {
+            Some('d') => "h",
+            Some('h') => "m",
+            Some('m') => "s",
+            _ => "",
+        };
+        let near = [plain.clone(), format!("{plain}{smaller}")];
+        format!("{why}{want}{}", hints::first_accepted(&near, &|near| check(near).is_ok()))
+    })
+}
+
+/// Reads a duration, or says why it is none, as far as that is known.
+fn check(said: &str) -> Result<Duration, String> {
+    if let Some((unit, name)) = calendar_unit(said) {
+        return Err(format!("'{unit}' is {name}, which is not accepted; the longest unit is a day (30d); "));
     }
     match parse(said) {
         Ok(time) if time <= LONGEST => Ok(time),
-        Ok(_) | Err(humantime::DurationError::NumberOverflow) => Err(format!("{TOO_LONG}; {want}")),
-        Err(_) => {
-            let near = [said.to_lowercase(), said.replace(',', "."), said.replace(' ', "")];
-            match near.iter().find(|near| parse(near).is_ok()) {
-                Some(near) => Err(format!("{want}; did you mean '{near}'?")),
-                None => Err(want.to_owned()),
-            }
-        }
+        Ok(_) | Err(humantime::DurationError::NumberOverflow) => Err(format!("{TOO_LONG}; ")),
+        Err(_) => Err(String::new()),
     }
 }
 
@@ -76,15 +88,13 @@ fn parse(said: &str) -> Result<Duration, humantime::DurationError> {
 }
 
 /// humantime knows months and years. Nobody waits that long, and `1M` is a typing error more often than a month.
-fn calendar_unit(said: &str) -> Option<String> {
-    let is_calendar = |unit: &&str| matches!(*unit, "M" | "month" | "months" | "y" | "yr" | "year" | "years");
-    let unit = said.split(|c: char| !c.is_ascii_alphabetic()).find(is_calendar)?;
-    let name = if unit.starts_with(['M', 'm']) { "a month" } else { "a year" };
-    let hint = match unit {
-        "M" => format!("; did you mean '{}'?", said.replace('M', "m")),
-        _ => "; want a duration in days, such as 30d, or shorter".to_owned(),
-    };
-    Some(format!("'{unit}' is {name}, which is not accepted{hint}"))
+fn calendar_unit(said: &str) -> Option<(&str, &'static str)> {
+    said.split(|c: char| !c.is_ascii_alphabetic()).find_map(|unit| match &*unit.to_ascii_lowercase() {
+        "m" if unit == "M" => Some((unit, "a month")),
+        "month" | "months" => Some((unit, "a month")),
+        "y" | "yr" | "year" | "years" => Some((unit, "a year")),
+        _ => None,
+    })
 }
 
 /// A duration for people: rounded, in at most two units.
@@ -168,9 +178,17 @@ mod tests {
             ("10S", "did you mean '10s'?"),
             ("1Min", "did you mean '1min'?"),
             ("1,5", "did you mean '1.5'?"),
-            ("1M", "'M' is a month, which is not accepted; did you mean '1m'?"),
-            ("1s1M", "'M' is a month, which is not accepted; did you mean '1s1m'?"),
-            ("2months", "'months' is a month, which is not accepted; want a duration in days"),
+            ("1M", "'M' is a month, which is not accepted; "),
+            ("1M", "; did you mean '1m'?"),
+            ("1s1M", "; did you mean '1s1m'?"),
+            ("1M30S", "; did you mean '1m30s'?"),
+            ("1h30", "; did you mean '1h30m'?"),
+            ("1m30", "; did you mean '1m30s'?"),
+            ("1H 30", "; did you mean '1h30m'?"),
+            ("2months", "'months' is a month, which is not accepted; the longest unit is a day (30d); want"),
+            ("2Y", "'Y' is a year"),
+            ("1Month", "'Month' is a month"),
+            ("1YEAR", "'YEAR' is a year"),
             ("1y", "'y' is a year"),
             ("11years", "'years' is a year"),
             ("4000d", "more than ten years"),
@@ -182,6 +200,9 @@ mod tests {
             for error in [limit(said).unwrap_err(), duration(said).unwrap_err()] {
                 assert!(error.contains(want) && !error.contains('\n'), "{said}: {error}");
             }
+        }
+        for said in ["2Y", "1Month", "1YEAR", "4000D", "1y", "1x30", "30"] {
+            assert!(limit(said).err().is_none_or(|error| !error.contains("did you mean")), "{said}");
         }
         for said in ["infinity", "Never", "INF", "forever", "none"] {
             assert!(limit(said).unwrap_err().ends_with(", or never; did you mean 'never'?"), "{said}");
@@ -225,6 +246,16 @@ mod tests {
             let off = read.abs_diff(time);
             prop_assert!(off <= Duration::from_micros(1) || off.as_secs_f64() <= time.as_secs_f64() / 19.0, "{shown}");
             prop_assert!(shown.split(' ').count() <= 2);
+        }
+
+        #[test]
+        fn a_hint_is_accepted(said in "([0-9,.]{1,4} ?(M|m|mS|S|D|d|h|Y|Month|YEAR|inf|x)? ?){1,3}") {
+            for error in [limit(&said).err(), duration(&said).err()].into_iter().flatten() {
+                if let Some((_, hint)) = error.split_once("did you mean '") {
+                    let hint = hint.strip_suffix("'?").unwrap_or_default();
+                    prop_assert!(limit(hint).is_ok(), "{said}: {error}");
+                }
+            }
         }
 
         #[test]

@@ -203,8 +203,19 @@ impl Config {
         self.restart.check(args)?;
         renewal::check(args, self.on.of(Signal::HUP))?;
         // A forward is checked if the command line names it, not if it is the default.
-        let names_forward = || args.on.iter().chain(&args.on_hup).any(|said| said.contains("forward"));
-        let is_checked = self.on.any(Action::is_request) || names_forward();
+        let is_checked = |signal| match self.on.of(signal) {
+            Action::Forward(_) => self.on.is_named(signal),
+            action => action.is_request(),
+        };
+        let is_checked = Signal::all().any(is_checked);
+        // With a child's pidfile, it limits the wait for that too.
+        let never_ready = self.child_pidfile.is_none()
+            && matches!((&self.ready, self.ready_timeout), (Ready::Delay(delay), Limit::After(limit)) if limit <= *delay);
+        // What counts then is a start that fails. Without `--restart`, nothing else could.
+        let never_counts = self.restart.when != When::No
+            && self.restart.reset.is_zero()
+            && self.ready == Ready::Exec
+            && matches!(self.restart.limit, Some(RestartLimit { count: 1.., within: None }));
         let useless = [
             (
                 "--check",
@@ -218,6 +229,18 @@ impl Config {
                 &args.overlap,
                 self.replaces(),
                 "has no effect unless a signal means replace or upgrade+replace; add --on-hup replace",
+            ),
+            (
+                "--ready-timeout",
+                &args.ready_timeout,
+                !never_ready,
+                "no child is ready in time; want more than the delay of --ready",
+            ),
+            (
+                "--restart-reset",
+                &args.restart_reset,
+                !never_counts,
+                "--restart-limit never counts a restart; want more, or --restart-limit N/T",
             ),
         ];
         for (option, said, has_effect, why) in useless {
@@ -292,6 +315,70 @@ mod tests {
                 args.on = vec![on.into()];
             };
             assert!(config(set).is_ok(), "{on}");
+        }
+    }
+
+    #[test]
+    fn an_option_that_another_one_defeats_is_an_error() {
+        let error = |line: &str| {
+            let words: Vec<_> = line.split(' ').map(std::ffi::OsStr::new).collect();
+            let Ok(crate::cli::Said::Supervise(args)) = crate::cli::read(&words) else { panic!("{line}") };
+            Config::new(args).err().unwrap_or_default()
+        };
+        for (line, begins) in [
+            ("--check true --on HUP=forward --on HUP=ignore", "--check 'true': has no effect, because no signal"),
+            ("--check true --on-hup ignore --on USR1=forward", ""),
+            ("--check true --on-hup ignore", "--check 'true': has no effect, because no signal"),
+            (
+                "--restart on-failure --no-restart-on 0",
+                "--no-restart-on '0': has no effect, because that is no failure",
+            ),
+            ("--restart on-failure --no-restart-on 3 --no-restart-on TERM,PIPE", "--no-restart-on 'TERM,PIPE': has no"),
+            ("--restart on-failure --no-restart-on 0,64", ""),
+            ("--restart always --no-restart-on 0", ""),
+            ("--restart no --no-restart-on 0", ""),
+            (
+                "--restart always --restart-reset 0 --restart-limit 1",
+                "--restart-reset '0': --restart-limit never counts",
+            ),
+            ("--restart always --restart-reset 0 --restart-limit 1/1m", ""),
+            ("--restart always --restart-reset 0 --restart-limit 0", ""),
+            ("--restart always --restart-reset 0 --restart-limit 1 --ready notify", ""),
+            ("--restart no --restart-reset 0 --restart-limit 1", ""),
+            ("--ready delay:5s --ready-timeout 5", "--ready-timeout '5': no child is ready in time; want"),
+            ("--ready delay:5s --ready-timeout 6", ""),
+            ("--ready delay:2m", ""),
+            ("--ready delay:5s --ready-timeout 5 --child-pidfile f", ""),
+            ("--ready delay:5s --ready-timeout never", ""),
+            ("--ready exec --ready-timeout 1ms", ""),
+            (
+                "--restart-delay 1s --restart-max-delay 0",
+                "--restart-max-delay '0': shorter than --restart-delay, 1s; want at least that",
+            ),
+            (
+                "--restart unless-stopped",
+                "--restart 'unless-stopped': want no, on-failure or always; did you mean 'always'?",
+            ),
+            (
+                "--restart on-failure:5",
+                "--restart 'on-failure:5': want two options; did you mean '--restart on-failure --restart-limit 5'?",
+            ),
+            ("--kill-mode cgroup", "--kill-mode 'cgroup': want mixed, process or group; did you mean 'mixed'?"),
+            (
+                "--kill-mode control-group",
+                "--kill-mode 'control-group': want mixed, process or group; did you mean 'mixed'?",
+            ),
+            (
+                "--restart always --restart-limit 5:10s",
+                "--restart-limit '5:10s': want N or N/T, such as 5 (consecutive restarts) or 5/1m (within a minute); did you mean '5/10s'?",
+            ),
+            (
+                "--restart always --no-restart-on 64,TREM",
+                "--no-restart-on '64,TREM': want statuses from 0 to 255 and signals' names, such as 0,64,TERM; did you mean 'TERM'?",
+            ),
+        ] {
+            let error = error(&format!("hupwrap {line} true"));
+            assert!(error.starts_with(begins) && begins.is_empty() == error.is_empty(), "{line}: {error}");
         }
     }
 

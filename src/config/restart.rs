@@ -8,6 +8,7 @@ use super::value::{choice, optional, repeated};
 use crate::cli::Args;
 use crate::exit::ExitStatus;
 use crate::signal::Signal;
+use crate::text::hints;
 
 /// When the child is restarted automatically, and how.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -57,7 +58,13 @@ impl Restart {
     /// # Errors
     /// One line that names the option and its value, and says what would be right.
     pub(super) fn new(args: &Args) -> Result<Self, String> {
-        let when = choice([("no", When::No), ("on-failure", When::OnFailure), ("always", When::Always)]);
+        let when = |said: &str| match said.strip_prefix("on-failure:").map(|count| (count, restart_limit(count))) {
+            // Docker's.
+            Some((count, Ok(_))) => {
+                Err(format!("want two options; did you mean '--restart on-failure --restart-limit {count}'?"))
+            }
+            _ => choice([("no", When::No), ("on-failure", When::OnFailure), ("always", When::Always)])(said),
+        };
         let delay = optional("--restart-delay", &args.restart_delay, duration)?.unwrap_or(DEFAULT_DELAY);
         Ok(Self {
             when: optional("--restart", &args.restart, when)?.unwrap_or_default(),
@@ -79,7 +86,7 @@ impl Restart {
         if self.max_delay < self.delay {
             return Err(format!(
                 "--restart-max-delay '{}': shorter than --restart-delay, {}; want at least that",
-                Shown(self.max_delay),
+                args.restart_max_delay.as_deref().unwrap_or_default(),
                 Shown(self.delay)
             ));
         }
@@ -90,36 +97,55 @@ impl Restart {
         ];
         // An explicit `--restart no` may come from a script that has the other options in place.
         let is_missing = args.restart.is_none();
-        match needs_restart.into_iter().find_map(|(option, said)| Some((option, said.filter(|_| is_missing)?))) {
-            Some((option, said)) => Err(format!(
+        if let Some((option, said)) =
+            needs_restart.into_iter().find_map(|(option, said)| Some((option, said.filter(|_| is_missing)?)))
+        {
+            return Err(format!(
                 "{option} '{said}': has no effect without --restart; add --restart on-failure or --restart always"
+            ));
+        }
+        let are_final = |said: &&String| exit_statuses(said).is_ok_and(|all| !all.into_iter().any(is_failure));
+        match args.no_restart_on.iter().find(are_final).filter(|_| self.when == When::OnFailure) {
+            Some(said) => Err(format!(
+                "--no-restart-on '{said}': has no effect, because that is no failure for --restart on-failure; remove it"
             )),
             None => Ok(()),
         }
     }
 
-    /// Whether a child that ended in this way is to be restarted. A death by HUP, INT, TERM or PIPE is not a failure.
+    /// Whether a child that ended in this way is to be restarted.
     pub fn wants(&self, status: ExitStatus) -> bool {
-        let is_failure = match status {
-            ExitStatus::Exited(code) => code != 0,
-            ExitStatus::Killed(signal) => ![Signal::HUP, Signal::INT, Signal::TERM, Signal::PIPE].contains(&signal),
-        };
         let wanted = match self.when {
             When::No => false,
-            When::OnFailure => is_failure,
+            When::OnFailure => is_failure(status),
             When::Always => true,
         };
         wanted && !self.never_on.contains(&status)
     }
 }
 
+/// A death by HUP, INT, TERM or PIPE is not a failure.
+fn is_failure(status: ExitStatus) -> bool {
+    match status {
+        ExitStatus::Exited(code) => code != 0,
+        ExitStatus::Killed(signal) => ![Signal::HUP, Signal::INT, Signal::TERM, Signal::PIPE].contains(&signal),
+    }
+}
+
 fn restart_limit(said: &str) -> Result<RestartLimit, String> {
+    read_limit(said).map_err(|error| {
+        let near = [said.replace(' ', ""), said.replace(':', "/")];
+        format!("{error}{}", hints::first_accepted(&near, &|near| read_limit(near).is_ok()))
+    })
+}
+
+fn read_limit(said: &str) -> Result<RestartLimit, String> {
     let (count, within) = said.split_once('/').map_or((said, None), |(count, within)| (count, Some(within)));
     let count = match count.bytes().all(|b| b.is_ascii_digit()) {
         true => count.parse().ok(),
         false => None,
     };
-    let within = within.map(duration).transpose()?;
+    let within = within.map(|said| duration(said).map_err(|error| format!("'{said}': {error}"))).transpose()?;
     match (count, within) {
         (Some(count), Some(_)) if count > MOST_REMEMBERED => {
             Err(format!("hupwrap remembers {MOST_REMEMBERED} restarts; want fewer within that time"))
@@ -132,8 +158,7 @@ fn restart_limit(said: &str) -> Result<RestartLimit, String> {
 }
 
 /// The ends in a list such as `0,64,TERM`.
-fn exit_statuses(said: &str) -> Result<Vec<ExitStatus>, &'static str> {
-    said.split(',')
-        .map(|word| exit_status(word).ok_or("want statuses from 0 to 255 and signals' names, such as 0,64,TERM"))
-        .collect()
+fn exit_statuses(said: &str) -> Result<Vec<ExitStatus>, String> {
+    let want = |hint| format!("want statuses from 0 to 255 and signals' names, such as 0,64,TERM{hint}");
+    said.split(',').map(|word| exit_status(word).map_err(want)).collect()
 }

@@ -1,7 +1,8 @@
 //! `--map-status`, and how options name the end of a child (contract, section 4). Pure.
 
-use super::value::repeated;
+use super::value::{near_signal, repeated};
 use crate::exit::ExitStatus;
+use crate::text::hints;
 
 /// What `--map-status` says: which end of a child becomes which status.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -21,17 +22,27 @@ impl StatusMap {
     }
 }
 
-fn mapping(said: &str) -> Result<(ExitStatus, u8), &'static str> {
+fn mapping(said: &str) -> Result<(ExitStatus, u8), String> {
     const WANT: &str = "want FROM=TO; FROM is 0 to 255 or a signal's name, TO is 0 to 255";
-    let (from, to) = said.split_once('=').ok_or(WANT)?;
-    Ok((exit_status(from).ok_or(WANT)?, code(to).ok_or(WANT)?))
+    let read = |said: &str| {
+        let (from, to) = said.split_once('=')?;
+        Some((exit_status(from).ok()?, code(to)?))
+    };
+    read(said).ok_or_else(|| {
+        let signal = said.split_once('=').and_then(|(from, _)| exit_status(from).err()).unwrap_or_default();
+        let near = [said.replace(':', "="), format!("{said}=0")];
+        format!("{WANT}{signal}{}", hints::first_accepted(&near, &|near| read(near).is_some()))
+    })
 }
 
 /// How a child can end: a status from 0 to 255, or a signal's name. A number is a status, never a signal.
-pub(super) fn exit_status(word: &str) -> Option<ExitStatus> {
+///
+/// # Errors
+/// A hint.
+pub(super) fn exit_status(word: &str) -> Result<ExitStatus, String> {
     match word.starts_with(|c: char| c.is_ascii_digit()) {
-        true => code(word).map(ExitStatus::Exited),
-        false => word.parse().ok().map(ExitStatus::Killed),
+        true => code(word).map(ExitStatus::Exited).ok_or_else(String::new),
+        false => word.parse().map(ExitStatus::Killed).map_err(|_| near_signal(word)),
     }
 }
 
@@ -44,6 +55,20 @@ fn code(word: &str) -> Option<u8> {
 mod tests {
     use super::*;
     use crate::signal::Signal;
+
+    #[test]
+    fn what_may_have_been_meant() {
+        for (said, hint) in [
+            ("143", "; did you mean '143=0'?"),
+            ("143:0", "; did you mean '143=0'?"),
+            ("TERM", "; did you mean 'TERM=0'?"),
+            ("TREM=0", "; did you mean 'TERM'?"),
+            ("256", ""),
+            ("1=256", ""),
+        ] {
+            assert!(mapping(said).unwrap_err().ends_with(&format!("TO is 0 to 255{hint}")), "{said}");
+        }
+    }
 
     #[test]
     fn statuses_are_mapped_once_and_the_last_rule_counts() {

@@ -40,7 +40,7 @@ impl Machine {
             }
             Event::Signal { signal: Signal::HUP, sender, hung_up } => self.note_hup(sender, hung_up, turn),
             Event::Signal { signal, sender, .. } => self.note_signal(signal, sender, turn),
-            Event::Changed => self.note_renewal_of(self.settings.on.of(Signal::HUP)),
+            Event::Changed => self.note_renewal_of(self.settings.on.of(Signal::HUP), turn),
             Event::TerminalGone => self.note_terminal_gone(turn),
             Event::Executed(id) => self.note_execution(id, turn),
             Event::StartFailed(id, error) => self.note_failed_start(id, error, turn),
@@ -180,25 +180,27 @@ impl Machine {
     }
 
     /// Something asks for what an action asks for, if that is a renewal.
-    pub(super) fn note_renewal_of(&mut self, action: Action) {
+    pub(super) fn note_renewal_of(&mut self, action: Action, turn: &mut Turn) {
         if let Some(kind) = RequestKind::of(action) {
-            self.note_renewal(kind);
+            self.note_renewal(kind, turn);
         }
     }
 
     /// Somebody asks for a renewal.
-    pub(super) fn note_renewal(&mut self, kind: RequestKind) {
-        // The first start, by the hupwrap that was just started, is all that could be asked for.
-        if self.stop.is_some() || self.child.phase == Phase::NotStarted {
+    fn note_renewal(&mut self, kind: RequestKind, turn: &mut Turn) {
+        if self.stop.is_some() {
             return;
         }
+        // The first start is to come, by the hupwrap that was just started. But who asks for that alone waits for it.
+        let is_new = self.child.phase == Phase::NotStarted;
+        let kind = kind.without_hupwrap().filter(|_| is_new).unwrap_or(kind);
         if kind.wants_new_child() {
             self.interrupted = None;
             self.backoff.reset();
             let is_swept = matches!(self.child.phase, Phase::Sweeping { .. });
             match self.next {
-                Some(Next::End(_)) => self.next = Some(Next::Start),
-                Some(Next::StartAt(_)) if is_swept => self.next = Some(Next::Start),
+                Some(Next::End(_)) => self.start_soon(turn),
+                Some(Next::StartAt(_)) if is_swept => self.start_soon(turn),
                 _ => {}
             }
         }

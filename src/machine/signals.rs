@@ -87,7 +87,7 @@ impl Machine {
         match self.settings.on.of(signal) {
             action
             @ (Action::Restart | Action::Replace | Action::Upgrade | Action::Reexec | Action::UpgradeReplace) => {
-                self.note_renewal_of(action)
+                self.note_renewal_of(action, turn)
             }
             // A child that survives Ctrl-C, a shell or a REPL, keeps running.
             Action::Stop(None) | Action::Forward(None) if heard => {}

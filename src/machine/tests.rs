@@ -97,6 +97,7 @@ fn settled(kind: RequestKind, outcome: Outcome) -> Message {
     Message::Settled { kind, began: Time::ZERO, outcome }
 }
 
+const STARTING_SOON: Effect = Effect::Say(Message::StartingSoon);
 const CHECK: Effect = Effect::Check { new_child: true };
 
 fn survey(generation: GenerationId) -> Effect {
@@ -120,7 +121,13 @@ fn how_long_a_stop_may_take() {
         assert_eq!(bench.left(), stop, "{said:?}");
     }
     let mut bench = timeout(Some("0"));
-    assert_eq!(bench.kill("TERM"), [sent(To::Child, "KILL")]);
+    let killed = [Effect::Say(Message::Killing(1, Duration::ZERO)), sent(To::Child, "KILL")];
+    assert_eq!(bench.kill("TERM"), killed);
+    bench.tell(Event::ChildEnded(1, ExitStatus::Killed(Signal::KILL)));
+    let killed = [Effect::Say(Message::KillingRest(Duration::ZERO)), sent(To::Rest, "KILL")];
+    assert_eq!(bench.tell(Event::RestRemains(1)), killed);
+    // One line is enough.
+    assert_eq!(bench.tell(Event::RestRemains(1)), [sent(To::Rest, "KILL")]);
 }
 
 #[test]
@@ -186,7 +193,7 @@ fn failed_starts_are_tried_again_later_and_later() {
     bench.tell(Event::StartFailed(bench.machine.last_id, error(false)));
     assert_delay(bench.left().unwrap(), 60 * SECOND);
     // A HUP starts at once, and resets the count.
-    assert!(matches!(bench.kill("HUP"), [Effect::Check { .. }, Effect::Start(_)]));
+    assert!(matches!(bench.kill("HUP"), [Effect::Check { .. }, STARTING_SOON, Effect::Start(_)]));
     bench.tell(Event::StartFailed(bench.machine.last_id, error(false)));
     assert_delay(bench.left().unwrap(), Duration::from_millis(100));
     assert_eq!(bench.kill("TERM"), [Effect::Finish(Ending::Told(Signal::TERM))]);
@@ -406,7 +413,7 @@ fn a_request_or_a_stop_while_a_restart_is_waited_for() {
         assert_delay(bench.crash(SECOND, FAILED).unwrap(), 60 * SECOND);
         bench
     };
-    assert_eq!(waiting().kill("HUP"), [CHECK, Effect::Start(2)]);
+    assert_eq!(waiting().kill("HUP"), [CHECK, STARTING_SOON, Effect::Start(2)]);
     assert_eq!(waiting().kill("TERM"), [Effect::Finish(Ending::Told(Signal::TERM))]);
     // While what the child has left behind is still being stopped.
     let mut bench = Bench::restarting(&[("restart", "always")]);
@@ -693,6 +700,33 @@ fn a_signal_before_the_first_child_waits_for_it() {
     assert_eq!(unborn.tell(Event::Began), []);
 }
 
+#[test]
+fn a_request_before_the_first_start_is_answered() {
+    for (on_hup, kind) in [
+        ("restart", RequestKind::Restart),
+        ("reexec", RequestKind::Restart),
+        ("replace", RequestKind::Replace),
+        ("upgrade+replace", RequestKind::Replace),
+    ] {
+        let mut bench = Bench::unborn(|args| args.on_hup = vec![on_hup.to_owned()], |_| ());
+        bench.kill("HUP");
+        assert_eq!(bench.outcomes(Event::Began), [Message::Began(kind)]);
+        assert_eq!(bench.outcomes(Event::Executed(1)), [settled(kind, Outcome::Ok)]);
+        assert_eq!(bench.machine.last_id, 1);
+    }
+    let mut bench = Bench::unborn(|args| args.on_hup = vec!["upgrade".to_owned()], |_| ());
+    bench.kill("HUP");
+    assert_eq!(bench.outcomes(Event::Began), []);
+    assert_eq!(bench.outcomes(Event::Executed(1)), [Message::Began(RequestKind::Upgrade)]);
+    // It fails as the first start does.
+    let mut bench = Bench::unborn(|_| (), |_| ());
+    bench.kill("HUP");
+    bench.tell(Event::Began);
+    let failure = Failure::CannotStart("why".to_owned());
+    assert_eq!(bench.outcomes(start_failed(1, false)), [failed(RequestKind::Restart, failure)]);
+    assert!(bench.out.contains(&Effect::Finish(Ending::Own(127))));
+}
+
 // What `tell` leaves out, where it matters.
 impl Bench {
     /// The requests that begin, and how they end.
@@ -763,7 +797,7 @@ fn who_asks_during_a_start_that_fails_has_an_outcome_too() {
         [failed(RequestKind::Restart, why), Message::Began(RequestKind::Restart)]
     );
     // At once: a HUP does not wait for the next try.
-    assert_eq!(bench.tell(Event::Checked), [Effect::Start(3)]);
+    assert_eq!(bench.tell(Event::Checked), [STARTING_SOON, Effect::Start(3)]);
     assert_eq!(bench.outcomes(Event::Executed(3)), [settled(RequestKind::Restart, Outcome::Ok)]);
 }
 
@@ -846,7 +880,7 @@ fn who_asks_before_the_end_has_the_rest_swept_first() {
     bench.pass(60 * SECOND);
     assert_eq!(bench.tell(Event::ChildEnded(1, ExitStatus::Exited(3))), []);
     assert!(bench.machine.knows(1));
-    assert_eq!(bench.kill("HUP"), [survey(1)]);
+    assert_eq!(bench.kill("HUP"), [STARTING_SOON, survey(1)]);
     bench.tell(Event::RestRemains(1));
     bench.tell(Event::ChildEnded(2, ExitStatus::Exited(3)));
     assert_eq!(bench.tell(Event::RestGone(2)), []);
@@ -958,7 +992,7 @@ fn the_old_one_may_go_first() {
     let status = ExitStatus::Exited(7);
     let mut bench = Bench::replacing(notify);
     bench.tell(Event::Executed(2));
-    let remains = Effect::Say(Message::SuccessorRemains(status));
+    let remains = Effect::Say(Message::SuccessorRemains { status, ready: false });
     assert_eq!(bench.tell(Event::ChildEnded(1, status)), [remains.clone(), survey(1)]);
     assert_eq!(bench.outcomes(Event::Ready(2)), [settled(RequestKind::Replace, Outcome::Ok)]);
     // Within the overlap nothing is left to wait for.
@@ -967,6 +1001,7 @@ fn the_old_one_may_go_first() {
     bench.pass(SECOND);
     let done = [settled(RequestKind::Replace, Outcome::Ok)];
     assert_eq!(bench.outcomes(Event::ChildEnded(1, status)), done);
+    assert!(bench.out.contains(&Effect::Say(Message::SuccessorRemains { status, ready: true })), "{:?}", bench.out);
     // What becomes of the new one is a crash as any other.
     let mut bench = Bench::replacing(notify);
     bench.tell(Event::Executed(2));
@@ -1084,7 +1119,7 @@ fn a_child_that_is_late() {
     };
     let late = Effect::Say(Message::NotReady(1, 20 * SECOND));
     let mut bench = Bench::with(with, |_| ());
-    assert_eq!(bench.pass(20 * SECOND), [&[late], &stop[..]].concat());
+    assert_eq!(bench.pass(20 * SECOND), [std::slice::from_ref(&late), &stop].concat());
     bench.tell(Event::ChildEnded(1, ExitStatus::Exited(0)));
     assert_eq!(bench.tell(Event::RestGone(1)), [Effect::Finish(Ending::Own(TIMED_OUT))]);
     // If it was told to stop in between, that it was late is not the answer.
@@ -1093,13 +1128,20 @@ fn a_child_that_is_late() {
     bench.kill("TERM");
     bench.tell(Event::ChildEnded(1, ExitStatus::Exited(0)));
     assert_eq!(bench.tell(Event::RestGone(1)), [Effect::Finish(Ending::Child(ExitStatus::Exited(0)))]);
-    // A request for another one in between gets it.
-    let mut bench = Bench::with(with, |_| ());
-    assert_eq!(bench.kill("HUP"), []);
-    bench.pass(20 * SECOND);
-    assert_eq!(bench.out, stop);
-    bench.tell(Event::ChildEnded(1, ExitStatus::Exited(0)));
-    assert_eq!(bench.tell(Event::RestGone(1)), [Effect::Start(2)]);
+    // A request for another one before, or in between, gets it.
+    for is_before in [true, false] {
+        let mut bench = Bench::with(with, |_| ());
+        if is_before {
+            assert_eq!(bench.kill("HUP"), []);
+            assert_eq!(bench.pass(20 * SECOND), [std::slice::from_ref(&late), &stop, &[STARTING_SOON]].concat());
+        } else {
+            bench.pass(20 * SECOND);
+            assert_eq!(bench.kill("HUP"), [STARTING_SOON]);
+        }
+        assert_eq!(bench.kill("HUP"), []);
+        bench.tell(Event::ChildEnded(1, ExitStatus::Exited(0)));
+        assert_eq!(bench.tell(Event::RestGone(1)), [Effect::Start(2)]);
+    }
     // It may ask for more time, and never for less.
     let mut bench = Bench::with(with, |_| ());
     for (extension, left) in [(30, 30), (5, 30)] {

@@ -241,7 +241,7 @@ impl Supervisor {
         let Self { machine, family, .. } = self;
         family.children.retain(|child| machine.knows(child.generation));
         for child in family.children.iter_mut().filter(|child| !machine.awaits_readiness(child.generation)) {
-            (child.pipe, child.attempt) = (None, None);
+            (child.pipe, child.attempt, child.try_began) = (None, None, None);
         }
         family.give_up_helpers(|purpose| match purpose {
             Purpose::Try(generation) => !machine.awaits_readiness(generation),

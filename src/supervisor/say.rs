@@ -32,15 +32,19 @@ impl Supervisor {
         let pid = |generation| self.family.number(generation);
         // Most of what happens nobody wants to hear of: it is not put into words.
         let text = (!line.is_usual() || report::is_said(&messages::STARTED)).then(|| {
-            let log_line =
-                self.words.log_line(line, self.machine.serving().is_some(), self.family.why_not_ready(), pid);
+            let log_line = self.words.log_line(
+                line,
+                self.machine.serving().is_some(),
+                self.family.why_not_ready().as_deref(),
+                pid,
+            );
             report::say(&log_line);
             log_line.text
         });
         if let Some(status_writer) = &mut self.status_writer {
             let reason = match line {
                 Message::Settled { outcome, .. } => {
-                    self.words.reason(outcome, self.machine.serving().is_some(), self.family.why_not_ready())
+                    self.words.reason(outcome, self.machine.serving().is_some(), self.family.why_not_ready().as_deref())
                 }
                 _ => None,
             };

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{CStr, CString, OsStr};
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{ErrorKind, Read};
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
@@ -83,14 +83,16 @@ impl ChildEnv {
             return;
         }
         let here = self.inherited.iter().find_map(|variable| value(variable, PWD));
-        let here = here.filter(|here| here.starts_with(b"/") && same_file(here, b"."));
-        match (directory, here) {
-            ([b'/', ..], _) => self.set(PWD, directory),
-            (_, Some(here)) => self.set(PWD, &[here, b"/", directory].concat()),
-            (_, None) => match getcwd() {
-                Ok(here) => self.set(PWD, &[here.as_os_str().as_bytes(), b"/", directory].concat()),
-                Err(_) => self.remove(PWD),
-            },
+        let here = match here.filter(|here| here.starts_with(b"/") && same_file(here, b".")) {
+            Some(here) => Some(here.to_owned()),
+            None => getcwd().ok().map(|here| here.into_os_string().into_vec()),
+        };
+        let named = here.map(|here| without_dots(&here, directory)).filter(|named| same_file(named, directory));
+        // `..` behind a link leads elsewhere than its name says.
+        let path = || fs::canonicalize(OsStr::from_bytes(directory)).ok().map(|path| path.into_os_string().into_vec());
+        match named.or_else(path) {
+            Some(path) => self.set(PWD, &path),
+            None => self.remove(PWD),
         }
     }
 
@@ -111,6 +113,20 @@ impl ChildEnv {
         let all = self.own.iter().map(CString::as_c_str).chain(self.inherited.iter().copied());
         all.into_iter().find_map(|variable| value(variable, name.as_bytes()))
     }
+}
+
+/// A path in the directory `here`, absolute and without `.` and `..` (POSIX, `cd`, step 8).
+fn without_dots(here: &[u8], path: &[u8]) -> Vec<u8> {
+    let here = if path.starts_with(b"/") { &[] } else { here };
+    let mut parts = Vec::new();
+    for part in [here, path].into_iter().flat_map(|path| path.split(|byte| *byte == b'/')) {
+        match part {
+            b"" | b"." => {}
+            b".." => _ = parts.pop(),
+            part => parts.push(part),
+        }
+    }
+    [b"/", &*parts.join(&b'/')].concat()
 }
 
 /// What stands before the first `=`.
@@ -169,7 +185,7 @@ mod tests {
     use std::os::unix::fs::symlink;
     use std::path::Path;
     use std::time::Duration;
-    use std::{env, fs, process};
+    use std::{env, process};
 
     use nix::time::{ClockId, clock_gettime};
     use nix::unistd::mkfifo;
@@ -270,6 +286,22 @@ mod tests {
         assert_eq!(pwd(&[c"PWD=src/.."], &[], Path::new("src")), Some(here.join("src").into()));
         assert_eq!(pwd(&[c"PWD=/proc/self/cwd"], &[], Path::new("src")), Some("/proc/self/cwd/src".into()));
         assert_eq!(pwd(&[c"PWD=/wrong"], &[dir.file("x", "PWD=mine")], &dir.0), Some("mine".into()));
+        // Without dots, and where a link leads.
+        let (sub, link) = (dir.0.join("a/b"), dir.0.join("link"));
+        fs::create_dir_all(&sub).unwrap();
+        symlink(&sub, &link).unwrap();
+        for (said, want) in [
+            ("a/./b/", sub.clone()),
+            ("a/b/..", dir.0.join("a")),
+            ("link", link.clone()),
+            ("link/..", fs::canonicalize(dir.0.join("a")).unwrap()),
+            ("link/../b", fs::canonicalize(&sub).unwrap()),
+            ("/../..//", "/".into()),
+        ] {
+            assert_eq!(pwd(&[], &[], &dir.0.join(said)), Some(want.into()), "{said}");
+        }
+        assert_eq!(pwd(&[c"PWD=/proc/self/cwd"], &[], Path::new("./src/../src")), Some("/proc/self/cwd/src".into()));
+        assert_eq!(without_dots(b"/", b"tmp"), b"/tmp");
         assert_eq!(
             ChildEnv::read(&[c"PWD=/wrong"], &[] as &[&str], None).ok().unwrap().var("PWD"),
             Some(&b"/wrong"[..])

@@ -62,7 +62,10 @@ pub(crate) fn check(command: &[OsString], child_env: &ChildEnv) -> Result<(), St
     if let Some(defect) = defect(&file, workdir) {
         return Err(explained(defect.errno()));
     }
-    fits(command, child_env).map_err(|why| cannot_execute(name, Errno::E2BIG, &why))
+    let variables = child_env.own.iter().map(CString::as_c_str).chain(child_env.inherited.iter().copied());
+    let words: Vec<&[u8]> = command.iter().map(|word| word.as_bytes()).collect();
+    fits(&words, &variables.map(CStr::to_bytes).collect::<Vec<_>>())
+        .map_err(|why| cannot_execute(name, Errno::E2BIG, &why))
 }
 
 /// No argument and no variable is longer, its NUL included (`execve(2)`).
@@ -73,11 +76,13 @@ const MOST_LIMIT: u64 = 6 << 20;
 /// What a start adds, roughly: the sockets, and some numbers.
 const ADDED: u64 = 4 << 10;
 
-fn fits(command: &[OsString], child_env: &ChildEnv) -> Result<(), String> {
-    let variables = child_env.own.iter().map(CString::as_c_str).chain(child_env.inherited.iter().copied());
-    let variables = variables.map(CStr::to_bytes);
+/// Whether a command and an environment are short enough.
+///
+/// # Errors
+/// Names what is too long.
+pub(super) fn fits(command: &[&[u8]], variables: &[&[u8]]) -> Result<(), String> {
     let limit = LONGEST_STRING >> 10;
-    if let Some(variable) = variables.clone().find(|variable| variable.len() >= LONGEST_STRING) {
+    if let Some(variable) = variables.iter().find(|variable| variable.len() >= LONGEST_STRING) {
         let name =
             variable.iter().position(|byte| *byte == b'=').and_then(|end| variable.get(..end)).unwrap_or_default();
         return Err(format!("the variable {} is too long; want less than {limit} KiB", String::from_utf8_lossy(name)));
@@ -87,8 +92,8 @@ fn fits(command: &[OsString], child_env: &ChildEnv) -> Result<(), String> {
     }
     // Each takes its NUL, and a pointer.
     let beside = size_of::<usize>().saturating_add(1);
-    let lengths = variables.map(<[u8]>::len).chain(command.iter().map(|word| word.len()));
-    let sum = lengths.fold(0_usize, |sum, length| sum.saturating_add(length).saturating_add(beside));
+    let all = variables.iter().chain(command);
+    let sum = all.fold(0_usize, |sum, string| sum.saturating_add(string.len()).saturating_add(beside));
     let sum = u64::try_from(sum).unwrap_or(u64::MAX).saturating_add(ADDED);
     let stack = getrlimit(Resource::RLIMIT_STACK).map_or(u64::MAX, |(soft, _)| soft);
     let limit = (stack >> 2).clamp(LEAST_LIMIT, MOST_LIMIT);

@@ -22,6 +22,7 @@ use crate::signal::{Signal, SignalSet};
 use crate::sys::Pid;
 use crate::sys::bare::{PID_ROOM, append_number, bare, looks_like_text, place_descriptors};
 use crate::sys::fd::pipe;
+use crate::sys::lookup;
 use crate::sys::start_error::{cannot_execute, describe, explain, workdir_error};
 
 /// What a child needs to know before it executes.
@@ -207,7 +208,7 @@ impl Spawned {
             Ok(_) => return Some(Ok(())),
             Err(failure) => failure,
         };
-        let Spawn { program, workdir, .. } = self.loan.spawn();
+        let Spawn { program, workdir, argv, env, own_env, .. } = self.loan.spawn();
         Some(Err(match (step, workdir) {
             (CHANGE_DIRECTORY, Some(workdir)) => workdir_error(workdir, error),
             (PLACE_DESCRIPTORS, _) => {
@@ -218,7 +219,14 @@ impl Spawned {
             (SET_MASK, _) => {
                 cannot_execute(command, error, &format!("its signals cannot be unblocked: {}", describe(error)))
             }
-            _ => explain(command, Some(program), workdir.as_deref(), error),
+            _ => {
+                let variables = own_env.iter().map(CString::as_c_str).chain(env.iter().copied()).map(CStr::to_bytes);
+                let words: Vec<&[u8]> = argv.iter().map(|word| word.to_bytes()).collect();
+                match lookup::fits(&words, &variables.collect::<Vec<_>>()) {
+                    Err(why) if error == Errno::E2BIG => cannot_execute(command, error, &why),
+                    _ => explain(command, Some(program), workdir.as_deref(), error),
+                }
+            }
         }))
     }
 }
@@ -549,7 +557,7 @@ mod tests {
     #[test]
     fn too_much_to_carry() {
         let long = CString::new(["A=", &"x".repeat(1 << 18)].concat()).unwrap();
-        let reason = "it: cannot be executed: arguments and environment are too long".to_owned();
+        let reason = "it: cannot be executed: the variable A is too long; want less than 128 KiB".to_owned();
         assert_eq!(failure(Spawn { own_env: vec![long], ..shell("exit") }), (126, false, reason));
     }
 }

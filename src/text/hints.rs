@@ -1,5 +1,10 @@
 //! What somebody may have meant: hints for near misses and for habits from other programs. Pure.
 
+use crate::text::{cut, words};
+
+/// How long a value is at most that a hint repeats.
+const LONGEST: usize = 200;
+
 /// The words as a list for people: `own or shared`, `no, on-failure or always`.
 pub(crate) fn any_of(words: &[&str]) -> String {
     match words {
@@ -10,7 +15,16 @@ pub(crate) fn any_of(words: &[&str]) -> String {
 
 /// `; did you mean 'WORD'?` where one of the words is near to what was said, otherwise nothing.
 pub(crate) fn did_you_mean(said: &str, words: &[&str]) -> String {
-    near(said, words).map_or_else(String::new, |word| format!("; did you mean '{word}'?"))
+    near(said, words).map_or_else(String::new, suggest)
+}
+
+/// `; did you mean 'WORD'?` with the first of these words that would be accepted, otherwise nothing.
+pub(crate) fn first_accepted(words: &[String], accepts: &dyn Fn(&str) -> bool) -> String {
+    words.iter().find(|word| accepts(word)).map_or_else(String::new, |word| suggest(word))
+}
+
+fn suggest(word: &str) -> String {
+    format!("; did you mean '{}'?", cut(word, LONGEST))
 }
 
 /// The word that is nearest to what was said, if one is near enough: it differs in case, in hyphens, or in few letters.
@@ -62,8 +76,9 @@ pub(crate) struct CommandFacts {
 
 /// What somebody who typed a command that cannot be run may have meant; nothing, or text to follow the reason.
 pub(crate) fn for_command(command: &str, facts: CommandFacts) -> String {
+    let command = &*cut(command, LONGEST);
     let quoted = shell_words::quote(command);
-    let assignment = command.split_once('=').filter(|(name, _)| is_variable(name));
+    let assignment = command.split_once('=').filter(|(name, _)| words::is_variable(name));
     // A file that was found in PATH belongs to somebody else.
     if facts.not_executable && command.contains('/') {
         return format!("; did you mean to 'chmod +x {quoted}' first{}?", or_interpreter(command));
@@ -78,6 +93,14 @@ pub(crate) fn for_command(command: &str, facts: CommandFacts) -> String {
     if facts.is_here && !facts.not_executable && !command.contains('/') {
         return format!("; did you mean './{command}'{}?", or_interpreter(command));
     }
+    if BUILTINS.contains(&command) {
+        return format!("; '{command}' is part of the shell, not a program: want sh -c '{command} …'");
+    }
+    match words::shell_syntax(command) {
+        Some(syntax) if syntax == "'~'" => return "; only a shell expands '~': want the whole path".to_owned(),
+        Some(syntax) => return format!("; {syntax} is shell syntax: want sh -c {quoted}"),
+        None => {}
+    }
     if let Some(first) = command.split_whitespace().next().filter(|first| *first != command) {
         return format!(
             "; the name contains a space: want the words without quotes around them ({first} …), or sh -c {quoted}"
@@ -86,33 +109,11 @@ pub(crate) fn for_command(command: &str, facts: CommandFacts) -> String {
     String::new()
 }
 
-/// What somebody may have meant by an address without a kind, or with a wrong one.
-pub(crate) fn for_address(name: Option<&str>, address: &str) -> String {
-    let name = name.map_or_else(String::new, |name| format!("{name}="));
-    let is_port = |word: &str| word.parse::<u16>().is_ok();
-    match address.rsplit_once(':').unwrap_or(("", address)) {
-        ("", port) if is_port(port) => {
-            format!("; did you mean '{name}tcp:localhost:{port}', or '{name}tcp:*:{port}' for every IPv4 address?")
-        }
-        _ if address.starts_with(['/', '.']) || address.ends_with(".sock") => {
-            format!("; did you mean '{name}unix:{address}'?")
-        }
-        (host, port) if is_port(port) && !host.contains(':') => format!("; did you mean '{name}tcp:{address}'?"),
-        _ => {
-            let (kind, rest) = address.split_once(':').unwrap_or((address, ""));
-            match near(kind, &["tcp", "udp", "unix"]) {
-                Some(near) if near != kind => format!("; did you mean '{name}{near}:{rest}'?"),
-                _ => String::new(),
-            }
-        }
-    }
-}
-
-/// Whether this is the name of a shell variable.
-pub(crate) fn is_variable(name: &str) -> bool {
-    name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
-        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
-}
+/// What shells know by themselves (POSIX, `sh`, 2.4 and 2.14), and no program of that name is there.
+const BUILTINS: [&str; 20] = [
+    "!", ".", ":", "[[", "alias", "cd", "eval", "exec", "exit", "export", "for", "if", "set", "source", "trap",
+    "ulimit", "umask", "until", "while", "{",
+];
 
 /// The program that runs files with such a name, as `, or 'php app.php'`.
 fn or_interpreter(command: &str) -> String {
@@ -193,10 +194,21 @@ mod tests {
                 none,
                 "; the name contains a space: want the words without quotes around them (sleep …), or sh -c 'sleep 1'",
             ),
+            ("ls|wc", none, "; '|' is shell syntax: want sh -c 'ls|wc'"),
+            ("a && b", none, "; '&&' is shell syntax: want sh -c 'a && b'"),
+            ("~/x", none, "; only a shell expands '~': want the whole path"),
+            ("cd", none, "; 'cd' is part of the shell, not a program: want sh -c 'cd …'"),
+            ("!", none, "; '!' is part of the shell, not a program: want sh -c '! …'"),
+            ("cd", here, "; did you mean './cd'?"),
             ("", none, ""),
             (" ", none, ""),
         ] {
             assert_eq!(for_command(command, facts), want, "{command}");
+        }
+        for command in ["sleep 1 ".to_owned(), "A=".to_owned(), String::new(), "./".to_owned(), "a; ".to_owned()] {
+            for facts in [none, here, no_x] {
+                assert!(for_command(&format!("{command}{}", "#".repeat(5000)), facts).len() < 600, "{command}");
+            }
         }
     }
 }

@@ -62,34 +62,69 @@ impl FromStr for Listen {
     type Err = String;
 
     fn from_str(option: &str) -> Result<Self, String> {
-        if option.contains(char::is_control) {
-            return Err(format!("it holds a control character; {WANT}"));
-        }
-        // A name holds no colon, so an equals sign behind the first colon belongs to the address.
-        let (name, rest) = match option.split_once('=') {
-            Some((name, rest)) if !name.contains(':') => (Some(name), rest),
-            _ => (None, option),
-        };
-        if let Some(name) = name.filter(|name| name.is_empty() || !is_name(name)) {
-            return Err(format!("'{name}' is no name; want 1 to {LONGEST_NAME} ASCII characters and no colon"));
-        }
-        let unknown = || format!("{WANT}{}", hints::for_address(name, rest));
-        let (kind, said) = rest.split_once(':').ok_or_else(unknown)?;
-        let (address, said) = match kind {
-            "tcp" => (Address::Tcp(said.parse()?), said),
-            "udp" => (Address::Udp(said.parse()?), said),
-            "unix" => {
-                let (path, mode) = match said.rsplit_once(",mode=") {
-                    Some((path, mode)) => (path, permissions(mode)?),
-                    None => (said, USUAL_MODE),
-                };
-                check_path(path)?;
-                (Address::Unix { path: path.to_owned(), mode }, path)
-            }
-            _ => return Err(format!("'{kind}' is no kind of socket; {}", unknown())),
-        };
-        Ok(Self { option: option.to_owned(), name: name.map(str::to_owned), address, said: said.to_owned() })
+        parse(option).map_err(|error| format!("{error}{}", hint(option)))
     }
+}
+
+/// The name and the address.
+fn split(option: &str) -> (Option<&str>, &str) {
+    // A name holds no colon, so an equals sign behind the first colon belongs to the address.
+    match option.split_once('=') {
+        Some((name, rest)) if !name.contains(':') => (Some(name), rest),
+        _ => (None, option),
+    }
+}
+
+fn parse(option: &str) -> Result<Listen, String> {
+    if option.contains(char::is_control) {
+        return Err(format!("it holds a control character; {WANT}"));
+    }
+    let (name, rest) = split(option);
+    if let Some(name) = name.filter(|name| name.is_empty() || !is_name(name)) {
+        return Err(format!("'{name}' is no name; want 1 to {LONGEST_NAME} ASCII characters and no colon"));
+    }
+    let (kind, said) = rest.split_once(':').ok_or(WANT)?;
+    let (address, said) = match kind {
+        "tcp" => (Address::Tcp(said.parse()?), said),
+        "udp" => (Address::Udp(said.parse()?), said),
+        "unix" => {
+            let (path, mode) = match said.rsplit_once(",mode=") {
+                Some((path, mode)) => (path, permissions(mode)?),
+                None => (said, USUAL_MODE),
+            };
+            check_path(path)?;
+            (Address::Unix { path: path.to_owned(), mode }, path)
+        }
+        _ => return Err(format!("'{kind}' is no kind of socket; {WANT}")),
+    };
+    Ok(Listen { option: option.to_owned(), name: name.map(str::to_owned), address, said: said.to_owned() })
+}
+
+/// What is not a host, though a colon and a number follow it.
+const NO_HOSTS: [&str; 6] = ["fd", "sctp", "ssl", "tls", "vsock", "ws"];
+
+/// What somebody may have meant by an address without a kind, or with that of a URL.
+fn hint(option: &str) -> String {
+    let (name, address) = split(option);
+    let name = name.map_or_else(String::new, |name| format!("{name}="));
+    let (said, rest) = address.split_once(':').unwrap_or(("", address));
+    let lower = said.to_ascii_lowercase();
+    let kind = if matches!(&*lower, "" | "http" | "https") { "tcp" } else { &*lower };
+    let bare = rest.strip_prefix("//").unwrap_or(rest);
+    if matches!(kind, "tcp" | "udp") && bare.parse::<u16>().is_ok() {
+        return format!(
+            "; did you mean '{name}{kind}:localhost:{bare}', or '{name}{kind}:*:{bare}' for every IPv4 address?"
+        );
+    }
+    let is_path = kind != "unix" && (address.starts_with(['/', '.']) || address.ends_with(".sock"));
+    let near = hints::near(said, &["tcp", "udp", "unix"]).unwrap_or_default();
+    let meant = [
+        format!("{kind}:{}", if kind == "unix" { bare } else { bare.trim_end_matches('/') }),
+        format!("{}:{address}", if is_path { "unix" } else { "" }),
+        format!("{}:{address}", if NO_HOSTS.contains(&kind) { "" } else { "tcp" }),
+        format!("{near}:{rest}"),
+    ];
+    hints::first_accepted(&meant.map(|address| name.clone() + &address), &|said| parse(said).is_ok())
 }
 
 /// systemd's `fdname_is_valid`; an empty name is valid there.
@@ -107,13 +142,16 @@ fn check_path(path: &str) -> Result<(), String> {
     if path.starts_with('@') {
         return Err(format!("an abstract socket has no file; want a path, or './{path}' for a file of that name"));
     }
-    let option = path.rsplit_once(',').and_then(|(_, option)| option.split_once('='));
-    match option {
+    let bare = path.rsplit_once(',').map_or("", |(_, option)| option);
+    match bare.split_once('=') {
         Some(("mode", _)) => return Err("',mode=' is given twice; want it once".to_owned()),
         Some((option, _)) => {
             let hint = hints::did_you_mean(option, &["mode"]);
             let want = if hint.is_empty() { "; want ',mode=0660' or nothing" } else { &hint };
             return Err(format!("unknown option '{option}'{want}"));
+        }
+        None if bare.len() > 2 && permissions(bare).is_ok() => {
+            return Err(format!("want the mode as ',mode='; did you mean ',mode={bare}'?"));
         }
         None if path.contains([';', '=']) => {
             return Err(format!("SERVER_STARTER_PORT cannot carry ';' or '='; want a path without: '{path}'"));
@@ -313,8 +351,15 @@ mod tests {
             ("unix:/a\tb", "it holds a control character"),
             ("a=b=tcp:*:80", "'b=tcp' is no kind of socket"),
             ("a:b=tcp:*:80", "'a' is no kind of socket"),
+            ("[::1]:80", "; did you mean 'tcp:[::1]:80'?"),
+            ("tcp://127.0.0.1:80", "; did you mean 'tcp:127.0.0.1:80'?"),
+            ("http://localhost:8080/", "; did you mean 'tcp:localhost:8080'?"),
+            ("w=udp:53", "; did you mean 'w=udp:localhost:53', or 'w=udp:*:53' for every IPv4 address?"),
+            ("UNIX:///run/x", "; did you mean 'unix:/run/x'?"),
+            ("top:80", "; did you mean 'tcp:top:80'?"),
+            ("unix:x.sock,0666", "; did you mean ',mode=0666'?"),
             ("tcp:", WANT_PORT),
-            ("tcp:80", WANT_PORT),
+            ("tcp:80", "; did you mean 'tcp:localhost:80', or 'tcp:*:80' for every IPv4 address?"),
             ("tcp:host", WANT_PORT),
             ("tcp:[::1]", WANT_PORT),
             ("tcp:[::1]80", WANT_PORT),
@@ -351,6 +396,14 @@ mod tests {
         for (option, want) in cases {
             let error = option.parse::<Listen>().unwrap_err();
             assert!(error.contains(want) && !error.contains('\n'), "{option}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_hint_is_worse_than_none() {
+        for option in ["fd:3", "vsock:1", "sctp:80", "tcp:a:http", "unix:@x.sock", "unix:x.sock,user=a", "x", "80000"] {
+            let error = option.parse::<Listen>().unwrap_err();
+            assert!(!error.contains("did you mean"), "{option}: {error}");
         }
     }
 
@@ -431,6 +484,14 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_hint_is_accepted(option in "(a=)?([a-z]{0,4}|http|TCP|Unix|unx)[:/]{0,3}[a:./\\[0-9]{0,9}(:[0-9]{1,2})?(/|,[0-7]{3}|.sock)?") {
+            if let Err(error) = option.parse::<Listen>() && let Some((_, hint)) = error.rsplit_once("; did you mean '") {
+                let hint = hint.split('\'').next().unwrap_or_default();
+                prop_assert!(hint.starts_with(",mode=") || hint.parse::<Listen>().is_ok(), "{option}: {error}");
+            }
+        }
+
         #[test]
         fn no_value_panics(option in ".*", kind in "(a=)?(tcp|udp|unix):[^a]*[:,=]?(mode=)?.{0,6}") {
             for option in [option, kind] {

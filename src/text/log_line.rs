@@ -1,14 +1,12 @@
 //! hupwrap's own lines. Each is one line, of a bounded length, and without control characters, whatever it quotes. Pure.
 
-use std::borrow::Cow;
 use std::time::SystemTime;
 
 use serde_json::{Value, json};
 
 use crate::config::Level;
-use crate::text::is_plain;
 use crate::text::messages::LogLine;
-use crate::text::status_file;
+use crate::text::{cut, is_plain, status_file};
 
 /// The longest line, in bytes: `PIPE_BUF`. A pipe takes such a line as a whole or not at all.
 pub const LONGEST: usize = 4096;
@@ -20,14 +18,6 @@ const SHORTEST_CUT: usize = 190;
 fn fit(line: impl Fn(usize) -> String) -> String {
     let all = [LONGEST, 2000, 1300, 900, 600, 400].into_iter().map(&line).find(|line| line.len() <= LONGEST);
     all.unwrap_or_else(|| line(SHORTEST_CUT))
-}
-
-/// A text of at most so many characters.
-fn cut(text: &str, longest: usize) -> Cow<'_, str> {
-    match text.char_indices().nth(longest) {
-        Some((end, _)) => Cow::Owned(format!("{}…", text.get(..end).unwrap_or_default())),
-        None => Cow::Borrowed(text),
-    }
 }
 
 /// For people: the text, in colour or not.
@@ -99,10 +89,17 @@ mod tests {
                 let line = json_line(&log_line, SystemTime::UNIX_EPOCH);
                 assert!(line.len() <= LONGEST, "{}", line.len());
                 let value: Value = serde_json::from_str(&line).unwrap();
-                assert!(value["message"].as_str().unwrap().ends_with('…'));
+                assert!(value["message"].as_str().unwrap().contains('…'));
             }
         }
         let short = "a".repeat(3000);
+        for value in [&short, &"\u{1}".repeat(1000)] {
+            let line = messages::status_file_failed(value, "no space left on device");
+            for line in [text_line(&line, false), json_line(&line, SystemTime::UNIX_EPOCH)] {
+                let part = "cannot be written: no space left on device; supervision goes on";
+                assert!(line.contains("--status-file '") && line.contains(part), "{line}");
+            }
+        }
         assert_eq!(text_line(&messages::error(&short), false).len(), "hupwrap: \n".len() + 3000);
     }
 

@@ -53,6 +53,7 @@ events! {
     REPLACED Info "replaced" ["generation" "pid" "old_generation" "old_pid"]
     REEXECUTED Info "reexecuted" ["before" "version"]
     ENDED_EARLY Info "ended-early" ["exit"]
+    STARTING_SOON Info "starting-soon" []
     BACKGROUNDED Info "backgrounded" ["generation" "pid"]
     MAIN_PROCESS Info "main-process" ["generation" "pid" "old_pid" "exit"]
     NO_MAIN_PROCESS Error "no-main-process" ["generation" "pid" "exit" "reason"]
@@ -229,11 +230,14 @@ impl Words {
                 [exit(*status)],
                 format!("{command} ended by itself ({status}) before it was stopped; starting it again"),
             ),
-            Message::SuccessorRemains(status) => LogLine::new(
-                &ENDED_EARLY,
-                [exit(*status)],
-                format!("{command} ended by itself ({status}) before it was replaced; waiting for the new one"),
-            ),
+            Message::StartingSoon => {
+                LogLine::new(&STARTING_SOON, [], format!("starting {command} again without a delay, as was asked"))
+            }
+            Message::SuccessorRemains { status, ready } => {
+                let next = if *ready { "the new one is ready" } else { "waiting for the new one" };
+                let text = format!("{command} ended by itself ({status}) before it was replaced; {next}");
+                LogLine::new(&ENDED_EARLY, [exit(*status)], text)
+            }
             Message::NotReady(g, after) => LogLine::new(
                 &NOT_READY,
                 of(g).into_iter().chain([seconds(after), json!(last_try)]),
@@ -247,12 +251,18 @@ impl Words {
             Message::Killing(g, after) => LogLine::new(
                 &KILLING,
                 of(g).into_iter().chain([seconds(after)]),
-                format!("{} did not end within {}; sending KILL", child(g), Shown(*after)),
+                match after.is_zero() {
+                    true => format!("sending KILL to {} at once, see --stop-timeout", child(g)),
+                    false => format!("{} did not end within {}; sending KILL", child(g), Shown(*after)),
+                },
             ),
             Message::KillingRest(after) => LogLine::new(
                 &KILLING_REST,
                 [seconds(after)],
-                format!("what {command} left behind did not end within {}; sending KILL", Shown(*after)),
+                match after.is_zero() {
+                    true => format!("sending KILL to what {command} left behind, see --stop-timeout"),
+                    false => format!("what {command} left behind did not end within {}; sending KILL", Shown(*after)),
+                },
             ),
             Message::Unkillable(after) => LogLine::new(
                 &UNKILLABLE,
@@ -337,14 +347,17 @@ impl Words {
             Failure::NotReady(after) => {
                 format!("the new {command} was not ready within {}{}", Shown(*after), because(last_try))
             }
-            Failure::EndedInOverlap(status) => format!("the new {command} ended ({status}) soon after it was ready"),
-            Failure::Ended(status) => {
+            Failure::Ended(status) | Failure::EndedInOverlap(status) => {
+                let when = match failure {
+                    Failure::EndedInOverlap(_) => "soon after",
+                    _ => "before",
+                };
                 let hint = match status {
                     ExitStatus::Exited(0) => IN_BACKGROUND,
                     _ if serves && !self.listens => "; did it want the port that the old one has? see --listen",
                     _ => "",
                 };
-                format!("the new {command} ended ({status}) before it was ready{hint}")
+                format!("the new {command} ended ({status}) {when} it was ready{hint}")
             }
         }
     }
@@ -392,7 +405,8 @@ mod tests {
             Message::Replaced { old: 1, new: 2 },
             Message::Stopping(Signal::TERM),
             Message::StartingAgain(status),
-            Message::SuccessorRemains(status),
+            Message::StartingSoon,
+            Message::SuccessorRemains { status, ready: false },
             Message::NotReady(1, second),
             Message::Reexecuted { before: "hupwrap 0".to_owned() },
             Message::Killing(1, second),

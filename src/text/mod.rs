@@ -13,6 +13,20 @@ pub(crate) mod socket_facts;
 pub mod status_file;
 pub(crate) mod words;
 
+use std::borrow::Cow;
+
+/// A text of at most so many characters. A long one loses its middle: it begins with what is named, and ends with what is
+/// said about it.
+pub(crate) fn cut(text: &str, longest: usize) -> Cow<'_, str> {
+    let length = text.chars().count();
+    if length <= longest {
+        return text.into();
+    }
+    let head = longest / 3;
+    let tail = length.saturating_sub(longest.saturating_sub(head)).saturating_add(1);
+    text.chars().take(head).chain(['…']).chain(text.chars().skip(tail)).collect::<String>().into()
+}
+
 /// Whether a character may be shown as it is. A terminal obeys control characters, and those that begin a line or change the
 /// direction of text make a line look like another one.
 pub(crate) fn is_plain(c: char) -> bool {

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-use crate::text::hints;
+use crate::text::cut;
 
 /// Splits a command into words as a shell would: blanks, quotes, backslashes and comments mean the same. Nothing is
 /// expanded, because no shell runs the command: shell syntax that is not quoted is an error. The result is never empty.
@@ -38,7 +38,7 @@ pub(crate) fn join<W: AsRef<str>>(words: &[W]) -> String {
 
 /// The option with a shell that runs the command, as it can be typed into a shell.
 fn with_shell(option: &str, prefix: &str, said: &str) -> String {
-    let value = format!("{prefix}sh -c {}", single_quoted(said));
+    let value = format!("{prefix}sh -c {}", single_quoted(&cut(said, LONGEST)));
     let mut quoted = String::new();
     for c in value.chars() {
         if matches!(c, '$' | '`' | '"' | '\\') {
@@ -53,11 +53,20 @@ fn single_quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }
 
+/// How long a command is at most that the fix repeats.
+const LONGEST: usize = 400;
+
+/// Whether this is the name of a shell variable.
+pub(crate) fn is_variable(name: &str) -> bool {
+    name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+}
+
 /// What separates words. A line break separates commands as well.
 const BLANKS: [char; 3] = [' ', '\t', '\n'];
 
 /// The first piece of a command that a shell would not take as part of a word, though it is not quoted.
-fn shell_syntax(said: &str) -> Option<String> {
+pub(crate) fn shell_syntax(said: &str) -> Option<String> {
     let mut rest = said.trim_start_matches(BLANKS).chars().peekable();
     // What is known of the word so far: its text, as long as no part of it is quoted.
     let mut plain = Some(String::new());
@@ -89,7 +98,7 @@ fn shell_syntax(said: &str) -> Option<String> {
             '&' | '|' | ';' | '<' | '>' | '(' | ')' | '`' | '*' | '?' => return Some(format!("'{c}'")),
             ']' if bracket => return Some("'[…]'".to_owned()),
             '~' if !in_word => return Some("'~'".to_owned()),
-            '=' if is_first && plain.as_deref().is_some_and(hints::is_variable) => {
+            '=' if is_first && plain.as_deref().is_some_and(is_variable) => {
                 return Some(format!("'{}=' in front of a command", plain.unwrap_or_default()));
             }
             '$' if next.is_some_and(expands) => {

@@ -22,7 +22,6 @@ use nix::errno::Errno;
 
 use crate::facts::Time;
 use crate::sys::start_error::describe;
-use crate::sys::trust::follow;
 use walk::{Found, Walk};
 use watches::Watches;
 
@@ -100,11 +99,9 @@ impl PathWatch {
     fn over(watches: Watches, paths: &[OsString], own_files: &[PathBuf], digests: &[Option<u64>]) -> Self {
         let mut known = digests.to_vec();
         known.resize(paths.len(), None);
-        // Both count: a link in a watched directory, and the file that it leads to.
-        let own_files = own_files.iter().flat_map(|file| follow(file).into_iter().chain([file.clone()])).collect();
         Self {
             paths: paths.to_vec(),
-            own_files,
+            own_files: own_files.to_vec(),
             known,
             seen: None,
             watches,
@@ -154,11 +151,12 @@ impl PathWatch {
         match &mut self.phase {
             Phase::Waiting { until, purpose } if *until <= now => {
                 self.watches.begin_round();
-                self.phase = Phase::Walking { walk: Walk::default(), purpose: *purpose, disturbed: false };
+                let walk = Walk::new(&self.own_files);
+                self.phase = Phase::Walking { walk, purpose: *purpose, disturbed: false };
             }
             // Events that are not read yet may belong to what was seen.
             Phase::Walking { walk, .. } if walk.is_done() && read.all => self.conclude(now, &mut events),
-            Phase::Walking { walk, .. } => walk.step(STEP, &self.paths, &self.own_files, &mut self.watches),
+            Phase::Walking { walk, .. } => walk.step(STEP, &self.paths, &mut self.watches),
             _ => {}
         }
         if let Some(error) = self.watches.take_refusal() {

@@ -865,6 +865,25 @@ fn hupwraps_own_files_do_not_count_through_links() {
     }
 }
 
+/// The status file follows its link.
+#[test]
+fn hupwraps_own_files_do_not_count_where_their_links_lead_now() {
+    let dir = Dir::new();
+    dir.mkdir("d");
+    dir.link("d/one", "status");
+    let mut watching = Watching::new(PathWatch::new(&dir.paths(&["d"]), &[dir.at("status")]));
+    watching.unchanged();
+    dir.write("d/one", "1");
+    watching.unchanged();
+    dir.link("d/two", "new");
+    dir.rename("new", "status");
+    dir.remove("d/one");
+    for text in ["1", "22"] {
+        dir.write("d/two", text);
+        watching.unchanged();
+    }
+}
+
 /// A file that is written all the time does not keep hupwrap busy.
 #[test]
 fn a_flood_of_events_wakes_it_from_time_to_time() {

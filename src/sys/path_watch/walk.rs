@@ -12,7 +12,7 @@ use super::digest::{Digest, Entry};
 use super::watches::{Wanted, Watches, is_excluded};
 use crate::sys::errno;
 use crate::sys::fd::{Names, names};
-use crate::sys::trust::is_at;
+use crate::sys::trust::{follow, is_at};
 
 /// So many links are followed on the way to a file, as by the kernel.
 const MAX_LINKS: usize = 40;
@@ -20,6 +20,8 @@ const MAX_LINKS: usize = 40;
 /// A look in progress.
 #[derive(Default)]
 pub(super) struct Walk {
+    /// What hupwrap and its child make: as named, and what each link among them leads to now.
+    own_files: Vec<PathBuf>,
     /// One of each PATH that was reached so far.
     digests: Vec<Digest>,
     /// Directories that are still to be listed.
@@ -43,6 +45,12 @@ pub(super) struct Found {
 }
 
 impl Walk {
+    /// Begins a look in which these files do not count.
+    pub(super) fn new(own_files: &[PathBuf]) -> Self {
+        let own_files = own_files.iter().flat_map(|file| follow(file).into_iter().chain([file.clone()])).collect();
+        Self { own_files, ..Self::default() }
+    }
+
     /// Whether everything was looked at.
     pub(super) fn is_done(&self) -> bool {
         self.done
@@ -56,15 +64,15 @@ impl Walk {
     }
 
     /// Looks at about so many names.
-    pub(super) fn step(&mut self, budget: usize, paths: &[OsString], own_files: &[PathBuf], watches: &mut Watches) {
+    pub(super) fn step(&mut self, budget: usize, paths: &[OsString], watches: &mut Watches) {
         self.budget = budget;
         while self.budget > 0 && !self.done {
             self.budget = self.budget.saturating_sub(1);
             if let Some((directory, mut names)) = self.listing.take() {
                 match names.next() {
                     Some(Ok(name)) => {
-                        if !is_excluded(&name) && !is_own(own_files, &directory, &name) {
-                            self.entry(&directory, &name, own_files, watches);
+                        if !is_excluded(&name) && !self.is_own(&directory, &name) {
+                            self.entry(&directory, &name, watches);
                         }
                         self.listing = Some((directory, names));
                     }
@@ -84,7 +92,7 @@ impl Walk {
                 self.digests.push(Digest::default());
                 let path = Path::new(path);
                 let start = if path.is_absolute() { "/" } else { "." };
-                if let Some(directory) = self.resolve(PathBuf::from(start), path, own_files, watches) {
+                if let Some(directory) = self.resolve(PathBuf::from(start), path, watches) {
                     // Nothing above it tells that it becomes readable.
                     if !watches.watch(&directory, Wanted::Everything) {
                         self.unwatched = Some(directory.clone());
@@ -97,12 +105,12 @@ impl Walk {
         }
     }
 
-    fn entry(&mut self, directory: &Path, name: &OsStr, own_files: &[PathBuf], watches: &mut Watches) {
+    fn entry(&mut self, directory: &Path, name: &OsStr, watches: &mut Watches) {
         let path = directory.join(name);
         match fs::symlink_metadata(&path) {
             Ok(found) if found.is_symlink() => {
                 // A link to a directory is not descended into: it may lead back here.
-                self.resolve(directory.to_owned(), Path::new(name), own_files, watches);
+                self.resolve(directory.to_owned(), Path::new(name), watches);
             }
             Ok(found) => {
                 self.add(&path, kind(&found));
@@ -119,13 +127,7 @@ impl Walk {
 
     /// Follows a path from a directory, one component after the other. Watches each component in its directory, and
     /// counts each link and what is at the end. Returns the end if it is a directory, without a link in its path.
-    fn resolve(
-        &mut self,
-        start: PathBuf,
-        path: &Path,
-        own_files: &[PathBuf],
-        watches: &mut Watches,
-    ) -> Option<PathBuf> {
+    fn resolve(&mut self, start: PathBuf, path: &Path, watches: &mut Watches) -> Option<PathBuf> {
         let whole = start.join(path);
         let mut here = start;
         let mut rest = components(path);
@@ -142,7 +144,7 @@ impl Walk {
                 go_up(&mut here);
                 continue;
             }
-            if rest.is_empty() && is_own(own_files, &here, &name) {
+            if rest.is_empty() && self.is_own(&here, &name) {
                 return None;
             }
             let names_watched = watches.watch(&here, Wanted::Name(&name));
@@ -209,6 +211,10 @@ impl Walk {
         Some(here)
     }
 
+    fn is_own(&self, directory: &Path, name: &OsStr) -> bool {
+        self.own_files.iter().any(|own| is_at(own, directory, name))
+    }
+
     fn add(&mut self, path: &Path, entry: Entry<'_>) {
         if let Some(digest) = self.digests.last_mut() {
             digest.add(path, entry);
@@ -242,10 +248,6 @@ fn go_up(directory: &mut PathBuf) {
     } else if directory != Path::new("/") {
         directory.push("..");
     }
-}
-
-fn is_own(own_files: &[PathBuf], directory: &Path, name: &OsStr) -> bool {
-    own_files.iter().any(|own| is_at(own, directory, name))
 }
 
 fn kind(found: &Metadata) -> Entry<'static> {
