@@ -279,6 +279,12 @@ mod tests {
             ("USR1=reboot", format!("'reboot': {all}")),
             ("USR1=re-exec", format!("'re-exec': {all}; did you mean 'reexec'?")),
             ("USR1=stopp:INT", format!("'stopp:INT': {all}; did you mean 'stop'?")),
+            (
+                "USR1=stop:STOP",
+                "'stop:STOP': 'STOP': it only suspends a process; want a signal that asks it to end, such as TERM"
+                    .to_owned(),
+            ),
+            ("CONT=stop", "want CONT=stop:SIG, such as CONT=stop:TERM".to_owned()),
             ("HUP:restart", "want SIGNAL=ACTION, such as USR1=restart; did you mean 'HUP=restart'?".to_owned()),
             ("HUP restart", "want SIGNAL=ACTION, such as USR1=restart; did you mean 'HUP=restart'?".to_owned()),
             ("HUP = restart", "want SIGNAL=ACTION, such as USR1=restart; did you mean 'HUP=restart'?".to_owned()),
@@ -286,12 +292,6 @@ mod tests {
             ("HUP=USR1", format!("'USR1': {all}; did you mean 'forward:USR1'?")),
             ("HUP=kill", format!("'kill': {all}; did you mean 'stop:KILL'?")),
             ("HUP=STOP", format!("'STOP': {all}; did you mean 'stop'?")),
-            (
-                "USR1=stop:STOP",
-                "'stop:STOP': 'STOP': it only suspends a process; want a signal that asks it to end, such as TERM"
-                    .to_owned(),
-            ),
-            ("CONT=stop", "want CONT=stop:SIG, such as CONT=stop:TERM".to_owned()),
             ("USR1=restart:TERM", "'restart:TERM': 'restart' takes no signal; forward:SIG and stop:SIG do".to_owned()),
             ("USR1=restart:", "'restart:': 'restart' takes no signal; forward:SIG and stop:SIG do".to_owned()),
         ] {

@@ -65,17 +65,6 @@ pub(super) fn signal(said: &str) -> Result<Signal, String> {
     said.parse::<Signal>().map_err(|error| format!("{error}{}", near_signal(said)))
 }
 
-/// A hint at the signal that may have been meant.
-pub(super) fn near_signal(said: &str) -> String {
-    let names: Vec<String> = Signal::all().map(|signal| signal.to_string()).collect();
-    let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let upper = said.to_uppercase();
-    hints::did_you_mean(upper.strip_prefix("SIG").unwrap_or(&upper), &names)
-}
-
-/// Words of other programs, and those that mean the same here.
-const HABITS: [(&str, &str); 3] = [("unless-stopped", "always"), ("control-group", "mixed"), ("cgroup", "mixed")];
-
 /// Parses a signal that asks a process to end. Any signal but these two can do that: nobody can catch STOP, and every stop
 /// signal is followed by CONT.
 ///
@@ -89,6 +78,17 @@ pub(super) fn stop_signal(said: &str) -> Result<Signal, String> {
     };
     Err(format!("it only {does} a process; want a signal that asks it to end, such as TERM"))
 }
+
+/// A hint at the signal that may have been meant.
+pub(super) fn near_signal(said: &str) -> String {
+    let names: Vec<String> = Signal::all().map(|signal| signal.to_string()).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let upper = said.to_uppercase();
+    hints::did_you_mean(upper.strip_prefix("SIG").unwrap_or(&upper), &names)
+}
+
+/// Words of other programs, and those that mean the same here.
+const HABITS: [(&str, &str); 3] = [("unless-stopped", "always"), ("control-group", "mixed"), ("cgroup", "mixed")];
 
 /// Parses one of a few words.
 pub(super) fn choice<T: Copy, const N: usize>(words: [(&'static str, T); N]) -> impl Fn(&str) -> Result<T, String> {
