@@ -217,6 +217,11 @@ impl Machine {
         self.generations().any(|life| life.id == generation && awaited(life))
     }
 
+    /// Whether the main process of a generation is waited for.
+    pub fn awaits_main(&self, generation: GenerationId) -> bool {
+        self.generations().any(|life| life.id == generation && life.awaits_main.is_some())
+    }
+
     /// Whether a generation speaks for the service: it is neither one that was replaced nor one that was to replace
     /// another and failed.
     pub fn speaks(&self, generation: GenerationId) -> bool {

@@ -49,6 +49,7 @@ impl Supervisor {
                 machine.handle(now, Event::Executed(child.generation), ignored);
             }
             if machine.awaits_readiness(child.generation) {
+                machine.handle(now, Event::MainFound(child.generation), ignored);
                 machine.handle(now, Event::Ready(child.generation), ignored);
             }
         }

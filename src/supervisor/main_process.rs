@@ -1,6 +1,7 @@
 //! A command that replaces its main process (contract, section 9). When the process that hupwrap started ends, and
 //! `--child-pidfile` or `MAINPID=` names another process of its generation, that one is the child from then on. The machine
-//! is not told: its generation goes on, and the child has another pid.
+//! is told only of the time without a child, while the main process is waited for: its generation goes on, and the child
+//! has another pid.
 
 use std::ffi::OsStr;
 use std::time::Duration;
@@ -42,7 +43,7 @@ pub(super) fn may_follow(child: &Child, status: ExitStatus, config: &Config) -> 
         Limit::After(limit) => Some(clock::now().saturating_add(limit)),
     };
     let may_be_named = config.child_pidfile.is_some() || child.announced.is_some();
-    may_be_named.then_some(EndedChild { pid: child.number, status, until, is_awaited: false, held: SignalSet::EMPTY })
+    may_be_named.then_some(EndedChild { pid: child.number, status, until, held: SignalSet::EMPTY })
 }
 
 impl Family {
@@ -105,7 +106,8 @@ impl Family {
 }
 
 impl Supervisor {
-    /// Looks for the main processes of children that have ended. Returns the ends of those that have none.
+    /// Looks for the main processes of children that have ended. Returns which ones are waited for from now on, which were
+    /// found after that, and the ends of children that have none.
     pub(super) fn follow(&mut self) -> Vec<Event> {
         let ended = self.family.children.iter().filter(|child| child.ended.is_some()).map(|child| child.generation);
         let ended: Vec<GenerationId> = ended.collect();
@@ -115,25 +117,25 @@ impl Supervisor {
     fn follow_one(&mut self, generation: GenerationId) -> Option<Event> {
         let file = self.config.child_pidfile.as_deref();
         let stop = self.machine.stop_signal(generation);
+        let is_awaited = self.machine.awaits_main(generation);
         let child = self.family.child(generation)?;
         let ended = child.ended.as_ref()?;
         let (reason, is_late) = match self.family.main_process(child, file) {
             Named::Process(pid) => {
                 self.hand_over(generation, pid, stop);
-                return None;
+                return is_awaited.then_some(Event::MainFound(generation));
             }
             Named::Later(reason) => (Some(reason), true),
             Named::Nobody(reason) => (reason, file.is_some()),
         };
         // While it is stopped nobody waits for another; but see `signal`.
-        let may_wait = is_late && (stop.is_none() || ended.is_awaited);
+        let may_wait = is_late && (stop.is_none() || is_awaited);
         let in_time = ended.until.is_none_or(|until| clock::now() < until);
         if may_wait && in_time && self.family.lives(generation) {
-            self.family.child_mut(generation)?.ended.as_mut()?.is_awaited = true;
-            return None;
+            return (!is_awaited).then_some(Event::MainAwaited(generation));
         }
         let shown = file.map(|file| format!("--child-pidfile '{}' names none", file.to_string_lossy()));
-        let reason = reason.or(shown.filter(|_| ended.is_awaited));
+        let reason = reason.or(shown.filter(|_| is_awaited));
         if let (Some(reason), None) = (reason, stop) {
             report::say(&self.words.not_followed(generation, ended.pid, ended.status, &reason));
         }

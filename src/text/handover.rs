@@ -155,6 +155,7 @@ impl Handover {
         let times = [
             ("retry_at", machine.restart_at),
             ("ready_since", machine.ready_at),
+            ("awaits_main", machine.awaits_main),
             ("first_start", machine.first_start),
             ("interrupted", machine.interrupted),
             ("terminal_gone", machine.terminal_gone),
@@ -226,6 +227,7 @@ impl Handover {
             restart_at: facts.time("retry_at"),
             began: facts.time("began").unwrap_or_default(),
             ready_at: facts.time("ready_since"),
+            awaits_main: facts.time("awaits_main"),
             // A new hupwrap at least: the child is left alone.
             kind: facts.must("kind", RequestKind::named, RequestKind::Upgrade),
             again: facts.all("again", RequestKind::named).pop(),
@@ -291,6 +293,7 @@ mod tests {
                 restart_at: Some(Duration::from_nanos(u64::MAX)),
                 began: Duration::from_nanos(3),
                 ready_at: Some(Duration::from_nanos(4)),
+                awaits_main: Some(Duration::from_nanos(7)),
                 kind: RequestKind::Reexec,
                 again: Some(RequestKind::Restart),
                 generation: u64::MAX,
@@ -311,13 +314,7 @@ mod tests {
             child: Some(4711),
             child_group: Some(4710),
             announced: Some(Announced { pid: 4712, began: Some(99) }),
-            ended: Some(EndedChild {
-                pid: 4710,
-                status: ExitStatus::Exited(3),
-                until: None,
-                is_awaited: true,
-                held: SignalSet::ALL,
-            }),
+            ended: Some(EndedChild { pid: 4710, status: ExitStatus::Exited(3), until: None, held: SignalSet::ALL }),
             shared_group: true,
             had_terminal: false,
             terminal_modes: Some(vec![0, 255, 3]),

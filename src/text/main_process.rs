@@ -26,8 +26,6 @@ pub(crate) struct EndedChild {
     pub status: ExitStatus,
     /// How long the main process is waited for; none without a limit.
     pub until: Option<Time>,
-    /// Whether it was waited for since.
-    pub is_awaited: bool,
     /// Signals to forward, which the main process is to get.
     pub held: SignalSet,
 }
@@ -55,7 +53,7 @@ impl fmt::Display for EndedChild {
             ExitStatus::Exited(code) => ("code", i32::from(code)),
             ExitStatus::Killed(signal) => ("signal", signal.number()),
         };
-        write!(f, "{} {kind} {number} {} {}", self.pid, self.is_awaited, self.held.bits())?;
+        write!(f, "{} {kind} {number} {}", self.pid, self.held.bits())?;
         self.until.map_or(Ok(()), |until| write!(f, " {}", until.as_nanos()))
     }
 }
@@ -65,7 +63,7 @@ impl FromStr for EndedChild {
 
     fn from_str(text: &str) -> Result<Self, ()> {
         let words: Vec<&str> = text.split(' ').collect();
-        let [pid, kind, number, is_awaited, held, until @ ..] = words.as_slice() else { return Err(()) };
+        let [pid, kind, number, held, until @ ..] = words.as_slice() else { return Err(()) };
         let status = match *kind {
             "code" => number.parse().ok().map(ExitStatus::Exited),
             "signal" => number.parse().ok().and_then(Signal::from_number).map(ExitStatus::Killed),
@@ -80,7 +78,6 @@ impl FromStr for EndedChild {
             pid: pid.parse().ok().filter(|pid| *pid > 0).ok_or(())?,
             status: status.ok_or(())?,
             until,
-            is_awaited: is_awaited.parse().map_err(|_| ())?,
             held: SignalSet::from_bits(held.parse().map_err(|_| ())?),
         })
     }
@@ -99,13 +96,11 @@ mod tests {
         held.insert(Signal::TERM);
         for status in [ExitStatus::Exited(3), ExitStatus::Killed(Signal::KILL)] {
             for until in [None, Some(Duration::from_nanos(5))] {
-                let ended = EndedChild { pid: 7, status, until, is_awaited: true, held };
+                let ended = EndedChild { pid: 7, status, until, held };
                 assert_eq!(ended.to_string().parse(), Ok(ended));
             }
         }
-        for bad in
-            ["", "7", "0 code 0 true 0", "-1 code 0 true 0", "7 code 256 true 0", "7 code 0 true 0 x", "7 x 0 true 0"]
-        {
+        for bad in ["", "7", "0 code 0 0", "-1 code 0 0", "7 code 256 0", "7 code 0 0 x", "7 x 0 0"] {
             assert_eq!(bad.parse::<EndedChild>(), Err(()), "{bad}");
         }
         for bad in ["", "7", "0 1", "-1 1", "7 x"] {
