@@ -292,6 +292,57 @@ fn the_restart_limit_counts_children_whose_main_process_is_never_named() {
     assert!(ended.stderr.contains("gave up on sh"), "{}", ended.stderr);
 }
 
+/// Nothing is to be waited for: the file names the process that has ended, and was written for it.
+#[test]
+fn a_main_process_that_the_file_names_ends_at_once() {
+    let named = r#"echo $$ > main; sleep 1000 & exec "$0""#;
+    let followed = r#"sleep 1000 & "$0" & echo $! > main; exit 3"#;
+    for (script, crosses) in [(named, false), (named, true), (followed, false), (followed, true)] {
+        let dir = Dir::new();
+        let mut run = supervise(&dir, &["--restart", "on-failure", "--on-hup", "upgrade"], script);
+        let (_, main) = run.ready();
+        child_is(&dir, main);
+        if crosses {
+            run.kill("HUP");
+            run.said("took over from");
+        }
+        kill(main, "KILL");
+        let (generation, _) = run.ready();
+        assert_eq!(generation, 2, "{script}");
+        assert!(!run.stderr().contains("has no main process"), "{}", run.stderr());
+        run.stop();
+    }
+}
+
+/// A file from before the start does not name the child, though that has the same pid as the process it names.
+#[test]
+fn an_old_file_with_the_pid_of_the_child_does_not_name_it() {
+    for crosses in [false, true] {
+        let dir = Dir::new();
+        let file = dir.file("main", "1\n", 0o644);
+        let long_ago = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_nanos(1_000_000_123_456_789);
+        fs::File::options().write(true).open(&file).unwrap().set_modified(long_ago).unwrap();
+        for name in ["go", "end"] {
+            fifo(&dir, name);
+        }
+        // Nothing shows that the file was not written before.
+        let script = r#"touch -r main before; echo $$ > main; touch -r before main; echo first $$
+            ("$0" exit=TERM:7 & echo $! > new; read x < go; mv new main) & read x < end; exit 3"#;
+        let mut run = supervise(&dir, &["--on-hup", "upgrade"], script);
+        let first = first(&mut run);
+        let (_, main) = run.ready();
+        if crosses {
+            run.kill("HUP");
+            run.said("took over from");
+        }
+        fs::write(dir.path().join("end"), "\n").unwrap();
+        is_reaped(first);
+        go(&dir);
+        run.said(&format!("sh[{first}] ended with 3; pid {main}"));
+        assert_eq!(run.stop().shell(), 7);
+    }
+}
+
 #[test]
 fn a_stop_does_not_wait_for_the_file() {
     for mode in ["mixed", "group", "process"] {

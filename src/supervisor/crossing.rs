@@ -64,6 +64,7 @@ impl Supervisor {
             child: child.and_then(|child| child.pid),
             child_group: child.and_then(|child| child.group),
             announced: child.and_then(|child| child.announced),
+            file_before: child.and_then(|child| child.file_before),
             ended: child.and_then(|child| child.ended.clone()),
             notify: child.and_then(|child| child.notify.as_ref()).map(NotifySocket::facts),
             machine,

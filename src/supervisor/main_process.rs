@@ -32,6 +32,8 @@ enum Named {
     Process(Pid),
     /// A process of the generation that is not a child of hupwrap yet: the process that started it lives.
     Later(String),
+    /// The process that has ended: it was the main process.
+    Itself,
     /// No process that can. Why, unless that needs no explanation.
     Nobody(Option<String>),
 }
@@ -51,14 +53,17 @@ impl Family {
     fn main_process(&self, child: &Child, file: Option<&OsStr>) -> Named {
         let announced = child.announced.map(|Announced { pid, began }| match self.standing(child, pid, began) {
             Named::Nobody(reason) => Named::Nobody(reason.map(|reason| format!("MAINPID={pid} names {reason}"))),
+            Named::Itself => Named::Nobody(None),
             named => named,
         });
         let in_file = file.map(|path| {
             let path_shown = path.to_string_lossy();
             let explained = |reason: String| format!("--child-pidfile '{path_shown}' names {reason}");
             match child_pidfile::read(path) {
-                Ok(Some(pid)) => match self.standing(child, pid, None) {
+                Ok(Some((pid, written))) => match self.standing(child, pid, None) {
                     Named::Nobody(reason) => Named::Nobody(reason.map(explained)),
+                    // Another process had that pid when the file was written.
+                    Named::Itself if child.file_before == Some(written) => Named::Nobody(None),
                     named => named,
                 },
                 Ok(None) => Named::Nobody(None),
@@ -75,16 +80,22 @@ impl Family {
     /// Whether a process can take the place of a child. `began`: when it began, where that is known; another process may
     /// have its pid by now.
     fn standing(&self, child: &Child, pid: Pid, began: Option<u64>) -> Named {
+        let is_itself = child.ended.as_ref().is_some_and(|ended| ended.pid == pid);
         let foreign = || Named::Nobody(Some(format!("pid {pid}, which is not of its generation")));
         if proc::shows_us().is_err() {
             let is_ours = wait::is_child(pid) && self.is_one_generation();
-            return if is_ours { Named::Process(pid) } else { foreign() };
+            return match (is_ours, is_itself) {
+                (true, _) => Named::Process(pid),
+                (false, true) => Named::Itself,
+                (false, false) => foreign(),
+            };
         }
         let seen = ProcStat::at(pid).filter(|seen| began.is_none_or(|began| seen.began() == began));
         let Some(seen) = seen else {
-            // The usual case: it names the process that has just ended.
-            let is_itself = child.ended.as_ref().is_some_and(|ended| ended.pid == pid);
-            return Named::Nobody((!is_itself).then(|| format!("pid {pid}, which does not run")));
+            return match is_itself {
+                true => Named::Itself,
+                false => Named::Nobody(Some(format!("pid {pid}, which does not run"))),
+            };
         };
         match proc::root_of(seen.pid) {
             Some(root) if self.is_foreign(root.pid) => foreign(),
@@ -126,6 +137,7 @@ impl Supervisor {
                 return is_awaited.then_some(Event::MainFound(generation));
             }
             Named::Later(reason) => (Some(reason), true),
+            Named::Itself => (None, false),
             Named::Nobody(reason) => (reason, file.is_some()),
         };
         // While it is stopped nobody waits for another; but see `signal`.

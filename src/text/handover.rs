@@ -7,7 +7,7 @@ use crate::exit::ExitStatus;
 use crate::machine::{Counts, RequestKind, Snapshot};
 use crate::signal::{Signal, SignalSet};
 use crate::text::fact_lines::{Facts, hex, nanoseconds, parsed, pid, unhex};
-use crate::text::main_process::{Announced, EndedChild};
+use crate::text::main_process::{Announced, EndedChild, Written};
 use crate::text::notify::NotifySocketFacts;
 use crate::text::socket_facts::SocketFacts;
 use crate::text::status_file::Reload;
@@ -35,6 +35,8 @@ pub struct Handover {
     pub(crate) child_group: Option<i32>,
     /// The main process that the child has announced.
     pub(crate) announced: Option<Announced>,
+    /// When the `--child-pidfile` that was there before the child was written.
+    pub(crate) file_before: Option<Written>,
     /// The child, where it has ended and its main process is waited for.
     pub(crate) ended: Option<EndedChild>,
     /// Whether child and hupwrap share a process group.
@@ -149,6 +151,9 @@ impl Handover {
         if let Some(announced) = &self.announced {
             fact("announced", announced);
         }
+        if let Some(written) = &self.file_before {
+            fact("file_before", written);
+        }
         if let Some(ended) = &self.ended {
             fact("ended_child", ended);
         }
@@ -257,6 +262,7 @@ impl Handover {
             child: facts.all("child", pid).pop(),
             child_group: facts.all("child_group", pid).pop(),
             announced: facts.find("announced"),
+            file_before: facts.find("file_before"),
             ended: facts.find("ended_child"),
             shared_group: facts.must("shared_group", parsed, false),
             had_terminal: facts.must("had_terminal", parsed, false),
@@ -314,6 +320,7 @@ mod tests {
             child: Some(4711),
             child_group: Some(4710),
             announced: Some(Announced { pid: 4712, began: Some(99) }),
+            file_before: Some(Written { inode: 1, seconds: 2, nanoseconds: 3 }),
             ended: Some(EndedChild { pid: 4710, status: ExitStatus::Exited(3), until: None, held: SignalSet::ALL }),
             shared_group: true,
             had_terminal: false,

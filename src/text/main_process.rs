@@ -17,6 +17,17 @@ pub(crate) struct Announced {
     pub began: Option<u64>,
 }
 
+/// When the file was written that names the main process: not a time to compare with others, because clocks are set.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Written {
+    /// Which file it is.
+    pub inode: u64,
+    /// When its content was written last, by the file system's clock.
+    pub seconds: i64,
+    /// The rest of that.
+    pub nanoseconds: i64,
+}
+
 /// A child that has ended while its main process may still be named.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct EndedChild {
@@ -44,6 +55,26 @@ impl FromStr for Announced {
         let began: u64 = began.parse().map_err(|_| ())?;
         let pid = pid.parse().ok().filter(|pid| *pid > 0).ok_or(())?;
         Ok(Self { pid, began: Some(began).filter(|began| *began > 0) })
+    }
+}
+
+impl fmt::Display for Written {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "{} {} {}", self.inode, self.seconds, self.nanoseconds)
+    }
+}
+
+impl FromStr for Written {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let mut words = text.splitn(3, ' ');
+        let mut word = || words.next().ok_or(());
+        Ok(Self {
+            inode: word()?.parse().map_err(|_| ())?,
+            seconds: word()?.parse().map_err(|_| ())?,
+            nanoseconds: word()?.parse().map_err(|_| ())?,
+        })
     }
 }
 
@@ -102,6 +133,11 @@ mod tests {
         }
         for bad in ["", "7", "0 code 0 0", "-1 code 0 0", "7 code 256 0", "7 code 0 0 x", "7 x 0 0"] {
             assert_eq!(bad.parse::<EndedChild>(), Err(()), "{bad}");
+        }
+        let written = Written { inode: 7, seconds: -1, nanoseconds: 9 };
+        assert_eq!(written.to_string().parse(), Ok(written));
+        for bad in ["", "7", "7 1", "-7 1 2", "7 x 2", "7 1 2 3"] {
+            assert_eq!(bad.parse::<Written>(), Err(()), "{bad}");
         }
         for bad in ["", "7", "0 1", "-1 1", "7 x"] {
             assert_eq!(bad.parse::<Announced>(), Err(()), "{bad}");
