@@ -992,6 +992,7 @@ fn a_generation_without_a_child_is_not_ready() {
         bench.now += 9 * SECOND;
         assert_eq!(bench.tell(event), [], "{ready}");
         assert_ne!(bench.left(), Some(Duration::ZERO), "{ready}");
+        assert_eq!(bench.machine.awaits_main(1), Some(bench.now - 9 * SECOND));
         assert!(!bench.machine.status().child.unwrap().ready, "{ready}");
         assert_eq!(bench.tell(Event::MainFound(1)), []);
         assert_eq!(bench.left(), Some(Duration::ZERO), "{ready}");
@@ -1014,6 +1015,10 @@ fn a_child_that_is_ready_is_not_while_its_main_process_is_awaited() {
     assert_eq!(shown(&bench), (State::Running, true));
     bench.tell(Event::MainAwaited(1));
     assert_eq!((shown(&bench), bench.left()), ((State::Starting, false), None));
+    // The wait does not go on while hupwrap is suspended.
+    bench.now += 3600 * SECOND;
+    bench.tell(Event::Resumed(3600 * SECOND));
+    assert_eq!(bench.machine.awaits_main(1), Some(bench.now));
     bench.tell(Event::MainFound(1));
     assert_eq!(shown(&bench), (State::Running, true));
 }

@@ -40,12 +40,8 @@ enum Named {
 
 /// What is kept of a child that has ended, where a main process was or may be named.
 pub(super) fn may_follow(child: &Child, status: ExitStatus, config: &Config) -> Option<EndedChild> {
-    let until = match config.ready_timeout {
-        Limit::Never => None,
-        Limit::After(limit) => Some(clock::now().saturating_add(limit)),
-    };
     let may_be_named = config.child_pidfile.is_some() || child.announced.is_some();
-    may_be_named.then_some(EndedChild { pid: child.number, status, until, held: SignalSet::EMPTY })
+    may_be_named.then_some(EndedChild { pid: child.number, status, held: SignalSet::EMPTY })
 }
 
 impl Family {
@@ -128,26 +124,30 @@ impl Supervisor {
     fn follow_one(&mut self, generation: GenerationId) -> Option<Event> {
         let file = self.config.child_pidfile.as_deref();
         let stop = self.machine.stop_signal(generation);
-        let is_awaited = self.machine.awaits_main(generation);
+        let since = self.machine.awaits_main(generation);
         let child = self.family.child(generation)?;
         let ended = child.ended.as_ref()?;
         let (reason, is_late) = match self.family.main_process(child, file) {
             Named::Process(pid) => {
                 self.hand_over(generation, pid, stop);
-                return is_awaited.then_some(Event::MainFound(generation));
+                return since.is_some().then_some(Event::MainFound(generation));
             }
             Named::Later(reason) => (Some(reason), true),
             Named::Itself => (None, false),
             Named::Nobody(reason) => (reason, file.is_some()),
         };
         // While it is stopped nobody waits for another; but see `signal`.
-        let may_wait = is_late && (stop.is_none() || is_awaited);
-        let in_time = ended.until.is_none_or(|until| clock::now() < until);
+        let may_wait = is_late && (stop.is_none() || since.is_some());
+        let now = clock::now();
+        let in_time = match self.config.ready_timeout {
+            Limit::Never => true,
+            Limit::After(limit) => now < since.unwrap_or(now).saturating_add(limit),
+        };
         if may_wait && in_time && self.family.lives(generation) {
-            return (!is_awaited).then_some(Event::MainAwaited(generation));
+            return since.is_none().then_some(Event::MainAwaited(generation));
         }
         let shown = file.map(|file| format!("--child-pidfile '{}' names none", file.to_string_lossy()));
-        let reason = reason.or(shown.filter(|_| is_awaited));
+        let reason = reason.or(shown.filter(|_| since.is_some()));
         if let (Some(reason), None) = (reason, stop) {
             report::say(&self.words.not_followed(generation, ended.pid, ended.status, &reason));
         }

@@ -321,7 +321,7 @@ mod tests {
             child_group: Some(4710),
             announced: Some(Announced { pid: 4712, began: Some(99) }),
             file_before: Some(Written { inode: 1, seconds: 2, nanoseconds: 3 }),
-            ended: Some(EndedChild { pid: 4710, status: ExitStatus::Exited(3), until: None, held: SignalSet::ALL }),
+            ended: Some(EndedChild { pid: 4710, status: ExitStatus::Exited(3), held: SignalSet::ALL }),
             shared_group: true,
             had_terminal: false,
             terminal_modes: Some(vec![0, 255, 3]),

@@ -2,10 +2,8 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::time::Duration;
 
 use crate::exit::ExitStatus;
-use crate::facts::Time;
 use crate::signal::{Signal, SignalSet};
 
 /// The process that `MAINPID=` named last.
@@ -35,8 +33,6 @@ pub(crate) struct EndedChild {
     pub pid: i32,
     /// How it ended.
     pub status: ExitStatus,
-    /// How long the main process is waited for; none without a limit.
-    pub until: Option<Time>,
     /// Signals to forward, which the main process is to get.
     pub held: SignalSet,
 }
@@ -84,8 +80,7 @@ impl fmt::Display for EndedChild {
             ExitStatus::Exited(code) => ("code", i32::from(code)),
             ExitStatus::Killed(signal) => ("signal", signal.number()),
         };
-        write!(f, "{} {kind} {number} {}", self.pid, self.held.bits())?;
-        self.until.map_or(Ok(()), |until| write!(f, " {}", until.as_nanos()))
+        write!(f, "{} {kind} {number} {}", self.pid, self.held.bits())
     }
 }
 
@@ -94,21 +89,15 @@ impl FromStr for EndedChild {
 
     fn from_str(text: &str) -> Result<Self, ()> {
         let words: Vec<&str> = text.split(' ').collect();
-        let [pid, kind, number, held, until @ ..] = words.as_slice() else { return Err(()) };
+        let [pid, kind, number, held] = words.as_slice() else { return Err(()) };
         let status = match *kind {
             "code" => number.parse().ok().map(ExitStatus::Exited),
             "signal" => number.parse().ok().and_then(Signal::from_number).map(ExitStatus::Killed),
             _ => None,
         };
-        let until = match until {
-            [] => None,
-            [until] => Some(until.parse().map(Duration::from_nanos).map_err(|_| ())?),
-            _ => return Err(()),
-        };
         Ok(Self {
             pid: pid.parse().ok().filter(|pid| *pid > 0).ok_or(())?,
             status: status.ok_or(())?,
-            until,
             held: SignalSet::from_bits(held.parse().map_err(|_| ())?),
         })
     }
@@ -126,10 +115,8 @@ mod tests {
         let mut held = SignalSet::EMPTY;
         held.insert(Signal::TERM);
         for status in [ExitStatus::Exited(3), ExitStatus::Killed(Signal::KILL)] {
-            for until in [None, Some(Duration::from_nanos(5))] {
-                let ended = EndedChild { pid: 7, status, until, held };
-                assert_eq!(ended.to_string().parse(), Ok(ended));
-            }
+            let ended = EndedChild { pid: 7, status, held };
+            assert_eq!(ended.to_string().parse(), Ok(ended));
         }
         for bad in ["", "7", "0 code 0 0", "-1 code 0 0", "7 code 256 0", "7 code 0 0 x", "7 x 0 0"] {
             assert_eq!(bad.parse::<EndedChild>(), Err(()), "{bad}");
