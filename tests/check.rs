@@ -70,6 +70,8 @@ impl Deploy {
         dir.file("program-plain", "#!/bin/sh\n", 0o644);
         fs::create_dir(dir.path().join("program-directory")).unwrap();
         symlink("program-loop", dir.path().join("program-loop")).unwrap();
+        nix::unistd::mkfifo(&dir.path().join("program-fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        nix::unistd::mkfifo(&dir.path().join("check-fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
         let deploy = Self { dir };
         deploy.mend();
         deploy
@@ -108,11 +110,12 @@ impl Deploy {
 }
 
 /// What can be wrong: a part, what is in its place, and what is said. Nothing of it is tried.
-const REFUSED: [(&str, &str, &str); 28] = [
+const REFUSED: [(&str, &str, &str); 30] = [
     ("program", "plain", "cannot be executed: permission denied"),
     ("program", "missing", "program: not found"),
     ("program", "directory", "cannot be executed: it is a directory"),
     ("program", "loop", "cannot be executed: too many symbolic links"),
+    ("program", "fifo", "cannot be executed: it is not a regular file"),
     ("program", "alien", "not found (its interpreter /no/such/sh is missing)"),
     ("program", "locked", "check-plain: permission denied"),
     ("program", "indirect", "not found (its interpreter /no/such/sh is missing)"),
@@ -136,6 +139,7 @@ const REFUSED: [(&str, &str, &str); 28] = [
     ("check", "floods", "-t' ended with 4"),
     ("check", "missing", "check: not found"),
     ("check", "plain", "check: cannot be executed: permission denied"),
+    ("check", "fifo", "check: cannot be executed: it is not a regular file"),
     ("check", "alien", "not found (its interpreter /no/such/sh is missing)"),
 ];
 

@@ -124,6 +124,25 @@ fn clear(file: &Path) {
     }
 }
 
+/// Options of which hupwrap makes something.
+const MADE: [&str; 8] =
+    ["--listen", "unix:socket", "--listen", "tcp:127.0.0.1:0", "--status-file", "status", "--pidfile", "pid"];
+
+#[track_caller]
+fn nothing_is_made(dir: &Dir) {
+    ["socket", "status", "pid", "started"].iter().for_each(|name| assert!(!dir.path().join(name).exists(), "{name}"));
+}
+
+#[test]
+fn a_missing_workdir_is_found_before_anything_is_made() {
+    let dir = Dir::new();
+    let ended =
+        Setup::new([&MADE[..], &["--workdir", "none", "--", "touch", "started"]].concat()).dir(dir.path()).end();
+    let line = "hupwrap: --workdir 'none': no such file or directory\n";
+    assert_eq!((ended.shell(), ended.stderr.as_str()), (125, line));
+    nothing_is_made(&dir);
+}
+
 #[test]
 fn a_broken_file_stops_the_first_start() {
     let dir = Dir::new();
@@ -132,8 +151,9 @@ fn a_broken_file_stops_the_first_start() {
     for (name, make, what) in BROKEN {
         clear(&file);
         make(&dir, &file);
-        for options in [&["--env-file", "env"][..], &["--env-file", "good", "--env-file", "env"]] {
-            let ended = Setup::new([options, &["--", "touch", "started"]].concat()).dir(dir.path()).end();
+        for options in [&[][..], &["--env-file", "good"], &MADE] {
+            let options = [options, &["--env-file", "env", "--", "touch", "started"]].concat();
+            let ended = Setup::new(options).dir(dir.path()).end();
             assert_eq!((ended.shell(), ended.stdout.as_str()), (125, ""), "{name}: {ended:?}");
             assert!(
                 ended.stderr.starts_with(&format!("hupwrap: --env-file 'env': {what}")),
@@ -142,7 +162,7 @@ fn a_broken_file_stops_the_first_start() {
             );
             assert_eq!(ended.stderr.lines().count(), 1, "{name}: {}", ended.stderr);
             assert!(!ended.stderr.contains(SECRET), "{name}: {}", ended.stderr);
-            assert!(!dir.path().join("started").exists(), "{name}");
+            nothing_is_made(&dir);
         }
     }
 }

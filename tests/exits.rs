@@ -147,13 +147,17 @@ fn what_is_found_and_cannot_be_executed_is_126() {
     let plain = dir.file("plain", "#!/bin/sh\n", 0o644);
     let looped = dir.path().join("looped");
     std::os::unix::fs::symlink(&looped, &looped).unwrap();
+    let fifo = dir.path().join("fifo");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
     let device = Path::new("/dev/null");
     let chmod = format!("permission denied; did you mean to 'chmod +x {}' first?", plain.display());
     for (file, why) in [
         (plain.as_path(), chmod.as_str()),
         (dir.path(), "it is a directory"),
         (&looped, "too many symbolic links"),
-        (device, "permission denied"),
+        // To open either would wait for somebody, or do something.
+        (&fifo, "it is not a regular file"),
+        (device, "it is not a regular file"),
     ] {
         assert_eq!(failed(path_of(file), |_| ()), (126, format!("cannot be executed: {why}")));
     }

@@ -123,11 +123,16 @@ fn without_a_timeout_a_stop_waits_and_a_second_term_is_passed_on() {
 #[test]
 fn a_zero_timeout_kills_at_once() {
     let mut run = Setup::new(args([&"--stop-timeout", &"0", &"--", &puppet()])).start();
-    run.ready();
+    let (_, first) = run.ready();
     run.kill("HUP");
-    assert_eq!(run.ready().0, 2);
-    assert!(!run.stdout().contains("got TERM"));
-    assert_eq!(run.stop().shell(), 137);
+    let (generation, second) = run.ready();
+    assert_eq!(generation, 2);
+    let ended = run.stop();
+    assert_eq!(ended.shell(), 137);
+    assert!(!ended.stdout.contains("got TERM"));
+    let killed = |pid| format!("hupwrap: sending KILL to puppet[{pid}] at once, see --stop-timeout\n");
+    let lines = [format!("hupwrap: restarting puppet[{first}]\n"), killed(first), killed(second)];
+    assert_eq!(ended.stderr, lines.concat());
 }
 
 #[test]

@@ -163,6 +163,22 @@ fn the_suggested_fix_matches_the_mistake() {
             &["--restart-limit", "3", "--ready", "soon"],
             "--ready 'soon': want exec, notify, fd:N, delay:T, tcp:HOST:PORT or cmd:CMD".to_owned(),
         ),
+        (
+            &["--ready", "fd"],
+            "--ready 'fd': want exec, notify, fd:N, delay:T, tcp:HOST:PORT or cmd:CMD; did you mean 'fd:3'?".to_owned(),
+        ),
+        (&["--pidfile", ""], "--pidfile '': the path is empty; want a file".to_owned()),
+        (&["--status-file="], "--status-file '': the path is empty; want a file".to_owned()),
+        (
+            &["--child-pidfile", ""],
+            "--child-pidfile '': the path is empty; want the file that the child writes its pid to".to_owned(),
+        ),
+        (&["--env-file", "f", "--env-file", ""], "--env-file '': the path is empty; want a file".to_owned()),
+        (&["--workdir", ""], "--workdir '': the path is empty; want a directory".to_owned()),
+        (
+            &["--watch", ""],
+            "--watch '': the path is empty; want a file or a directory, which need not exist yet".to_owned(),
+        ),
         (&["--reload", "f", "--group", "x"], "--group 'x': want own or shared".to_owned()),
         (
             &["--reload", "f"],
@@ -234,6 +250,7 @@ fn an_error_looks_as_the_command_line_says() {
         &["--log-format", "json", "--group", "x", "true"],
         &["--log-format", "json", "--restart-limit", "3", "true"],
         &["--log-format", "json"],
+        &["--stop-timeout", "--log-format", "json", "--", "true"],
         &["--log-format", "json", "--", "no-such-program"],
     ] {
         let said = Setup::new(options).end().stderr;

@@ -310,14 +310,22 @@ fn why_a_command_was_not_ready_is_said() {
         ended.stderr
     };
     let fails = "sh -c 'exit 7'";
-    let (plain, verbose, vanished, json) = std::thread::scope(|scope| {
+    let (plain, verbose, vanished, json, hangs) = std::thread::scope(|scope| {
+        let hangs = scope.spawn(|| run("sleep 1000", &[]));
         let verbose = scope.spawn(|| run(fails, &["-v"]));
         let vanished = scope.spawn(|| run("./probe", &[]));
         let json = scope.spawn(|| run(fails, &["--log-format", "json"]));
-        (run(fails, &[]), verbose.join().unwrap(), vanished.join().unwrap(), json.join().unwrap())
+        (
+            run(fails, &[]),
+            verbose.join().unwrap(),
+            vanished.join().unwrap(),
+            json.join().unwrap(),
+            hangs.join().unwrap(),
+        )
     });
     let line = "was not ready within 6s (cmd 'sh -c 'exit 7'' ended with 7); stopping it\n";
     assert!(plain.ends_with(line) && plain.lines().count() == 1, "{plain}");
+    assert!(hangs.contains("was not ready within 6s (its try was still running after "), "{hangs}");
     // Each reason once, not each try.
     let tried = "hupwrap: generation 1 is not ready yet: cmd 'sh -c 'exit 7'' ended with 7\n";
     assert_eq!((verbose.matches(tried).count(), verbose.matches(line).count()), (1, 1), "{verbose}");
@@ -387,6 +395,18 @@ fn a_command_goes_with_the_generation_it_was_for() {
 }
 
 // In a replace.
+
+/// A TCP socket of hupwrap's own takes connections for a child that is not ready. A UDP socket beside it takes none.
+#[test]
+fn a_socket_of_hupwraps_own_proves_nothing_if_it_takes_connections() {
+    for (kind, status, said) in [("tcp", 125, "that is a socket of --listen, which takes connections"), ("udp", 0, "")]
+    {
+        let address = format!("{LOOPBACK}:{}", http::free_port());
+        let (listen, ready) = (format!("{kind}:{address}"), format!("tcp:{address}"));
+        let ended = Setup::new(["--on-hup", "replace", "--listen", &listen, "--ready", &ready, "--", "true"]).end();
+        assert_eq!((ended.shell(), ended.stderr.contains(said)), (status, true), "{ended:?}");
+    }
+}
 
 #[test]
 fn a_replace_waits_for_each_kind() {
@@ -729,6 +749,25 @@ fn a_restart_that_is_late_fails() {
 }
 
 #[test]
+fn a_hup_to_a_late_child_and_what_follows_are_said() {
+    let options = args([&"--ready", &"notify", &"--ready-timeout", &"500ms", &"--stop-timeout", &"1h"]);
+    let command = args([&"--", &puppet(), &"ignore=TERM", &"exit=USR1:0"]);
+    let mut run = Setup::new([options, command].concat()).start();
+    let (_, child) = run.ready();
+    // Before it is late, or while it is stopped because of that.
+    run.kill("HUP");
+    run.said("was not ready within 500ms; stopping it\n");
+    run.said("starting puppet again without a delay, as was asked\n");
+    kill(child, "USR1");
+    let (generation, child) = run.ready();
+    assert_eq!(generation, 2);
+    run.kill("TERM");
+    run.line("got TERM");
+    kill(child, "USR1");
+    run.end();
+}
+
+#[test]
 fn a_replace_that_is_late_fails_and_the_old_one_serves() {
     let options = args([&"--on-hup", &"replace", &"--ready", &"notify", &"--ready-timeout", &"4s"]);
     let command = args([&"--", &"sh", &"-c", &FIRST_IS_READY, &puppet()]);
@@ -789,7 +828,42 @@ fn a_child_may_ask_for_more_time_to_end() {
         for ready in ["notify", "exec"] {
             scope.spawn(move || a_child_asks_for_more_time_to_end(ready));
         }
+        for kind in ["stop", "crash"] {
+            scope.spawn(move || what_it_left_behind_asks_for_more_time_to_end(kind));
+        }
     });
+}
+
+fn what_it_left_behind_asks_for_more_time_to_end(kind: &str) {
+    let dir = Dir::new();
+    fifo(&dir, "fifo");
+    let script = format!("{} ignore=TERM exit=USR1:0 & read end < fifo; exit 3", puppet().display());
+    let options = args([&"--restart", &"on-failure", &"--ready", &"notify", &"--stop-timeout", &"5s"]);
+    let command = args([&"--restart-delay", &"1ms", &"--", &"sh", &"-c", &script]);
+    let mut run = Setup::new([options, command].concat()).dir(dir.path()).start();
+    let (_, worker) = run.ready();
+    tell(worker, "READY=1");
+    let began = Instant::now();
+    match kind {
+        "stop" => run.kill("TERM"),
+        _ => fs::write(dir.path().join("fifo"), "end\n").unwrap(),
+    }
+    run.line("got TERM");
+    tell(worker, "EXTEND_TIMEOUT_USEC=100000000");
+    pass(began, Duration::from_millis(5500));
+    kill(worker, "USR1");
+    let stderr = match kind {
+        "stop" => {
+            let ended = run.end();
+            assert_eq!(ended.shell(), 143);
+            ended.stderr
+        }
+        _ => {
+            assert_eq!(run.ready().0, 2);
+            run.stderr()
+        }
+    };
+    assert!(!stderr.contains("KILL"), "{kind}: {stderr}");
 }
 
 fn a_child_asks_for_more_time_to_end(ready: &str) {

@@ -4,6 +4,8 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
+use nix::libc;
+
 use crate::support::*;
 
 /// A hupwrap under another version: the same program with one string changed, so that it must be told apart.
@@ -247,9 +249,12 @@ fn it_is_found_again_however_it_was_started() {
     let relative = Setup::of("./hupwrap", args([&"--on-hup", &"upgrade", &"--", &puppet()]));
     let mut run = relative.dir(&old).env("PWD", &old).start();
     run.ready();
-    fs::rename(&old, dir.path().join("three")).unwrap();
+    // Found by its absolute path once, before.
     run.kill("HUP");
     run.said("took over");
+    fs::rename(&old, dir.path().join("three")).unwrap();
+    run.kill("HUP");
+    run.said_times("took over", 2);
     assert!(exe(run.pid).ends_with("/three/hupwrap"));
     fs::remove_dir_all(dir.path().join("three")).unwrap();
     run.kill("HUP");
@@ -545,8 +550,12 @@ fn descriptors_that_run_out_stop_nothing() {
                 "reexec" if crossed => child = run.ready().1,
                 // One that failed has left the old one.
                 "upgrade+replace" => {
-                    wait_until("one child is there", || matches!(children(run.pid)[..], [only] if is_alive(only)));
-                    let serves = children(run.pid)[0];
+                    let mut all = Vec::new();
+                    wait_until("one child is there", || {
+                        all = children(run.pid);
+                        matches!(all[..], [only] if is_alive(only))
+                    });
+                    let serves = all[0];
                     // It takes the signal only when it has said so.
                     while child != serves {
                         child = run.ready().1;
@@ -607,6 +616,31 @@ fn without_memfds_or_with_hardened_ones_nothing_changes() {
             assert!(!run.stderr().contains("refused"), "{refused}: {}", run.stderr());
             assert_eq!(run.stop().shell(), 7, "{refused}, {mode}");
         }
+    }
+}
+
+/// As `LimitFSIZE=0` of systemd has it. XFSZ, which comes with the refusal, is nobody's.
+#[test]
+fn without_room_for_files_nothing_changes() {
+    for mode in MODES {
+        let words = args([&"--on-hup", &mode, &"--ready", &"exec", &"--", &puppet(), &"exit=TERM:7"]);
+        let mut run = Setup::new(words)
+            .with(|command| {
+                before_exec(command, || {
+                    let limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+                    // SAFETY: the pointer is to a struct of ours.
+                    unsafe { libc::setrlimit(libc::RLIMIT_FSIZE, &raw const limit) };
+                });
+            })
+            .start();
+        let (_, mut child) = run.ready();
+        for times in 1..3 {
+            run.kill("HUP");
+            run.said_times("took over", times);
+            child = child_after(&mut run, mode, child);
+        }
+        assert!(!run.stderr().contains("refused"), "{}", run.stderr());
+        assert_eq!(run.stop().shell(), 7, "{mode}");
     }
 }
 

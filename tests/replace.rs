@@ -430,7 +430,10 @@ fn within_the_overlap_a_death_is_a_failure_and_after_it_a_crash() {
     let new = second(&mut run);
     make_ready(&mut run, new);
     kill(new, "KILL");
-    run.said("replace failed, the old one serves on: the new puppet ended (KILL) soon after it was ready\n");
+    run.said(
+        "replace failed, the old one serves on: the new puppet ended (KILL) soon after it was ready; \
+         did it want the port that the old one has? see --listen\n",
+    );
     alone(&run, old);
     at_rest(&mut run);
     assert!(!run.stdout().contains("got TERM"));
@@ -455,6 +458,7 @@ fn when_the_old_one_dies_within_the_overlap_the_new_one_serves() {
     run.kill("HUP");
     at_rest(&mut run);
     kill(old, "KILL");
+    run.said("puppet ended by itself (KILL) before it was replaced; the new one is ready\n");
     let (generation, third) = run.ready();
     assert_eq!((generation, alive(run.pid)), (3, [new, third].into()));
     assert_eq!(run.stop().shell(), 0);

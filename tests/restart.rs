@@ -182,6 +182,7 @@ fn a_hang_up_starts_at_once() {
         run.kill("HUP");
         let (generation, child) = run.ready();
         assert_eq!(generation, 2, "{on_hup}");
+        run.said("starting puppet again without a delay, as was asked\n");
         assert_eq!(children(run.pid), [child]);
         assert_eq!(run.stop().shell(), 0);
     }
@@ -318,6 +319,26 @@ fn a_program_that_is_being_written_is_waited_for() {
     assert_eq!(run.stop().shell(), 0);
 }
 
+#[test]
+fn tries_of_the_first_start_are_no_restarts() {
+    let dir = Dir::new();
+    let program = dir.path().join("program");
+    copy(&program);
+    let open = OpenOptions::new().write(true).open(&program).unwrap();
+    let options = ["--restart-delay", "1ms", "--restart-max-delay", "20ms", "--restart-limit", "1"];
+    let mut run = restarting(&options, &[&program, &"exit=USR1:3"]).start();
+    run.said_times("trying again in", 3);
+    drop(open);
+    let (_, child) = run.ready();
+    kill(child, "USR1");
+    run.said("ended with 3 after");
+    let (_, child) = run.ready();
+    kill(child, "USR1");
+    let ended = run.end();
+    assert_eq!(ended.shell(), 3);
+    assert!(ended.stderr.contains("gave up on program after 1 restart in a row"), "{}", ended.stderr);
+}
+
 /// Sets a limit of another process.
 #[track_caller]
 fn limit(pid: i32, resource: libc::__rlimit_resource_t, soft: u64) {
@@ -443,6 +464,17 @@ fn pid_1_restarts_too() {
     let orphans: Vec<&str> = ended.stdout.lines().filter_map(|line| line.split(' ').nth(2)).collect();
     assert_eq!(orphans, ["1", "1", "1"], "{}", ended.stdout);
     assert_eq!(ended.stderr.matches("gave up").count(), 1, "{}", ended.stderr);
+}
+
+#[test]
+fn it_gives_up_with_the_status_of_the_last_child_also_if_a_start_fails() {
+    for (deed, why) in [("rm", "not found"), ("chmod -x", "permission denied")] {
+        let dir = Dir::new();
+        let program = dir.program("program", format!("#!/bin/sh\n{deed} \"$0\"; exit 3\n"));
+        let ended = restarting(&["--restart-delay", "1ms", "--restart-limit", "2"], &[&program]).end();
+        assert_eq!((ended.shell(), ended.stderr.matches("gave up").count()), (3, 1), "{}", ended.stderr);
+        assert!(ended.stderr.contains(why), "{}", ended.stderr);
+    }
 }
 
 /// Nobody watches, or somebody does: what happens is the same.

@@ -814,6 +814,31 @@ fn a_file_that_was_removed_is_created_again() {
     assert_eq!(fs::read(&path).unwrap(), b"x");
 }
 
+/// A re-exec asks where the socket is bound, to know that the file is its own.
+#[test]
+fn a_file_that_was_created_again_is_kept_over_a_re_exec_wherever_it_is() {
+    let dir = Dir::new();
+    fs::create_dir(dir.path().join("sub")).unwrap();
+    let whole = dir.path().join("s");
+    for path in ["s", "./s", "sub/s", "sub/../s", whole.to_str().unwrap()] {
+        let options = args([&"--listen", &format!("unix:{path}"), &"--on", &"USR2=upgrade", &"--", &socketeer()]);
+        let run = Setup::new(options).dir(dir.path()).start();
+        let file = dir.path().join(path);
+        wait_until("it is bound", || file.exists());
+        for round in 1..4 {
+            fs::remove_file(&file).unwrap();
+            fs::remove_file(file.with_file_name(".s.hupwrap")).unwrap();
+            run.kill("USR2");
+            run.said_times("took over", round);
+            wait_until("it is there again", || file.exists());
+            run.said_times("with a new socket for the next start", round);
+        }
+        run.stop();
+        let left: Vec<_> = fs::read_dir(file.parent().unwrap()).unwrap().flatten().map(|entry| entry.path()).collect();
+        assert!(left.iter().all(|left| left.is_dir()), "{path}: {left:?}");
+    }
+}
+
 #[test]
 fn an_old_child_that_removes_the_file_leaves_the_new_one_reachable() {
     let dir = Dir::new();

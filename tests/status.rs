@@ -347,6 +347,76 @@ fn every_outcome_is_told() {
     run.stop();
 }
 
+/// The request that is shown: its action and its outcome.
+fn shown(status: &Value) -> Value {
+    json!([status["reload"]["action"], status["reload"]["outcome"]])
+}
+
+#[test]
+fn a_hup_that_is_forwarded_is_told_from_its_beginning() {
+    // While it is checked.
+    let (dir, file) = place();
+    nix::unistd::mkfifo(&dir.path().join("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let options = ["--on-hup", "forward", "--check", "sh -c 'read answer < fifo; exit $answer'"];
+    let mut run = watched(&file, &options, &[&puppet_name()]).dir(dir.path()).start();
+    run.ready();
+    for (answer, outcome) in [("1\n", "refused"), ("0\n", "ok")] {
+        let asked = monotonic();
+        run.kill("HUP");
+        assert_eq!(shown(&in_state(&run, &file, "checking")), json!(["forward", null]));
+        fs::write(dir.path().join("fifo"), answer).unwrap();
+        assert_eq!(settled(&file, asked)["outcome"], outcome);
+    }
+    run.stop();
+    // While it is held.
+    let (_dir, file) = place();
+    let mut run = watched(&file, &["--on-hup", "forward", "--ready", "notify"], &[&puppet_name()]).start();
+    let (_, child) = run.ready();
+    run.kill("HUP");
+    let held = status_where(&file, "it is held", |status| status["reload"].is_object());
+    assert_eq!((shown(&held), &held["state"]), (json!(["forward", null]), &json!("starting")));
+    let asked = monotonic();
+    notify::tell(child, "READY=1");
+    assert_eq!(settled(&file, asked)["outcome"], "ok");
+    run.line("got HUP");
+    run.stop();
+}
+
+#[test]
+fn what_is_under_way_is_not_hidden_by_a_hup_that_is_forwarded_beside_it() {
+    let (_dir, file) = place();
+    let options = ["--on-hup", "forward", "--on", "USR2=replace", "--ready", "notify"];
+    let mut run = watched(&file, &options, &[&puppet_name()]).start();
+    let (_, child) = run.ready();
+    notify::tell(child, "READY=1");
+    in_state(&run, &file, "running");
+    run.kill("USR2");
+    let (_, child) = run.ready();
+    run.kill("HUP");
+    let beside = status_where(&file, "it is delivered", |status| status["settled"][0].is_object());
+    assert_eq!(shown(&beside), json!(["replace", null]));
+    assert_eq!((&beside["settled"][0]["action"], &beside["settled"][0]["outcome"]), (&"forward".into(), &"ok".into()));
+    notify::tell(child, "READY=1");
+    let after = status_where(&file, "it is over", |status| status["reload"]["outcome"].is_string());
+    assert_eq!(shown(&after), json!(["replace", "ok"]));
+    assert_eq!(after["settled"].as_array().unwrap().len(), 1);
+    run.stop();
+}
+
+#[test]
+fn a_signal_other_than_hup_is_no_request_when_it_is_forwarded() {
+    let (_dir, file) = place();
+    let mut run = watched(&file, &["--on", "USR1=forward", "--check", "false"], &[&puppet_name()]).start();
+    run.ready();
+    run.kill("USR1");
+    run.said("forward refused, nothing was touched: check 'false' ended with 1");
+    let asked = monotonic();
+    run.kill("HUP");
+    assert_eq!(settled(&file, asked)["action"], "restart");
+    assert_eq!(in_state(&run, &file, "running")["settled"], json!([]));
+    run.stop();
+}
+
 #[test]
 fn an_upgrade_keeps_what_is_told() {
     let (_dir, file) = place();
@@ -537,6 +607,36 @@ fn a_link_is_followed_and_stays() {
 }
 
 #[test]
+fn two_options_need_two_files() {
+    let dir = Dir::new();
+    fs::create_dir(dir.path().join("run")).unwrap();
+    symlink("run", dir.path().join("link")).unwrap();
+    symlink("run/app", dir.path().join("app")).unwrap();
+    let written = ["--pidfile", "--status-file", "--child-pidfile", "--listen"];
+    let value = |option: &str, path: &str| match option {
+        "--listen" => format!("unix:{path},mode=0600"),
+        _ => path.to_owned(),
+    };
+    for (at, option) in written.iter().copied().chain(["--env-file", "--watch"]).enumerate() {
+        for other in written.iter().take(at) {
+            for (path, same) in [("app", "app"), ("./run/app", "link/app"), ("run/app", "app"), ("app", "run/app")] {
+                let (path, same) = (value(option, path), value(other, same));
+                let words = ["--watch", "x", option, &path, other, &same, "echo"];
+                let ended = Setup::new(words).dir(dir.path()).end();
+                let error =
+                    format!("hupwrap: {option} '{path}': that file is made for {other} '{same}'; want another path\n");
+                assert_eq!((ended.shell(), ended.stdout, ended.stderr), (125, String::new(), error));
+                assert_eq!(fs::read_dir(dir.path().join("run")).unwrap().count(), 0, "{words:?}");
+            }
+        }
+    }
+    // What is only read may be so twice.
+    fs::write(dir.path().join("run/app"), "A=1\n").unwrap();
+    let words = ["--watch", "app", "--env-file", "app", "--env-file", "run/app", "--watch", "run/app", "echo"];
+    assert_eq!(Setup::new(words).dir(dir.path()).end().shell(), 0);
+}
+
+#[test]
 fn a_second_one_cuts_nobody_off() {
     let (_dir, file) = place();
     let mut first = watched(&file, &["--on-hup", "upgrade"], &[&puppet_name()]).start();
@@ -556,6 +656,43 @@ fn a_second_one_cuts_nobody_off() {
     status_where(&file, "it is the second's", |status| status["pid"] == second.pid);
     in_state(&second, &file, "running");
     second.stop();
+}
+
+#[test]
+fn of_those_that_start_at_once_one_remains() {
+    let (dir, file) = place();
+    for round in 0..3 {
+        let started = dir.path().join(format!("started.{round}"));
+        let script = format!("echo >>{}; exec sleep 1000", name(&started));
+        let mut all: Vec<Run> = (0..8).map(|_| watched(&file, &[], &["sh", "-c", &script]).start()).collect();
+        wait_until("one remains", || all.iter_mut().map(Run::lives).filter(|lives| *lives).count() == 1);
+        let at = all.iter_mut().position(Run::lives).unwrap();
+        let last = all.remove(at);
+        let other = format!("another hupwrap, pid {}, keeps its status there", last.pid);
+        for run in all {
+            let ended = run.end();
+            assert!(ended.shell() == 125 && ended.stderr.contains(&other), "{ended:?}");
+        }
+        in_state(&last, &file, "running");
+        wait_until("it was started", || started.exists());
+        last.stop();
+        assert_eq!(fs::read_to_string(&started).unwrap(), "\n");
+        fs::remove_file(started).unwrap();
+    }
+    assert_eq!(names(dir.path()), ["status"]);
+}
+
+/// A program that holds the lock of the directory can delay a start, and no more.
+#[test]
+fn nobody_can_block_a_start() {
+    let (dir, file) = place();
+    let lock = fs::File::open(dir.path()).unwrap();
+    lock.lock().unwrap();
+    let mut run = watched(&file, &[], &[&puppet_name()]).start();
+    run.ready();
+    in_state(&run, &file, "running");
+    assert_eq!(run.stop().stderr, "");
+    drop(lock);
 }
 
 #[test]

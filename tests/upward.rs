@@ -41,6 +41,75 @@ fn a_restart_is_a_reload() {
 }
 
 #[test]
+fn the_status_says_what_has_been_running_since_when() {
+    let mut above = Above::new();
+    let program = puppet().file_name().unwrap().to_string_lossy().into_owned();
+    let options = args([&"--restart", &"on-failure", &"--restart-delay", &"1ms", &"--", &puppet(), &"exit=USR1:3"]);
+    let mut run = Setup::new(options).env("NOTIFY_SOCKET", above.name()).start();
+    let (_, child) = run.ready();
+    above.expect(&["READY=1"]);
+    // After a crash the next child is shown, and before that why there is none.
+    kill(child, "USR1");
+    let crashed = above.expect_beginning(&format!("STATUS={program}[{child}] ended with 3 after "));
+    assert!(crashed.contains("starting it again in "), "{crashed}");
+    let (_, child) = run.ready();
+    above.expect(&["STATUS=running"]);
+    run.kill("HUP");
+    above.expect(&["RELOADING", "READY=1"]);
+    run.ready();
+    assert_eq!(above.running.len(), 3);
+    for running in &above.running {
+        let since = running.strip_prefix(&format!("{program} has been running since ")).expect(running);
+        let since = humantime::parse_rfc3339(since).expect(since);
+        let age = std::time::SystemTime::now().duration_since(since).expect("a time in the past");
+        assert!(age < PATIENCE * 2, "{running}");
+    }
+    assert!(state(child).is_none());
+    the_end(run, &mut above);
+}
+
+#[test]
+fn a_child_that_says_its_own_status_keeps_it() {
+    let mut above = Above::new();
+    let options = args([&"--ready", &"notify", &"--on", &"USR2=upgrade", &"--", &puppet()]);
+    let mut run = Setup::new(options).env("NOTIFY_SOCKET", above.name()).start();
+    let (_, child) = run.ready();
+    tell(child, "READY=1\nSTATUS=mine");
+    above.expect(&["STATUS=mine", "READY=1"]);
+    run.kill("USR2");
+    above.expect(&["RELOADING", "READY=1"]);
+    run.said("took over");
+    assert_eq!(above.running, [""; 0]);
+    // Of the next one, nothing is known before it says something.
+    run.kill("HUP");
+    above.expect(&["RELOADING"]);
+    let (_, child) = run.ready();
+    tell(child, "READY=1");
+    above.expect(&["READY=1"]);
+    assert_eq!(above.running.len(), 1);
+    the_end(run, &mut above);
+}
+
+/// systemd sends HUP to a unit with `Type=notify-reload`, whatever hupwrap makes of it.
+#[test]
+fn a_forwarded_hup_is_a_reload() {
+    let mut above = Above::new();
+    let options = args([&"--on-hup", &"forward", &"--check", &"test -e fine", &"--", &puppet()]);
+    let dir = Dir::new();
+    let mut run = Setup::new(options).dir(dir.path()).env("NOTIFY_SOCKET", above.name()).start();
+    run.ready();
+    above.expect(&["READY=1"]);
+    run.kill("HUP");
+    above.expect(&["RELOADING"]);
+    above.expect_beginning("READY=1\nSTATUS=forward refused, nothing was touched: check 'test -e fine' ended with 1");
+    dir.file("fine", "", 0o644);
+    run.kill("HUP");
+    above.expect(&["RELOADING", "READY=1"]);
+    run.line("got HUP");
+    the_end(run, &mut above);
+}
+
+#[test]
 fn a_replace_is_over_when_the_new_child_is_ready() {
     let mut above = Above::new();
     let options =
@@ -80,12 +149,7 @@ fn a_replace_is_over_when_the_new_child_is_ready() {
 
 #[test]
 fn a_reexec_goes_on_where_the_one_before_left_off() {
-    // A new generation's word takes away what the one before had to say: it may have said something.
-    for (action, ready, new_child) in [
-        ("upgrade", "READY=1", false),
-        ("reexec", "READY=1\nSTATUS=", true),
-        ("upgrade+replace", "READY=1\nSTATUS=", true),
-    ] {
+    for (action, new_child) in [("upgrade", false), ("reexec", true), ("upgrade+replace", true)] {
         let mut above = Above::new();
         let dir = Dir::new();
         let program = dir.hupwrap("hupwrap");
@@ -95,6 +159,7 @@ fn a_reexec_goes_on_where_the_one_before_left_off() {
         let socket = socket_of(child);
         tell(child, "READY=1");
         above.expect(&["READY=1"]);
+        assert_eq!(std::mem::take(&mut above.running).len(), 1, "{action}");
         for _ in 0..3 {
             run.kill("HUP");
             above.expect(&["RELOADING"]);
@@ -102,7 +167,9 @@ fn a_reexec_goes_on_where_the_one_before_left_off() {
                 child = run.ready().1;
                 tell(child, "READY=1");
             }
-            above.expect(&[ready]);
+            above.expect(&["READY=1"]);
+            // It takes away what the child before had to say.
+            assert_eq!(std::mem::take(&mut above.running).len(), usize::from(new_child), "{action}");
             run.said("took over");
             assert_eq!(socket_of(child) == socket, !new_child, "{action}");
             tell(child, "STATUS=up");
@@ -132,7 +199,8 @@ fn a_refusal_ends_the_reload_with_its_reason() {
         above.expect(&["RELOADING", &refused]);
         // The next one takes that away.
         run.kill("HUP");
-        above.expect(&["RELOADING\nSTATUS=", &refused]);
+        above.expect(&["RELOADING", &refused]);
+        assert_eq!(above.running.len(), 4, "{:?}", above.running);
         // What the child says afterwards is its own.
         tell(child, "STATUS=mine");
         above.expect(&["STATUS=mine"]);
@@ -182,7 +250,7 @@ fn a_replace_that_fails_ends_the_reload_with_its_reason() {
     assert!(reason.starts_with("the new sh ended (") && reason.contains("before it was ready"), "{reason}");
     // The next one is fine.
     run.kill("HUP");
-    above.expect(&["RELOADING\nSTATUS="]);
+    above.expect(&["RELOADING"]);
     run.ready();
     let (generation, new) = run.ready();
     assert_eq!(generation, 3);

@@ -103,6 +103,65 @@ fn a_reload_is_over_when_the_new_child_is_ready() {
     }
 }
 
+/// Releases `one` and `two`, and a link to the first.
+fn releases(dir: &Dir) -> PathBuf {
+    for release in ["one", "two"] {
+        fs::create_dir(dir.path().join(release)).unwrap();
+    }
+    symlink("one", dir.path().join("current")).unwrap();
+    dir.path().join("current/app.json")
+}
+
+/// As `ln -sfn two current` does it.
+fn switch(dir: &Dir) {
+    symlink("two", dir.path().join("next")).unwrap();
+    fs::rename(dir.path().join("next"), dir.path().join("current")).unwrap();
+}
+
+#[test]
+fn a_directory_that_is_another_by_now_is_noticed() {
+    let renamed = |dir: &Dir| {
+        fs::rename(dir.path().join("one"), dir.path().join("old")).unwrap();
+        fs::create_dir(dir.path().join("one")).unwrap();
+    };
+    for moves in [switch as fn(&Dir), renamed] {
+        let (dir, _) = place();
+        let file = releases(&dir);
+        let wait = waiting("--wait-ready", &file);
+        moves(&dir);
+        let _run = service(&dir, &file, &[], &["sleep", "1000"]);
+        ends(wait, 0, "");
+    }
+}
+
+/// The old file would say for ever that the restart is under way.
+#[test]
+fn the_status_file_goes_where_the_path_leads() {
+    let (dir, _) = place();
+    let file = releases(&dir);
+    let mut run = app(&dir, &file, &[]);
+    tell(&dir, "go");
+    ends(waiting_ready(&file), 0, "");
+    assert!(dir.path().join("one/app.json").exists());
+    let reload = waiting("--reload", &file);
+    assert_eq!(run.ready().0, 2);
+    switch(&dir);
+    tell(&dir, "go");
+    ends(reload, 0, "");
+    assert!(dir.path().join("two/app.json").exists() && !dir.path().join("one/app.json").exists());
+    // What others have put in its old place is left alone.
+    fs::remove_file(dir.path().join("current")).unwrap();
+    fs::rename(dir.path().join("two/app.json"), dir.path().join("kept")).unwrap();
+    fs::write(dir.path().join("two/app.json"), "").unwrap();
+    symlink("one", dir.path().join("current")).unwrap();
+    run.kill("HUP");
+    assert_eq!(run.ready().0, 3);
+    tell(&dir, "go");
+    ends(waiting_ready(&file), 0, "");
+    assert!(dir.path().join("two/app.json").exists());
+    run.stop();
+}
+
 #[test]
 fn two_reloads_at_once_get_an_outcome_each() {
     let (dir, file) = place();
@@ -206,6 +265,44 @@ fn a_request_that_fails_and_takes_hupwrap_along_has_failed() {
     tell(&dir, "no");
     ends(reload, 1, "restart failed: the new sh ended (3) before it was ready");
     assert_eq!(run.end().shell(), 3);
+}
+
+/// The command may have been suspended, or the machine was busy.
+#[test]
+fn an_outcome_counts_though_hupwrap_has_ended_since() {
+    let (dir, file) = place();
+    let script = format!("{}\n", APP.replace("exec sleep 1000", "read go < fifo\nexit 4"));
+    let mut run = service(&dir, &file, &["--ready", "fd:3"], &["sh", "-c", &script]);
+    assert_eq!(run.ready().0, 1);
+    tell(&dir, "go");
+    ends(waiting_ready(&file), 0, "");
+    let reload = waiting("--reload", &file);
+    assert_eq!(run.ready().0, 2);
+    kill(reload.pid, "STOP");
+    wait_until("it is suspended", || state(reload.pid) == Some('T'));
+    tell(&dir, "go");
+    wait_until("it is settled", || fs::read_to_string(&file).unwrap().contains("\"outcome\":\"ok\""));
+    tell(&dir, "end");
+    assert_eq!(run.end().shell(), 4);
+    kill(reload.pid, "CONT");
+    ends(reload, 0, "");
+}
+
+#[test]
+fn a_request_that_a_stop_cuts_off_has_failed() {
+    let (dir, file) = place();
+    let mut run = app(&dir, &file, &[]);
+    tell(&dir, "go");
+    ends(waiting_ready(&file), 0, "");
+    let reload = waiting("--reload", &file);
+    assert_eq!(run.ready().0, 2);
+    run.stop();
+    // It has ended for another reason than the request.
+    ends(reload, 125, "has ended");
+    let status: serde_json::Value = serde_json::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
+    assert_eq!((&status["state"], &status["reload"]["outcome"]), (&"ended".into(), &"failed".into()));
+    assert_eq!(status["reload"]["reason"], "hupwrap was told to stop, or has ended, before it was done");
+    assert!(status["reload"]["ended"].is_u64());
 }
 
 #[test]

@@ -393,22 +393,23 @@ fn what_hupwrap_writes_is_no_change() {
     assert_eq!(ended.stderr.matches("has changed").count(), 2, "{}", ended.stderr);
 }
 
+/// It would be an endless loop of restarts.
 #[test]
-fn a_path_that_hupwrap_writes_to_is_an_error() {
-    let dir = Dir::new();
-    fs::create_dir(dir.path().join("run")).unwrap();
-    symlink("run", dir.path().join("link")).unwrap();
-    symlink("run/app.json", dir.path().join("app")).unwrap();
-    for (path, file) in
-        [("run/app.json", "run/app.json"), ("./run/app.json", "link/app.json"), ("app", "run/app.json"), ("app", "app")]
-    {
-        let ended = Setup::new(["--watch", "x", "--watch", path, "--status-file", file, "echo"]).dir(dir.path()).end();
-        let error = format!(
-            "hupwrap: --watch '{path}': hupwrap itself writes to that file, its --status-file; want another path\n"
-        );
-        assert_eq!((ended.shell(), ended.stdout, ended.stderr), (125, String::new(), error));
-        assert!(!dir.path().join("run/app.json").exists());
+fn the_pidfile_of_the_child_is_no_change() {
+    let (dir, other) = (Dir::new(), Dir::new());
+    let marker = other.path().join("marker").display().to_string();
+    dir.program("app.sh", "#!/bin/sh\necho $$ >app.pid\nexec \"$@\"\n");
+    let program = puppet();
+    let options = ["--watch", ".", "--watch", &marker, "--child-pidfile", "app.pid", "--", "./app.sh"];
+    let mut run = Setup::new(options.iter().copied().chain([program.to_str().unwrap()])).dir(dir.path()).start();
+    for times in 1..4 {
+        assert_eq!(run.ready().0, times);
+        at_once(&run, || shell(&other, "date +%N >marker"));
     }
+    assert_eq!(run.ready().0, 4);
+    let stderr = run.stop().stderr;
+    assert_eq!(stderr.matches(&format!("'{marker}' has changed")).count(), 3, "{stderr}");
+    assert_eq!(stderr.matches("has changed").count(), 3, "{stderr}");
 }
 
 #[test]

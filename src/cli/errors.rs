@@ -134,13 +134,12 @@ pub(super) fn wants_json(options: &Command, argv: &[&OsStr]) -> bool {
         });
         let value = match (word.split_once('='), known) {
             (Some((_, value)), _) => Some(value.to_owned()),
-            (None, Some(arg)) if takes_next(arg, &word) => words.next().map(std::borrow::Cow::into_owned),
-            (None, Some(_)) => None,
-            // The word after an unknown option may be its value or the command. Assume the value.
-            (None, None) if word.starts_with("--") => {
-                words.next_if(|word| !word.starts_with('-')).map(std::borrow::Cow::into_owned)
+            (None, Some(arg)) if !takes_next(arg, &word) => None,
+            // The word after an unknown option may be its value or the command. Assume the value. An option is no value.
+            (None, _) if word.starts_with("--") => {
+                words.next_if(|word| word == "-" || !word.starts_with('-')).map(std::borrow::Cow::into_owned)
             }
-            (None, None) => None,
+            (None, _) => None,
         };
         if word.starts_with("--log-format") {
             json = value.as_deref() == Some("json");
@@ -220,7 +219,10 @@ mod tests {
             ("-x --log-format=json x", true),
             ("--log-format=json --log-format text --zzz", false),
             ("--check json --zzz", false),
-            ("--check --log-format=json --zzz", false),
+            ("--check --log-format=json --zzz", true),
+            ("--stop-timeout --log-format json -- x", true),
+            ("--stop-timeout -5 --log-format json x", true),
+            ("--check - --log-format json --zzz", true),
             ("-- --log-format json", false),
             ("ls --log-format json", false),
             ("- --log-format json", false),

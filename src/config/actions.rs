@@ -46,12 +46,8 @@ impl FromStr for Action {
     type Err = String;
 
     fn from_str(word: &str) -> Result<Self, String> {
-        let (name, with) = match word.split_once(':') {
-            Some((name, signal)) => {
-                (name, Some(value::signal(signal).map_err(|error| format!("'{signal}': {error}"))?))
-            }
-            None => (word, None),
-        };
+        let (name, with) = word.split_once(':').map_or((word, None), |(name, signal)| (name, Some(signal)));
+        let signal = || with.map(|said| value::signal(said).map_err(|error| format!("'{said}': {error}"))).transpose();
         match (name, with) {
             ("restart", None) => Ok(Self::Restart),
             // The short name stands for the long one.
@@ -59,8 +55,8 @@ impl FromStr for Action {
             ("replace", None) => Ok(Self::Replace),
             ("upgrade+replace", None) => Ok(Self::UpgradeReplace),
             ("upgrade", None) => Ok(Self::Upgrade),
-            ("forward", with) => Ok(Self::Forward(with)),
-            ("stop", with) => Ok(Self::Stop(with)),
+            ("forward", _) => signal().map(Self::Forward),
+            ("stop", _) => signal().map(Self::Stop),
             ("ignore", None) => Ok(Self::Ignore),
             (name, Some(_)) if ACTIONS.contains(&name) => {
                 Err(format!("'{name}' takes no signal; forward:SIG and stop:SIG do"))
@@ -252,6 +248,7 @@ mod tests {
             ("USR1=re-exec", format!("'re-exec': {all}; did you mean 'reexec'?")),
             ("USR1=stopp:INT", format!("'stopp:INT': {all}; did you mean 'stop'?")),
             ("USR1=restart:TERM", "'restart:TERM': 'restart' takes no signal; forward:SIG and stop:SIG do".to_owned()),
+            ("USR1=restart:", "'restart:': 'restart' takes no signal; forward:SIG and stop:SIG do".to_owned()),
         ] {
             assert_eq!(on(&[said]).unwrap_err(), format!("--on '{said}': {error}"));
         }

@@ -25,7 +25,7 @@ use crate::text::listen::{self, Listen};
 use crate::text::words;
 use duration::{duration, limit};
 use readiness::readiness;
-use value::{choice, optional, repeated, signal};
+use value::{choice, not_empty, optional, repeated, signal};
 
 /// Which processes are signalled, and what happens to the rest of a generation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -143,6 +143,12 @@ impl Config {
         let group = choice([("own", Group::Own), ("shared", Group::Shared)]);
         let mode = choice([("mixed", KillMode::Mixed), ("process", KillMode::Process), ("group", KillMode::Group)]);
         let ready = optional("--ready", &args.ready, readiness)?;
+        not_empty("--pidfile", "a file", &args.pidfile)?;
+        not_empty("--status-file", "a file", &args.status_file)?;
+        not_empty("--child-pidfile", "the file that the child writes its pid to", &args.child_pidfile)?;
+        not_empty("--env-file", "a file", &args.env_file)?;
+        not_empty("--workdir", "a directory", &args.workdir)?;
+        not_empty("--watch", "a file or a directory, which need not exist yet", &args.watch)?;
         let config = Self {
             on: SignalTable::new(&args.on, &args.on_hup, args.on_before_on_hup)?,
             check: optional("--check", &args.check, command)?.unwrap_or_default(),
@@ -163,7 +169,7 @@ impl Config {
             parent_death: optional("--parent-death", &args.parent_death, signal)?,
             map_status: StatusMap::new(&args.map_status)?,
             restart: Restart::new(&args)?,
-            watch: renewal::watch(&args)?,
+            watch: args.watch.clone(),
             max_age: renewal::max_age(&args)?,
             pidfile: std::mem::take(&mut args.pidfile),
             status_file: std::mem::take(&mut args.status_file),

@@ -57,8 +57,18 @@ pub(super) fn readiness(said: &str) -> Result<Ready, String> {
             Err(format!("{WANT}; did you mean 'tcp:{said}'?"))
         }
         _ => {
-            let kinds = ["exec", "notify", "fd", "delay", "tcp", "cmd"];
-            Err(format!("{WANT}{}", hints::did_you_mean(kind, &kinds)))
+            let Some(near) = hints::near(kind, &["exec", "notify", "fd", "delay", "tcp", "cmd"]) else {
+                return Err(WANT.to_owned());
+            };
+            let value = match (near, with) {
+                ("exec" | "notify", _) => String::new(),
+                (_, Some(with)) if near != kind => format!(":{with}"),
+                ("fd", _) => ":3".to_owned(),
+                ("delay", _) => ":1s".to_owned(),
+                ("tcp", _) => ":localhost:8080".to_owned(),
+                (_, _) => ":CMD".to_owned(),
+            };
+            Err(format!("{WANT}; did you mean '{near}{value}'?"))
         }
     }
 }
@@ -73,7 +83,14 @@ mod tests {
             ("5s", "; did you mean 'delay:5s'?"),
             ("localhost:8080", "; did you mean 'tcp:localhost:8080'?"),
             ("Notify", "; did you mean 'notify'?"),
-            ("comd:true", "; did you mean 'cmd'?"),
+            ("comd:true", "; did you mean 'cmd:true'?"),
+            ("Delay:5s", "; did you mean 'delay:5s'?"),
+            // The kind is right, its value is missing, or there should be none.
+            ("fd", "; did you mean 'fd:3'?"),
+            ("Delay", "; did you mean 'delay:1s'?"),
+            ("tcp", "; did you mean 'tcp:localhost:8080'?"),
+            ("cmd", "; did you mean 'cmd:CMD'?"),
+            ("notify:x", "; did you mean 'notify'?"),
             ("http://localhost:8080/up", "; did you mean 'cmd:curl -fsS http://localhost:8080/up'?"),
             ("./is-up --soon", "; did you mean 'cmd:./is-up --soon'?"),
             ("8080", ""),

@@ -1,23 +1,11 @@
 //! Renewals without a signal: `--watch` and `--max-age` (contract, section 7). Pure.
 
-use std::ffi::OsString;
 use std::time::Duration;
 
 use super::actions::Action;
 use super::duration::duration;
 use super::value::optional;
 use crate::cli::Args;
-
-/// Reads the PATHs of `--watch`.
-///
-/// # Errors
-/// One line that says what would be right.
-pub(super) fn watch(args: &Args) -> Result<Vec<OsString>, String> {
-    match args.watch.iter().any(|path| path.is_empty()) {
-        true => Err("--watch '': want a file or a directory, which need not exist yet".to_owned()),
-        false => Ok(args.watch.clone()),
-    }
-}
 
 /// Reads `--max-age`.
 ///
@@ -73,7 +61,7 @@ mod tests {
         }
         let watch = |paths: &[&str]| config(|args| args.watch = paths.iter().map(Into::into).collect());
         assert_eq!(watch(&["src", "src"]).unwrap().watch, ["src", "src"]);
-        let error = "--watch '': want a file or a directory, which need not exist yet";
+        let error = "--watch '': the path is empty; want a file or a directory, which need not exist yet";
         assert_eq!(watch(&["src", ""]).unwrap_err(), error);
     }
 

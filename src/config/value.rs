@@ -1,5 +1,6 @@
 //! One option and its value. Every error names both. Pure.
 
+use std::ffi::OsString;
 use std::fmt::Display;
 
 use crate::signal::Signal;
@@ -39,6 +40,21 @@ pub(super) fn repeated<T, E: Display>(
     parse: impl Fn(&str) -> Result<T, E>,
 ) -> Result<Vec<T>, String> {
     said.iter().map(|said| value(option, said, &parse)).collect()
+}
+
+/// Checks that no path of an option is empty.
+///
+/// # Errors
+/// One line that names the option and says what would be right.
+pub(super) fn not_empty<'a>(
+    option: &str,
+    want: &str,
+    paths: impl IntoIterator<Item = &'a OsString>,
+) -> Result<(), String> {
+    match paths.into_iter().any(|path| path.is_empty()) {
+        true => Err(format!("{option} '': the path is empty; want {want}")),
+        false => Ok(()),
+    }
 }
 
 /// Parses a signal.

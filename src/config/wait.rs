@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use super::duration::{Limit, limit};
-use super::value::optional;
+use super::value::{not_empty, optional};
 use crate::cli::Args;
 
 /// What is asked of the hupwrap that writes a status file.
@@ -57,9 +57,7 @@ impl Wait {
         let said = forms.into_iter().find_map(|(form, file)| Some((form, file.clone()?)));
         let (form, file) = said.ok_or("want one of --reload, --stop, --status and --wait-ready")?;
         let timeout = optional("--timeout", &args.timeout, limit)?.unwrap_or(DEFAULT_TIMEOUT);
-        if file.is_empty() {
-            return Err(format!("{} '': want the file that --status-file names", form.option()));
-        }
+        not_empty(form.option(), "the file that --status-file names", [&file])?;
         Ok(Self { form, file, timeout })
     }
 }
@@ -84,6 +82,7 @@ mod tests {
             assert_eq!(wait(line), Ok(Wait { form, file: "f".into(), timeout }), "{line}");
         }
         assert!(wait("hupwrap --stop f --timeout 1M").unwrap_err().starts_with("--timeout '1M': 'M' is a month"));
-        assert_eq!(wait("hupwrap --stop="), Err("--stop '': want the file that --status-file names".to_owned()));
+        let error = "--stop '': the path is empty; want the file that --status-file names";
+        assert_eq!(wait("hupwrap --stop="), Err(error.to_owned()));
     }
 }

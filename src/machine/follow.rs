@@ -100,7 +100,9 @@ impl Machine {
                 self.settle(Outcome::Failed(failure), turn);
             }
             turn.say(gave_up);
-            return end;
+            // The child that was to be started again has ended with a status of its own.
+            let last = self.last_exit.filter(|status| self.settings.restart.wants(*status));
+            return last.map_or(end, |status| Next::End(Ending::Child(status)));
         }
         self.counts.failed = self.counts.failed.saturating_add(1);
         // The last try of the first start is when its patience ends, and not later.

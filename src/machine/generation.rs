@@ -172,6 +172,7 @@ impl Generation {
     }
 
     fn kill(&mut self, settings: &Settings, turn: &mut Turn) {
+        turn.say(Message::Killing(self.id, settings.patience()));
         self.phase = Phase::Stopping { deadline: Some(turn.now.saturating_add(KILL_TIMEOUT)), killed: true };
         self.send(settings, Signal::KILL, turn);
     }
@@ -204,7 +205,7 @@ impl Generation {
         }
         let limit = settings.stop_timeout.unwrap_or(Limit::After(STOP_TIMEOUT));
         if limit == Limit::After(Duration::ZERO) {
-            self.kill_rest(turn);
+            self.kill_rest(settings, turn);
             return;
         }
         turn.push(Effect::AskRest(self.id, settings.stop_signal));
@@ -215,7 +216,8 @@ impl Generation {
         }
     }
 
-    fn kill_rest(&mut self, turn: &mut Turn) {
+    fn kill_rest(&mut self, settings: &Settings, turn: &mut Turn) {
+        turn.say(Message::KillingRest(settings.patience()));
         let deadline = Some(turn.now.saturating_add(KILL_TIMEOUT));
         self.phase = Phase::Sweeping { deadline, asked: true, killed: true };
         self.signal(To::Rest, Signal::KILL, turn);
@@ -243,7 +245,6 @@ impl Generation {
                     turn.say(Message::Unkillable(KILL_TIMEOUT));
                     self.phase = Phase::Stopping { deadline: None, killed };
                 } else {
-                    turn.say(Message::Killing(self.id, settings.patience()));
                     self.kill(settings, turn);
                 }
             }
@@ -253,8 +254,7 @@ impl Generation {
                     turn.say(Message::Unkillable(KILL_TIMEOUT));
                     self.phase = Phase::Absent;
                 } else {
-                    turn.say(Message::KillingRest(settings.patience()));
-                    self.kill_rest(turn);
+                    self.kill_rest(settings, turn);
                 }
             }
             _ => return false,
@@ -273,7 +273,11 @@ impl Generation {
     /// The generation needs more time: what is waited for is waited for until then at least.
     pub(super) fn extend(&mut self, until: Time) {
         match (&mut self.phase, &mut self.probation) {
-            (Phase::Stopping { deadline: Some(deadline), killed: false }, _)
+            (
+                Phase::Stopping { deadline: Some(deadline), killed: false }
+                | Phase::Sweeping { deadline: Some(deadline), killed: false, .. },
+                _,
+            )
             | (_, Some(Probation::Readiness { deadline: Some(deadline), .. })) => *deadline = (*deadline).max(until),
             _ => {}
         }

@@ -68,8 +68,15 @@ pub enum Message {
     Stopping(Signal),
     /// The child ended by itself while it was to be started again.
     StartingAgain(ExitStatus),
+    /// Somebody asks for a start while there is no child.
+    StartingSoon,
     /// The child ended by itself while its successor was being started.
-    SuccessorRemains(ExitStatus),
+    SuccessorRemains {
+        /// How.
+        status: ExitStatus,
+        /// Whether the successor is ready.
+        ready: bool,
+    },
     /// The child was not ready in time, and nothing replaces it.
     NotReady(GenerationId, Duration),
     /// The new hupwrap has taken over.
@@ -77,9 +84,9 @@ pub enum Message {
         /// Name and version of the one before.
         before: String,
     },
-    /// The child did not end in time, and is killed.
+    /// The child did not end in time, and is killed; at once where that is no time.
     Killing(GenerationId, Duration),
-    /// What remains of a generation did not end in time, and is killed.
+    /// The same of what remains of a generation.
     KillingRest(Duration),
     /// KILL did not help within this time.
     Unkillable(Duration),
@@ -111,6 +118,8 @@ pub enum Message {
         /// What became of it, where that was not said.
         last: Option<Failure>,
     },
+    /// The check has refused signals to forward that nobody waits for.
+    ForwardRefused(String),
     /// A signal to forward came while no child ran.
     NotForwarded(Signal),
     /// A hang-up was ignored, because hupwrap was started with HUP ignored.

@@ -250,6 +250,11 @@ impl Machine {
         self.child.serves().then_some(self.child.id)
     }
 
+    /// When the start of that child was ordered, by CLOCK_MONOTONIC.
+    pub fn serving_since(&self) -> Option<Time> {
+        self.child.serves().then_some(self.child.since)
+    }
+
     /// Whether a request is under way, or waits for its turn.
     pub fn is_asked(&self) -> bool {
         self.request.is_some() || self.again.is_some()
@@ -287,10 +292,11 @@ impl Machine {
     }
 
     fn set_request(&mut self, kind: RequestKind, step: Step, signals: SignalSet, turn: &mut Turn) {
-        self.request = Some(Request { kind, step, began: turn.clock, signals });
-        if kind != RequestKind::Forward {
+        let request = Request { kind, step, began: turn.clock, signals };
+        if request.has_outcome() {
             turn.say(Message::Began(kind));
         }
+        self.request = Some(request);
     }
 
     /// The request under way is over.
@@ -299,8 +305,10 @@ impl Machine {
         if outcome != Outcome::Ok && self.renew_at.is_some_and(|at| at <= turn.now) {
             self.begin_age(turn.now);
         }
-        if let Some(Request { kind, began, .. }) = self.request.take() {
-            turn.say(Message::Settled { kind, began, outcome });
-        }
+        let Some(request) = self.request.take() else { return };
+        turn.say(match outcome {
+            Outcome::Refused(reason) if !request.has_outcome() => Message::ForwardRefused(reason),
+            outcome => Message::Settled { kind: request.kind, began: request.began, outcome },
+        });
     }
 }

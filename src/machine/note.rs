@@ -40,7 +40,7 @@ impl Machine {
             }
             Event::Signal { signal: Signal::HUP, sender, hung_up } => self.note_hup(sender, hung_up, turn),
             Event::Signal { signal, sender, .. } => self.note_signal(signal, sender, turn),
-            Event::Changed => self.note_renewal_of(self.settings.on.of(Signal::HUP)),
+            Event::Changed => self.note_renewal_of(self.settings.on.of(Signal::HUP), turn),
             Event::TerminalGone => self.note_terminal_gone(turn),
             Event::Executed(id) => self.note_execution(id, turn),
             Event::StartFailed(id, error) => self.note_failed_start(id, error, turn),
@@ -124,12 +124,15 @@ impl Machine {
     }
 
     fn note_execution(&mut self, id: GenerationId, turn: &mut Turn) {
-        let Some(life) = self.generation(id).filter(|life| life.has_child()) else { return };
-        if life.phase != Phase::Starting {
-            // It is being stopped.
-            self.first_start = None;
+        if !self.generation(id).is_some_and(|life| life.has_child()) {
             return;
         }
+        if self.first_start.take().is_some() {
+            // Tries of the first start are no restarts.
+            self.backoff.reset();
+        }
+        // Otherwise it is being stopped.
+        let Some(life) = self.generation(id).filter(|life| life.phase == Phase::Starting) else { return };
         life.phase = Phase::Running;
         life.hears = life.readiness.hears_when_executed();
         if let (Readiness::After(time), Some(Probation::Readiness { deadline, next })) =
@@ -138,9 +141,7 @@ impl Machine {
             // A child that has nothing to say cannot be late.
             (*deadline, *next) = (None, Some(turn.now.saturating_add(time)));
         }
-        let readiness = life.readiness;
-        self.first_start = None;
-        match readiness {
+        match life.readiness {
             Readiness::Executed => self.note_readiness(id, turn),
             Readiness::Tried => turn.push(Effect::Try(id)),
             Readiness::Told | Readiness::After(_) => {}
@@ -194,25 +195,27 @@ impl Machine {
     }
 
     /// Something asks for what an action asks for, if that is a renewal.
-    pub(super) fn note_renewal_of(&mut self, action: Action) {
+    pub(super) fn note_renewal_of(&mut self, action: Action, turn: &mut Turn) {
         if let Some(kind) = RequestKind::of(action) {
-            self.note_renewal(kind);
+            self.note_renewal(kind, turn);
         }
     }
 
     /// Somebody asks for a renewal.
-    pub(super) fn note_renewal(&mut self, kind: RequestKind) {
-        // The first start, by the hupwrap that was just started, is all that could be asked for.
-        if self.stop.is_some() || self.child.phase == Phase::NotStarted {
+    fn note_renewal(&mut self, kind: RequestKind, turn: &mut Turn) {
+        if self.stop.is_some() {
             return;
         }
+        // The first start is to come, by the hupwrap that was just started. But who asks for that alone waits for it.
+        let is_new = self.child.phase == Phase::NotStarted;
+        let kind = kind.without_hupwrap().filter(|_| is_new).unwrap_or(kind);
         if kind.wants_new_child() {
             self.interrupted = None;
             self.backoff.reset();
             let is_swept = matches!(self.child.phase, Phase::Sweeping { .. });
             match self.next {
-                Some(Next::End(_)) => self.next = Some(Next::Start),
-                Some(Next::StartAt(_)) if is_swept => self.next = Some(Next::Start),
+                Some(Next::End(_)) => self.start_soon(turn),
+                Some(Next::StartAt(_)) if is_swept => self.start_soon(turn),
                 _ => {}
             }
         }

@@ -88,9 +88,16 @@ impl Machine {
                 turn.say(Message::Restarting(self.child.id));
                 self.child.stop_for_another(&self.settings, turn);
             }
-            Phase::Sweeping { .. } | Phase::Absent => self.next = Some(Next::Start),
+            Phase::Sweeping { .. } | Phase::Absent => self.start_soon(turn),
             // It is being stopped already; the start follows.
             Phase::Stopping { .. } | Phase::NotStarted | Phase::Gone(_) | Phase::Finished => {}
+        }
+    }
+
+    /// There is no child that could be stopped: a start follows because somebody asks for it.
+    pub(super) fn start_soon(&mut self, turn: &mut Turn) {
+        if self.next.replace(Next::Start) != Some(Next::Start) {
+            turn.say(Message::StartingSoon);
         }
     }
 
@@ -104,6 +111,10 @@ impl Machine {
         let Some(renewal) = kind.without_hupwrap() else { return false };
         self.again = kind.wants_new_hupwrap().then_some(RequestKind::Upgrade);
         self.set_request(renewal, Step::Renewing, SignalSet::EMPTY, turn);
+        if self.next.is_none() {
+            // It is being stopped because it was late.
+            turn.say(Message::StartingSoon);
+        }
         true
     }
 
@@ -122,10 +133,11 @@ impl Machine {
             self.set_request(kind, Step::Asked, SignalSet::EMPTY, turn);
             return true;
         }
-        let signals = std::mem::take(&mut self.unchecked);
-        if signals == SignalSet::EMPTY {
+        // A HUP that is held is a request under way.
+        if self.held_hup || self.unchecked == SignalSet::EMPTY {
             return false;
         }
+        let signals = std::mem::take(&mut self.unchecked);
         self.set_request(RequestKind::Forward, Step::Asked, signals, turn);
         true
     }

@@ -2,7 +2,7 @@
 
 use crate::config::Action;
 use crate::facts::Time;
-use crate::signal::SignalSet;
+use crate::signal::{Signal, SignalSet};
 
 /// What a signal can ask for and somebody may wait for.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
@@ -158,5 +158,11 @@ impl Request {
     /// Whether the request wants a new child.
     pub(super) fn wants_new_child(&self) -> bool {
         self.kind.wants_new_child()
+    }
+
+    /// Whether it has an outcome. A forward has one for a HUP only: another signal may be sent at any time, and nobody
+    /// waits for its delivery.
+    pub(super) fn has_outcome(&self) -> bool {
+        self.kind != RequestKind::Forward || self.signals.contains(Signal::HUP)
     }
 }

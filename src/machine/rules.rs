@@ -3,7 +3,7 @@
 use super::effect::{Effect, To};
 use super::generation::{Generation, Phase, Probation, after};
 use super::message::{Failure, Message, Outcome};
-use super::request::{RequestKind, Step};
+use super::request::Step;
 use super::settings::Readiness;
 use super::turn::Turn;
 use super::{Machine, Next, signals};
@@ -69,9 +69,7 @@ impl Machine {
         let waited = self.settings.ready_limit();
         if self.child.is_late(turn) {
             self.settle(Outcome::Failed(Failure::NotReady(waited)), turn);
-            if !self.again.is_some_and(RequestKind::wants_new_child) {
-                turn.say(Message::NotReady(self.child.id, waited));
-            }
+            turn.say(Message::NotReady(self.child.id, waited));
             self.child.late = true;
             self.child.stop_for_another(&self.settings, turn);
             return true;
@@ -92,7 +90,7 @@ impl Machine {
             self.begin_age(turn.now);
             let age = turn.now.saturating_sub(self.child.ready_at.unwrap_or(turn.now));
             turn.say(Message::GrownOld(self.child.id, age));
-            self.note_renewal_of(self.settings.on.of(Signal::HUP));
+            self.note_renewal_of(self.settings.on.of(Signal::HUP), turn);
             return true;
         }
         if turn.is_due(self.suspect_hup.map(|at| at.saturating_add(signals::HANG_UP_WINDOW))) {
@@ -162,7 +160,7 @@ impl Machine {
         let Some(successor) = self.other.take() else { return false };
         let mut old = std::mem::replace(&mut self.child, successor);
         if let Some(status) = ended {
-            turn.say(Message::SuccessorRemains(status));
+            turn.say(Message::SuccessorRemains { status, ready: self.child.ready_at.is_some() });
             if let Some(request) = &mut self.request {
                 request.step = Step::Renewing;
             }

@@ -87,7 +87,7 @@ impl Machine {
         match self.settings.on.of(signal) {
             action
             @ (Action::Restart | Action::Replace | Action::Upgrade | Action::Reexec | Action::UpgradeReplace) => {
-                self.note_renewal_of(action)
+                self.note_renewal_of(action, turn)
             }
             // A child that survives Ctrl-C, a shell or a REPL, keeps running.
             Action::Stop(None) | Action::Forward(None) if heard => {}
@@ -127,7 +127,7 @@ impl Machine {
     }
 
     /// Forwards a signal: at once to a child that can receive it, later to one that cannot yet. A HUP that is forwarded
-    /// is a request, and over as soon as it is delivered.
+    /// is a request, and over as soon as it is delivered. It has begun with its check, or when it is held.
     pub(super) fn forward(&mut self, signal: Signal, turn: &mut Turn) {
         let sent = match self.settings.on.of(signal) {
             Action::Forward(Some(other)) => other,
@@ -157,7 +157,10 @@ impl Machine {
         if signal == Signal::HUP {
             match can_receive {
                 true => self.settle_forward(turn),
-                false => self.held_hup = true,
+                false if !std::mem::replace(&mut self.held_hup, true) && !self.must_check(signal) => {
+                    turn.say(Message::Began(RequestKind::Forward));
+                }
+                false => {}
             }
         }
     }

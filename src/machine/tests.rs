@@ -98,6 +98,7 @@ fn settled(kind: RequestKind, outcome: Outcome) -> Message {
     Message::Settled { kind, began: Time::ZERO, outcome }
 }
 
+const STARTING_SOON: Effect = Effect::Say(Message::StartingSoon);
 const CHECK: Effect = Effect::Check { new_child: true };
 
 fn survey(generation: GenerationId) -> Effect {
@@ -121,7 +122,13 @@ fn how_long_a_stop_may_take() {
         assert_eq!(bench.left(), stop, "{said:?}");
     }
     let mut bench = timeout(Some("0"));
-    assert_eq!(bench.kill("TERM"), [sent(To::Child, "KILL")]);
+    let killed = [Effect::Say(Message::Killing(1, Duration::ZERO)), sent(To::Child, "KILL")];
+    assert_eq!(bench.kill("TERM"), killed);
+    bench.tell(Event::ChildEnded(1, ExitStatus::Killed(Signal::KILL)));
+    let killed = [Effect::Say(Message::KillingRest(Duration::ZERO)), sent(To::Rest, "KILL")];
+    assert_eq!(bench.tell(Event::RestRemains(1)), killed);
+    // One line is enough.
+    assert_eq!(bench.tell(Event::RestRemains(1)), [sent(To::Rest, "KILL")]);
 }
 
 #[test]
@@ -187,7 +194,7 @@ fn failed_starts_are_tried_again_later_and_later() {
     bench.tell(Event::StartFailed(bench.machine.last_id, error(false)));
     assert_delay(bench.left().unwrap(), 60 * SECOND);
     // A HUP starts at once, and resets the count.
-    assert!(matches!(bench.kill("HUP"), [Effect::Check { .. }, Effect::Start(_)]));
+    assert!(matches!(bench.kill("HUP"), [Effect::Check { .. }, STARTING_SOON, Effect::Start(_)]));
     bench.tell(Event::StartFailed(bench.machine.last_id, error(false)));
     assert_delay(bench.left().unwrap(), Duration::from_millis(100));
     assert_eq!(bench.kill("TERM"), [Effect::Finish(Ending::Told(Signal::TERM))]);
@@ -314,6 +321,30 @@ fn delays_differ_by_chance_and_never_overflow() {
 }
 
 #[test]
+fn at_the_limit_the_last_crash_is_the_status() {
+    // Of a child that was stopped on request, the status is no reason to end: 0 would be a success.
+    let stopped = ExitStatus::Killed(Signal::TERM);
+    for (how, asked, expected) in
+        [(FAILED, false, Ending::Child(FAILED)), (stopped, true, Ending::Own(127)), (DONE, true, Ending::Own(127))]
+    {
+        let mut bench = Bench::restarting(&[("restart", "on-failure"), ("limit", "1")]);
+        if asked {
+            bench.kill("HUP");
+        }
+        bench.tell(Event::ChildEnded(1, how));
+        bench.tell(Event::RestGone(1));
+        let error = || StartError { code: 127, transient: false, reason: "x: not found".to_owned() };
+        while bench.machine.child.phase != Phase::Finished {
+            if let Some(left) = bench.left() {
+                bench.pass(left);
+            }
+            bench.tell(Event::StartFailed(bench.machine.last_id, error()));
+        }
+        assert_eq!(bench.out.last(), Some(&Effect::Finish(expected)), "{how:?}");
+    }
+}
+
+#[test]
 fn a_limit_in_a_row() {
     let mut bench = Bench::restarting(&[("restart", "on-failure"), ("limit", "3")]);
     for _ in 0..3 {
@@ -334,6 +365,30 @@ fn a_limit_in_a_row() {
         let generation = bench.machine.last_id;
         bench.tell(Event::Executed(generation));
         assert!(bench.crash(SECOND, FAILED).is_some());
+    }
+}
+
+#[test]
+fn tries_of_the_first_start_are_no_restarts() {
+    for limit in ["2", "2/1h"] {
+        let mut bench = Bench::unborn(
+            |args| {
+                args.restart = Some("on-failure".to_owned());
+                args.restart_limit = Some(limit.to_owned());
+            },
+            |_| (),
+        );
+        bench.tell(Event::Began);
+        for generation in 1..=4 {
+            bench.tell(start_failed(generation, true));
+            bench.pass(bench.left().unwrap());
+        }
+        bench.tell(Event::Executed(5));
+        assert_delay(bench.crash(SECOND, FAILED).unwrap(), Duration::from_millis(100));
+        bench.comes_back();
+        assert!(bench.crash(SECOND, FAILED).is_some());
+        bench.comes_back();
+        assert_eq!(bench.crash(SECOND, FAILED), None);
     }
 }
 
@@ -359,7 +414,7 @@ fn a_request_or_a_stop_while_a_restart_is_waited_for() {
         assert_delay(bench.crash(SECOND, FAILED).unwrap(), 60 * SECOND);
         bench
     };
-    assert_eq!(waiting().kill("HUP"), [CHECK, Effect::Start(2)]);
+    assert_eq!(waiting().kill("HUP"), [CHECK, STARTING_SOON, Effect::Start(2)]);
     assert_eq!(waiting().kill("TERM"), [Effect::Finish(Ending::Told(Signal::TERM))]);
     // While what the child has left behind is still being stopped.
     let mut bench = Bench::restarting(&[("restart", "always")]);
@@ -646,6 +701,33 @@ fn a_signal_before_the_first_child_waits_for_it() {
     assert_eq!(unborn.tell(Event::Began), []);
 }
 
+#[test]
+fn a_request_before_the_first_start_is_answered() {
+    for (on_hup, kind) in [
+        ("restart", RequestKind::Restart),
+        ("reexec", RequestKind::Restart),
+        ("replace", RequestKind::Replace),
+        ("upgrade+replace", RequestKind::Replace),
+    ] {
+        let mut bench = Bench::unborn(|args| args.on_hup = vec![on_hup.to_owned()], |_| ());
+        bench.kill("HUP");
+        assert_eq!(bench.outcomes(Event::Began), [Message::Began(kind)]);
+        assert_eq!(bench.outcomes(Event::Executed(1)), [settled(kind, Outcome::Ok)]);
+        assert_eq!(bench.machine.last_id, 1);
+    }
+    let mut bench = Bench::unborn(|args| args.on_hup = vec!["upgrade".to_owned()], |_| ());
+    bench.kill("HUP");
+    assert_eq!(bench.outcomes(Event::Began), []);
+    assert_eq!(bench.outcomes(Event::Executed(1)), [Message::Began(RequestKind::Upgrade)]);
+    // It fails as the first start does.
+    let mut bench = Bench::unborn(|_| (), |_| ());
+    bench.kill("HUP");
+    bench.tell(Event::Began);
+    let failure = Failure::CannotStart("why".to_owned());
+    assert_eq!(bench.outcomes(start_failed(1, false)), [failed(RequestKind::Restart, failure)]);
+    assert!(bench.out.contains(&Effect::Finish(Ending::Own(127))));
+}
+
 // What `tell` leaves out, where it matters.
 impl Bench {
     /// The requests that begin, and how they end.
@@ -670,6 +752,40 @@ fn failed(kind: RequestKind, failure: Failure) -> Message {
 }
 
 #[test]
+fn a_hup_that_is_forwarded_begins_and_ends_once() {
+    let hup = || Event::Signal { signal: Signal::HUP, sender: Sender::Process, hung_up: false };
+    let usr1 = || Event::Signal { signal: "USR1".parse().unwrap(), sender: Sender::Process, hung_up: false };
+    let began = || vec![Message::Began(RequestKind::Forward)];
+    let done = || vec![settled(RequestKind::Forward, Outcome::Ok)];
+    let refused = || vec![settled(RequestKind::Forward, Outcome::Refused("no".to_owned()))];
+    let bench = |check: Option<&str>| {
+        Bench::with(
+            |args| {
+                args.on = ["HUP=forward", "USR1=forward"].map(str::to_owned).to_vec();
+                args.check = check.map(str::to_owned);
+                args.ready = Some("notify".to_owned());
+            },
+            |_| (),
+        )
+    };
+    let mut plain = bench(None);
+    assert_eq!(plain.outcomes(hup()), began());
+    assert_eq!(plain.outcomes(hup()), []);
+    assert_eq!(plain.outcomes(Event::Ready(1)), done());
+    assert_eq!(plain.outcomes(hup()), done());
+    let mut checked = bench(Some("x"));
+    assert_eq!(checked.outcomes(hup()), began());
+    assert_eq!(checked.outcomes(Event::Checked), []);
+    // The first is under way while it is held.
+    assert_eq!(checked.outcomes(hup()), []);
+    assert_eq!(checked.outcomes(Event::Ready(1)), [done(), began()].concat());
+    assert_eq!(checked.outcomes(Event::Refused("no".to_owned())), refused());
+    // Nobody waits for another signal.
+    assert_eq!(checked.outcomes(usr1()), []);
+    assert_eq!(checked.tell(Event::Refused("no".to_owned())), [Effect::Say(Message::ForwardRefused("no".to_owned()))]);
+}
+
+#[test]
 fn who_asks_during_a_start_that_fails_has_an_outcome_too() {
     let mut bench = Bench::new();
     bench.kill("HUP");
@@ -682,7 +798,7 @@ fn who_asks_during_a_start_that_fails_has_an_outcome_too() {
         [failed(RequestKind::Restart, why), Message::Began(RequestKind::Restart)]
     );
     // At once: a HUP does not wait for the next try.
-    assert_eq!(bench.tell(Event::Checked), [Effect::Start(3)]);
+    assert_eq!(bench.tell(Event::Checked), [STARTING_SOON, Effect::Start(3)]);
     assert_eq!(bench.outcomes(Event::Executed(3)), [settled(RequestKind::Restart, Outcome::Ok)]);
 }
 
@@ -765,7 +881,7 @@ fn who_asks_before_the_end_has_the_rest_swept_first() {
     bench.pass(60 * SECOND);
     assert_eq!(bench.tell(Event::ChildEnded(1, ExitStatus::Exited(3))), []);
     assert!(bench.machine.knows(1));
-    assert_eq!(bench.kill("HUP"), [survey(1)]);
+    assert_eq!(bench.kill("HUP"), [STARTING_SOON, survey(1)]);
     bench.tell(Event::RestRemains(1));
     bench.tell(Event::ChildEnded(2, ExitStatus::Exited(3)));
     assert_eq!(bench.tell(Event::RestGone(2)), []);
@@ -877,7 +993,7 @@ fn the_old_one_may_go_first() {
     let status = ExitStatus::Exited(7);
     let mut bench = Bench::replacing(notify);
     bench.tell(Event::Executed(2));
-    let remains = Effect::Say(Message::SuccessorRemains(status));
+    let remains = Effect::Say(Message::SuccessorRemains { status, ready: false });
     assert_eq!(bench.tell(Event::ChildEnded(1, status)), [remains.clone(), survey(1)]);
     assert_eq!(bench.outcomes(Event::Ready(2)), [settled(RequestKind::Replace, Outcome::Ok)]);
     // Within the overlap nothing is left to wait for.
@@ -886,6 +1002,7 @@ fn the_old_one_may_go_first() {
     bench.pass(SECOND);
     let done = [settled(RequestKind::Replace, Outcome::Ok)];
     assert_eq!(bench.outcomes(Event::ChildEnded(1, status)), done);
+    assert!(bench.out.contains(&Effect::Say(Message::SuccessorRemains { status, ready: true })), "{:?}", bench.out);
     // What becomes of the new one is a crash as any other.
     let mut bench = Bench::replacing(notify);
     bench.tell(Event::Executed(2));
@@ -1117,7 +1234,7 @@ fn a_child_that_is_late() {
     };
     let late = Effect::Say(Message::NotReady(1, 20 * SECOND));
     let mut bench = Bench::with(with, |_| ());
-    assert_eq!(bench.pass(20 * SECOND), [&[late], &stop[..]].concat());
+    assert_eq!(bench.pass(20 * SECOND), [std::slice::from_ref(&late), &stop].concat());
     bench.tell(Event::ChildEnded(1, ExitStatus::Exited(0)));
     assert_eq!(bench.tell(Event::RestGone(1)), [Effect::Finish(Ending::Own(TIMED_OUT))]);
     // If it was told to stop in between, that it was late is not the answer.
@@ -1126,13 +1243,20 @@ fn a_child_that_is_late() {
     bench.kill("TERM");
     bench.tell(Event::ChildEnded(1, ExitStatus::Exited(0)));
     assert_eq!(bench.tell(Event::RestGone(1)), [Effect::Finish(Ending::Child(ExitStatus::Exited(0)))]);
-    // A request for another one in between gets it.
-    let mut bench = Bench::with(with, |_| ());
-    assert_eq!(bench.kill("HUP"), []);
-    bench.pass(20 * SECOND);
-    assert_eq!(bench.out, stop);
-    bench.tell(Event::ChildEnded(1, ExitStatus::Exited(0)));
-    assert_eq!(bench.tell(Event::RestGone(1)), [Effect::Start(2)]);
+    // A request for another one before, or in between, gets it.
+    for is_before in [true, false] {
+        let mut bench = Bench::with(with, |_| ());
+        if is_before {
+            assert_eq!(bench.kill("HUP"), []);
+            assert_eq!(bench.pass(20 * SECOND), [std::slice::from_ref(&late), &stop, &[STARTING_SOON]].concat());
+        } else {
+            bench.pass(20 * SECOND);
+            assert_eq!(bench.kill("HUP"), [STARTING_SOON]);
+        }
+        assert_eq!(bench.kill("HUP"), []);
+        bench.tell(Event::ChildEnded(1, ExitStatus::Exited(0)));
+        assert_eq!(bench.tell(Event::RestGone(1)), [Effect::Start(2)]);
+    }
     // It may ask for more time, and never for less.
     let mut bench = Bench::with(with, |_| ());
     for (extension, left) in [(30, 30), (5, 30)] {
@@ -1152,6 +1276,20 @@ fn a_child_that_is_stopped_may_ask_for_more_time() {
     assert_eq!(bench.left(), Some(30 * SECOND));
     bench.pass(30 * SECOND);
     assert_eq!(bench.out.last(), Some(&sent(To::Child, "KILL")));
+    bench.tell(Event::Extended(1, 30 * SECOND));
+    assert_eq!(bench.left(), Some(generation::KILL_TIMEOUT));
+}
+
+#[test]
+fn what_a_child_left_behind_may_ask_for_more_time() {
+    let mut bench = Bench::new();
+    bench.kill("HUP");
+    bench.tell(Event::ChildEnded(1, ExitStatus::Exited(0)));
+    bench.tell(Event::RestRemains(1));
+    bench.tell(Event::Extended(1, 30 * SECOND));
+    assert_eq!(bench.left(), Some(30 * SECOND));
+    bench.pass(30 * SECOND);
+    assert_eq!(bench.out.last(), Some(&sent(To::Rest, "KILL")));
     bench.tell(Event::Extended(1, 30 * SECOND));
     assert_eq!(bench.left(), Some(generation::KILL_TIMEOUT));
 }

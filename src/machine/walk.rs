@@ -82,6 +82,8 @@ struct World {
     asked: bool,
     /// It has begun, and the outcome is to come.
     answering: bool,
+    /// A line has said that the next start is one that somebody asked for.
+    announced: bool,
     /// The request that began and has no outcome.
     open: Option<RequestKind>,
     /// Whom a new child is started beside, until that is trusted or has failed.
@@ -409,6 +411,8 @@ impl State {
     fn hear(&mut self, line: &Message) {
         let m = &self.machine;
         match line {
+            // A HUP that is passed on may be held beside another request.
+            Message::Began(RequestKind::Forward) => {}
             Message::Began(kind) => {
                 if let Some(before) = self.world.open.replace(*kind) {
                     self.fail(&format!("a request begins and {before:?} has no status"));
@@ -435,8 +439,9 @@ impl State {
                 (self.world.owed, self.world.asked) = (true, true);
                 self.world.owed_hupwrap |= m.request.is_some_and(|request| request.kind.wants_new_hupwrap());
             }
-            Message::Replacing(old) => self.world.replacing = Some(*old),
-            Message::SuccessorRemains(_) => {
+            Message::Replacing(old) => (self.world.replacing, self.world.announced) = (Some(*old), true),
+            Message::Restarting(_) | Message::StartingAgain(_) | Message::StartingSoon => self.world.announced = true,
+            Message::SuccessorRemains { .. } => {
                 self.world.replacing = None;
                 self.world.models.iter_mut().for_each(|model| model.beside = false);
             }
@@ -503,7 +508,11 @@ impl State {
                 if m.stop.is_some() {
                     self.fail("a start after a stop");
                 }
-                world.owed = false;
+                let is_asked = m.request.is_some_and(|request| !request.step.can_be_refused());
+                if is_asked && !world.announced {
+                    self.fail("a start that somebody asked for, and no line says so");
+                }
+                (world.owed, world.announced) = (false, false);
                 world.begins();
                 if fails(Fallible::Start) {
                     let error = StartError { code: 127, transient: false, reason: String::new() };
@@ -895,14 +904,15 @@ impl State {
             add(name, &|state| {
                 // A hang-up, and what comes after a stop, asks for nothing.
                 let m = &state.machine;
-                let hears = m.stop.is_none() && m.child.phase != Phase::NotStarted;
+                let hears = m.stop.is_none();
+                let is_new = m.child.phase == Phase::NotStarted;
                 let action = m.settings.on.of(signal);
                 let is_near_end = m.terminal_gone == Some(NOW);
                 let hung_up = signal == Signal::HUP && (sender == Sender::Kernel || is_near_end);
                 let (child, hupwrap) = match action {
                     _ if !hears || hung_up => (false, false),
                     Action::Restart | Action::Replace => (true, false),
-                    Action::Reexec | Action::UpgradeReplace => (true, true),
+                    Action::Reexec | Action::UpgradeReplace => (true, !is_new),
                     Action::Upgrade => (false, true),
                     _ => (false, false),
                 };
@@ -928,13 +938,13 @@ impl State {
             });
         }
         for Model { generation, child, executed, rest, .. } in self.world.models.clone() {
-            if self.extends && child != Body::Absent && executed {
+            if self.extends && executed && (child, rest) != (Body::Absent, Body::Absent) {
                 add("needs more time", &|state| {
                     state.tell(NOW, Event::Extended(generation, EXTENSION));
                     let m = &state.machine;
                     let life = m.generations().find(|life| life.id == generation);
                     let waits = |life: &&Generation| match (&life.phase, life.probation) {
-                        (Phase::Stopping { killed, .. }, _) => !killed,
+                        (Phase::Stopping { killed, .. } | Phase::Sweeping { killed, .. }, _) => !killed,
                         (_, probation) => matches!(probation, Some(Probation::Readiness { next: None, .. })),
                     };
                     let deadline = life.filter(waits).and_then(Generation::deadline);

@@ -53,6 +53,7 @@ pub(crate) fn adopt(
             state.non_blocking,
         ),
         manager: ServiceManager::adopt(&startup, state.machine.child, state.unsent),
+        origin: state.origin,
         requests: state.requests,
         watched: state.watched,
         snapshot: Some(state.machine),

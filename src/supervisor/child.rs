@@ -1,24 +1,29 @@
 //! What the supervisor keeps of one generation: pids and descriptors, by which it hears and reaches it.
 
 use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
 
 use nix::poll::PollFlags;
 
+use crate::config::Shown;
 use crate::facts::{GenerationId, Time};
 use crate::machine::event::Event;
 use crate::report;
-use crate::sys::Pid;
 use crate::sys::connect::Attempt;
 use crate::sys::notify_socket::NotifySocket;
 use crate::sys::proc::{self, ProcStat};
 use crate::sys::ready_pipe::ReadyPipe;
 use crate::sys::spawn::Spawned;
+use crate::sys::{Pid, clock};
 use crate::text::main_process::{Announced, EndedChild, Written};
 use crate::text::messages;
 use crate::text::notify::{self, Notice};
 
 /// How many datagrams of a child are read before anything else has its turn.
 const DATAGRAMS_A_TURN: usize = 64;
+
+/// A try that takes this long hangs.
+const LONG_TRY: Duration = Duration::from_secs(5);
 
 /// A child, and what was made for it.
 pub(super) struct Child {
@@ -46,6 +51,8 @@ pub(super) struct Child {
     pub pipe: Option<ReadyPipe>,
     /// The connection that is to show it.
     pub attempt: Option<Attempt>,
+    /// When the try began that is under way.
+    pub try_began: Option<Time>,
     /// Why the last try found that it is not ready.
     pub not_ready_because: Option<String>,
     /// While the rest of its generation is looked for: who was asked to end.
@@ -72,6 +79,7 @@ impl Child {
             notify: None,
             pipe: None,
             attempt: None,
+            try_began: None,
             not_ready_because: None,
             asked: None,
             awaits_terminal: false,
@@ -122,11 +130,21 @@ impl Child {
 
     /// The event for a try that has failed. The reason is kept, because a line may have to say it.
     pub(super) fn tried_in_vain(&mut self, reason: String) -> Event {
+        self.try_began = None;
         if self.not_ready_because.as_ref() != Some(&reason) {
             report::say(&messages::tried(self.generation, self.number, &reason));
             self.not_ready_because = Some(reason);
         }
         Event::TriedInVain(self.generation)
+    }
+
+    /// Why it is not ready, as far as tries have shown. One that takes long says more than the one before it.
+    pub(super) fn why_not_ready(&self) -> Option<String> {
+        let took = self.try_began.map(|began| clock::now().saturating_sub(began));
+        match took.filter(|took| *took >= LONG_TRY || self.not_ready_because.is_none()) {
+            Some(took) => Some(format!("its try was still running after {}", Shown(took))),
+            None => self.not_ready_because.clone(),
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use crate::machine::Snapshot;
 use crate::machine::event::Event;
 use crate::sys::notify_socket::NotifySocket;
 use crate::sys::pidfile::Pidfile;
+use crate::sys::reexec::Origin;
 use crate::sys::sockets::Socket;
 use crate::sys::terminal::Modes;
 use crate::sys::{clock, fd, start_error};
@@ -25,7 +26,8 @@ impl Supervisor {
             self.prepare_terminal();
         }
         if machine.again.is_none() {
-            self.manager.iter_mut().for_each(|manager| manager.crossing(clock::now()));
+            let service = self.service();
+            self.manager.iter_mut().for_each(|manager| manager.crossing(clock::now(), &service));
         }
         let state = self.handover(machine);
         let kept = self.keep_over_exec(true);
@@ -76,6 +78,7 @@ impl Supervisor {
             chld_ignored: self.startup.chld_ignored,
             foreign_children: self.family.foreign_children.clone(),
             sockets: self.sockets.iter().map(Socket::facts).cloned().collect(),
+            origin: self.origin.as_ref().map(Origin::places).unwrap_or_default(),
             pidfile: self.pidfile.as_ref().map(Pidfile::fact),
             requests: self.status_writer.as_ref().map(StatusWriter::requests).unwrap_or_default(),
             watched: self.watch.as_ref().map(|watch| watch.digests().to_vec()).unwrap_or_default(),

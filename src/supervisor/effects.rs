@@ -224,6 +224,7 @@ impl Supervisor {
     /// Finds out whether a child is ready.
     fn try_out(&mut self, generation: GenerationId) -> Option<Event> {
         let purpose = Purpose::Try(generation);
+        self.family.child_mut(generation)?.try_began = Some(clock::now());
         match &self.config.ready {
             Ready::Tcp(endpoint) if is_name(&endpoint.host) => match Lookup::begin(endpoint, self.startup.mask) {
                 Ok(lookup) => {

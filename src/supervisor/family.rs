@@ -191,9 +191,9 @@ impl Family {
         }
     }
 
-    /// Why the last try found that the newest child is not ready.
-    pub(super) fn why_not_ready(&self) -> Option<&str> {
-        self.children.iter().max_by_key(|child| child.generation)?.not_ready_because.as_deref()
+    /// Why the newest child is not ready, as far as tries have shown.
+    pub(super) fn why_not_ready(&self) -> Option<String> {
+        self.children.iter().max_by_key(|child| child.generation)?.why_not_ready()
     }
 
     /// Whether every child belongs to the same generation.

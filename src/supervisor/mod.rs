@@ -8,6 +8,7 @@ mod family;
 mod helper;
 mod main_process;
 mod membership;
+mod own_files;
 mod received;
 mod restore;
 mod say;
@@ -199,7 +200,7 @@ impl Supervisor {
                 continue;
             }
             if let (Event::Signal { signal, sender, .. }, Some(manager)) = (&event, &mut self.manager)
-                && self.config.on.of(*signal).is_request()
+                && (self.config.on.of(*signal).is_request() || *signal == Signal::HUP)
                 && !matches!(sender, Sender::Member(_))
             {
                 manager.asked();
@@ -240,7 +241,7 @@ impl Supervisor {
         let Self { machine, family, .. } = self;
         family.children.retain(|child| machine.knows(child.generation));
         for child in family.children.iter_mut().filter(|child| !machine.awaits_readiness(child.generation)) {
-            (child.pipe, child.attempt) = (None, None);
+            (child.pipe, child.attempt, child.try_began) = (None, None, None);
         }
         family.give_up_helpers(|purpose| match purpose {
             Purpose::Try(generation) => !machine.awaits_readiness(generation),

@@ -32,23 +32,33 @@ impl Supervisor {
         let pid = |generation| self.family.number(generation);
         // Most of what happens nobody wants to hear of: it is not put into words.
         let text = (!line.is_usual() || report::is_said(&messages::STARTED)).then(|| {
-            let log_line =
-                self.words.log_line(line, self.machine.serving().is_some(), self.family.why_not_ready(), pid);
+            let log_line = self.words.log_line(
+                line,
+                self.machine.serving().is_some(),
+                self.family.why_not_ready().as_deref(),
+                pid,
+            );
             report::say(&log_line);
             log_line.text
         });
         if let Some(status_writer) = &mut self.status_writer {
             let reason = match line {
                 Message::Settled { outcome, .. } => {
-                    self.words.reason(outcome, self.machine.serving().is_some(), self.family.why_not_ready())
+                    self.words.reason(outcome, self.machine.serving().is_some(), self.family.why_not_ready().as_deref())
                 }
                 _ => None,
             };
             status_writer.hear(clock::now(), line, reason);
         }
-        if let Some(manager) = &mut self.manager {
-            let service = Service { serving: self.machine.serving(), is_asked: self.machine.is_asked() };
-            manager.hear(clock::now(), line, text.as_deref().unwrap_or_default(), service);
+        let service = self.manager.as_ref().map(|_| self.service());
+        if let (Some(manager), Some(service)) = (&mut self.manager, service) {
+            manager.hear(clock::now(), line, text.as_deref().unwrap_or_default(), &service);
         }
+    }
+
+    /// What there is to serve.
+    pub(super) fn service(&self) -> Service {
+        let running = self.machine.serving_since().map(|since| self.words.running(clock::wall_time(since)));
+        Service { serving: self.machine.serving().zip(running), is_asked: self.machine.is_asked() }
     }
 }

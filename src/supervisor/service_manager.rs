@@ -26,20 +26,29 @@ enum Told {
     Stopping,
 }
 
+/// What the status says that it was told last.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Shown {
+    Nothing,
+    /// Since when this child has been running.
+    Running(GenerationId),
+    /// Why a request was refused or has failed.
+    Reason,
+    /// What this child says itself.
+    Word(GenerationId),
+}
+
 /// The connection to the service manager.
 pub(super) struct ServiceManager {
     outer: ManagerSocket,
     told: Told,
-    /// Of which child the status is that is shown, or [`OWN`]; none where there is none.
-    status_of: Option<GenerationId>,
+    shown: Shown,
     /// Whether something was asked for since the last `RELOADING=1`.
     asked: bool,
     /// What its socket had no room for.
     unsent: VecDeque<Vec<u8>>,
 }
 
-/// No child's number: the status is hupwrap's own.
-const OWN: GenerationId = 0;
 /// The most messages of a child that are kept for a service manager that does not read.
 const MOST_PASSED_UP: usize = 64;
 /// The longest message that systemd reads, in bytes.
@@ -48,10 +57,10 @@ const LONGEST_MESSAGE: usize = 4096;
 const MOST_UNSENT: usize = 128;
 
 /// What there is to serve, as far as it matters above.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Service {
-    /// The child that runs and is ready, if there is one.
-    pub serving: Option<GenerationId>,
+    /// The child that runs and is ready, if there is one, and a text that says since when.
+    pub serving: Option<(GenerationId, String)>,
     /// Whether a request is under way, or waits.
     pub is_asked: bool,
 }
@@ -60,13 +69,14 @@ impl ServiceManager {
     /// The connection, where hupwrap was started by a service manager.
     pub(super) fn new(startup: &Startup) -> Option<Self> {
         let outer = ManagerSocket::new(startup.var(SOCKET_VARIABLE)?)?;
-        Some(Self { outer, told: Told::Nothing, status_of: None, asked: false, unsent: VecDeque::new() })
+        Some(Self { outer, told: Told::Nothing, shown: Shown::Nothing, asked: false, unsent: VecDeque::new() })
     }
 
     /// The connection of a re-executed hupwrap that has adopted this child, or none. It goes on in the middle of a reload.
     pub(super) fn adopt(startup: &Startup, child: Option<GenerationId>, unsent: Vec<Vec<u8>>) -> Option<Self> {
         // That child may have said something. What hupwrap had to say was taken back when the reload began.
-        Some(Self { told: Told::Reloading, status_of: child, unsent: unsent.into(), ..Self::new(startup)? })
+        let shown = child.map_or(Shown::Nothing, Shown::Word);
+        Some(Self { told: Told::Reloading, shown, unsent: unsent.into(), ..Self::new(startup)? })
     }
 
     /// What must cross a re-exec: the messages that could not be sent, as far as systemd would take them.
@@ -78,56 +88,91 @@ impl ServiceManager {
     ///
     /// systemd, for a unit with `Type=notify-reload`, waits after its HUP for a `RELOADING=1` that is not older than that
     /// HUP, and then for `READY=1` (service.c). The latter is said whatever came of it, but only of a child that serves.
-    pub(super) fn hear(&mut self, now: Time, line: &Message, text: &str, service: Service) {
+    /// The same if HUP is forwarded: the program reloads itself.
+    pub(super) fn hear(&mut self, now: Time, line: &Message, text: &str, service: &Service) {
+        let is_serving = |id: &GenerationId| service.serving.as_ref().is_some_and(|serving| serving.0 == *id);
         match (line, self.told) {
-            // A signal that was passed on is no reload, and does not end one.
-            (_, Told::Stopping) | (Message::Settled { kind: RequestKind::Forward, .. }, _) => {}
+            (_, Told::Stopping) => {}
             (Message::Stopping(_), _) => {
                 self.told = Told::Stopping;
                 self.send(notify::stopping());
             }
-            (Message::Began(_), Told::Ready | Told::Reloading) => self.reload(now),
-            (Message::Ready(generation), Told::Nothing | Told::Reloading) if service.serving == Some(*generation) => {
-                self.ready(now, *generation, None, service);
+            (Message::Began(_), Told::Ready | Told::Reloading) => self.reload(now, service),
+            (Message::Ready(generation), Told::Nothing | Told::Reloading) if is_serving(generation) => {
+                self.ready(now, None, service);
             }
-            (Message::Settled { outcome, .. }, Told::Nothing | Told::Reloading) => {
-                let reason = (*outcome != Outcome::Ok).then_some(text);
-                match (service.serving, reason) {
-                    (Some(generation), _) => self.ready(now, generation, reason, service),
-                    (None, Some(reason)) => {
-                        self.status_of = Some(OWN);
-                        self.send(notify::status(reason));
-                    }
-                    (None, None) => {}
+            (Message::Ready(generation), Told::Ready) if is_serving(generation) => {
+                if let Some(status) = self.running(service) {
+                    self.send(notify::status(&status));
                 }
             }
+            // A forward beside another request does not end that.
+            (Message::Settled { kind: RequestKind::Forward, .. }, Told::Reloading) if service.is_asked => {}
+            (Message::Settled { kind: RequestKind::Forward, outcome, .. }, Told::Ready) => {
+                self.reload(now, service);
+                self.settled(now, outcome, text, service);
+            }
+            (Message::Settled { outcome, .. }, Told::Nothing | Told::Reloading) => {
+                self.settled(now, outcome, text, service);
+            }
+            (Message::RestartingLater { .. } | Message::StartingLater(..), Told::Ready) => self.explain(text),
             _ => {}
         }
     }
 
-    fn reload(&mut self, now: Time) {
-        self.told = Told::Reloading;
-        self.asked = false;
-        let clear = (self.status_of == Some(OWN)).then_some("");
-        if clear.is_some() {
-            self.status_of = None;
+    fn settled(&mut self, now: Time, outcome: &Outcome, text: &str, service: &Service) {
+        let reason = (*outcome != Outcome::Ok).then_some(text);
+        match (&service.serving, reason) {
+            (Some(_), _) => self.ready(now, reason, service),
+            (None, Some(reason)) => self.explain(reason),
+            (None, None) => {}
         }
-        self.send(notify::reloading(now, clear));
     }
 
-    fn ready(&mut self, now: Time, generation: GenerationId, reason: Option<&str>, service: Service) {
+    /// Shows why nothing serves.
+    fn explain(&mut self, reason: &str) {
+        self.shown = Shown::Reason;
+        self.send(notify::status(reason));
+    }
+
+    fn reload(&mut self, now: Time, service: &Service) {
+        self.told = Told::Reloading;
+        self.asked = false;
+        // A new request takes away why an earlier one has failed.
+        let status = match self.shown {
+            Shown::Reason => Some(self.running(service).unwrap_or_default()),
+            _ => None,
+        };
+        if status.as_ref().is_some_and(String::is_empty) {
+            self.shown = Shown::Nothing;
+        }
+        self.send(notify::reloading(now, status.as_deref()));
+    }
+
+    fn ready(&mut self, now: Time, reason: Option<&str>, service: &Service) {
         // Who asked during a reload and shares it does not take it for an answer before hearing that it is.
         if self.asked && !service.is_asked && self.told == Told::Reloading {
-            self.reload(now);
+            self.reload(now, service);
         }
         self.told = Told::Ready;
-        // What another child had to say is no news of this one.
-        let clear = self.status_of.filter(|of| *of != generation).map(|_| "");
-        let status = reason.or(clear);
-        if status.is_some() {
-            self.status_of = reason.map(|_| OWN);
+        let status = match (reason, &service.serving) {
+            (Some(reason), Some((_, running))) => {
+                self.shown = Shown::Reason;
+                Some(format!("{reason}; {running}"))
+            }
+            _ => self.running(service),
+        };
+        self.send(notify::ready(status.as_deref()));
+    }
+
+    /// What to show of a child that serves; none if that is shown already, or if the child speaks for itself.
+    fn running(&mut self, service: &Service) -> Option<String> {
+        let (generation, running) = service.serving.as_ref()?;
+        if [Shown::Running(*generation), Shown::Word(*generation)].contains(&self.shown) {
+            return None;
         }
-        self.send(notify::ready(status));
+        self.shown = Shown::Running(*generation);
+        Some(running.clone())
     }
 
     /// Somebody is about to ask for something by a signal.
@@ -136,16 +181,16 @@ impl ServiceManager {
     }
 
     /// The new hupwrap is about to begin. It serves everybody who has asked until now.
-    pub(super) fn crossing(&mut self, now: Time) {
+    pub(super) fn crossing(&mut self, now: Time, service: &Service) {
         if self.asked && self.told == Told::Reloading {
-            self.reload(now);
+            self.reload(now, service);
         }
     }
 
     /// Passes on what a child said.
     pub(super) fn pass_up(&mut self, generation: GenerationId, lines: &[u8]) {
         if lines.split(|byte| *byte == b'\n').any(|line| line.starts_with(b"STATUS=")) {
-            self.status_of = Some(generation);
+            self.shown = Shown::Word(generation);
         }
         self.send_if_room(lines.to_vec());
     }

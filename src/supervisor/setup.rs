@@ -9,6 +9,7 @@ use nix::poll::{PollFd, PollFlags};
 use super::Supervisor;
 use super::effects::LISTEN_PID_VARIABLE;
 use super::family::Family;
+use super::own_files;
 use super::service_manager::{self, ServiceManager};
 use super::status_writer::StatusWriter;
 use super::terminal::TerminalState;
@@ -31,6 +32,7 @@ use crate::sys::terminal::{Place, Terminal};
 use crate::sys::{clock, fd, lookup, poll, proc, start_error, wait};
 use crate::text::listen::Endpoint;
 use crate::text::messages::Words;
+use crate::text::socket_facts::SocketKind;
 use crate::text::status_file::Reload;
 use crate::text::{listen, messages, words};
 
@@ -42,6 +44,8 @@ pub(super) struct Parts {
     pub(super) shared_group: bool,
     pub(super) terminal: TerminalState,
     pub(super) manager: Option<ServiceManager>,
+    /// Where hupwrap's own file is, where that is known from a hupwrap before.
+    pub(super) origin: Vec<Vec<u8>>,
     /// The requests so far, for the status file.
     pub(super) requests: Vec<Reload>,
     /// What was seen of each PATH of `--watch`.
@@ -69,8 +73,8 @@ impl From<String> for NotSetUp {
 /// # Errors
 /// Something is missing, or hupwrap was told to stop.
 pub(crate) fn setup(mut config: Config, startup: Startup) -> Result<Box<Supervisor>, NotSetUp> {
+    own_files::check(&config)?;
     look_up_helpers(&config, &startup)?;
-    watcher::check(&config, startup.pid)?;
     // Before anything is opened that stays open: inherited sockets are known by their numbers.
     let var = |name| startup.var(name);
     let inherited =
@@ -80,10 +84,10 @@ pub(crate) fn setup(mut config: Config, startup: Startup) -> Result<Box<Supervis
         Pidfile::take(path, startup.pid).map_err(|error| format!("--pidfile '{}': {error}", path.to_string_lossy()))
     });
     let pidfile = pidfile.transpose()?;
-    if let Some(path) = &config.status_file {
-        StatusFile::new(path, startup.pid)
-            .check()
-            .map_err(|error| format!("--status-file '{}': {error}", path.to_string_lossy()))?;
+    let status_file = config.status_file.clone().unwrap_or_default();
+    let of_status_file = |error| format!("--status-file '{}': {error}", status_file.to_string_lossy());
+    if config.status_file.is_some() {
+        StatusFile::new(&status_file, startup.pid).check().map_err(of_status_file)?;
     }
     let listened = listen_to_signals(&mut config);
     // All but the faults are blocked since the first instruction; a fault that --on names is from now on.
@@ -104,6 +108,7 @@ pub(crate) fn setup(mut config: Config, startup: Startup) -> Result<Box<Supervis
         },
         terminal: TerminalState::new(terminal.as_ref(), place),
         manager: ServiceManager::new(&startup),
+        origin: Vec::new(),
         requests: Vec::new(),
         watched: Vec::new(),
         snapshot: None,
@@ -111,6 +116,11 @@ pub(crate) fn setup(mut config: Config, startup: Startup) -> Result<Box<Supervis
     let mut supervisor = assemble(config, startup, parts);
     if wait::has_children() != Some(false) {
         supervisor.family.foreign_children = proc::children();
+    }
+    // At the very end: from here on nothing fails, and the next one that starts is told that this one is there.
+    if let Some(status_writer) = &supervisor.status_writer {
+        let _lock = status_writer.lock().map_err(of_status_file)?;
+        supervisor.update_status();
     }
     for socket in &supervisor.sockets {
         if let Some(text) = socket.chosen() {
@@ -120,15 +130,21 @@ pub(crate) fn setup(mut config: Config, startup: Startup) -> Result<Box<Supervis
     Ok(supervisor)
 }
 
-/// Looks for the commands of `--check` and `--ready cmd:`, as they are looked for when they run.
+/// Reads what the child's environment comes from, and looks for the commands of `--check` and `--ready cmd:` in it, as they
+/// are looked for when they run.
 fn look_up_helpers(config: &Config, startup: &Startup) -> Result<(), String> {
-    for (option, prefix, words) in config.helpers() {
+    let mut helpers = config.helpers().peekable();
+    if helpers.peek().is_none() && config.env_files.is_empty() && config.workdir.is_none() {
+        return Ok(());
+    }
+    let child_env = ChildEnv::read(&startup.env, &config.env_files, config.workdir.as_deref());
+    let child_env = child_env.map_err(|error| error.reason)?;
+    for (option, prefix, words) in helpers {
         let named = |error: StartError| {
             let words: Vec<_> = words.iter().map(|word| word.to_string_lossy()).collect();
             format!("{option} '{prefix}{}': {}", words::join(&words), error.reason)
         };
-        let child_env = ChildEnv::read(&startup.env, &config.env_files, config.workdir.as_deref());
-        lookup::check(words, &child_env.map_err(|error| error.reason)?).map_err(named)?;
+        lookup::check(words, &child_env).map_err(named)?;
     }
     Ok(())
 }
@@ -148,8 +164,9 @@ pub(super) fn listen_to_signals(config: &mut Config) -> SignalSet {
 
 /// Makes a supervisor of its parts. Nothing in here can fail.
 pub(super) fn assemble(config: Config, startup: Startup, parts: Parts) -> Box<Supervisor> {
-    let Parts { pidfile, sockets, signal_fd, shared_group, terminal, manager, requests, watched, snapshot } = parts;
-    let watch = watcher::open(&config, pidfile.as_ref(), &sockets, &watched, startup.pid);
+    let Parts { pidfile, sockets, signal_fd, shared_group, terminal, manager, origin, requests, watched, snapshot } =
+        parts;
+    let watch = watcher::open(&config, &watched);
     let is_init = startup.pid == 1;
     if !is_init {
         wait::become_subreaper();
@@ -181,7 +198,7 @@ pub(super) fn assemble(config: Config, startup: Startup, parts: Parts) -> Box<Su
         pidfile,
         signal_fd,
         terminal,
-        origin: Signal::all().any(reexecs).then(|| Origin::new(&startup)),
+        origin: Signal::all().any(reexecs).then(|| Origin::new(&startup, origin)),
         sockets,
         family: Family::new(startup.pid, shared_group),
         before: None,
@@ -233,7 +250,8 @@ fn bind(config: &mut Config, startup: &Startup, mut sockets: Vec<Socket>) -> Res
 /// address yet, the child is not ready as long as that is so.
 fn check_readiness(config: &Config, startup: &Startup, sockets: &[Socket]) -> Result<(), NotSetUp> {
     let Ready::Tcp(endpoint) = &config.ready else { return Ok(()) };
-    let mut bound = sockets.iter().filter_map(Socket::local).filter(|bound| bound.port() == endpoint.port).peekable();
+    let tcp = sockets.iter().filter(|socket| socket.facts().kind == SocketKind::Tcp).filter_map(Socket::local);
+    let mut bound = tcp.filter(|bound| bound.port() == endpoint.port).peekable();
     if !config.replaces() || bound.peek().is_none() {
         return Ok(());
     }

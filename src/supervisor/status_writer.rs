@@ -4,16 +4,15 @@ use std::ffi::OsStr;
 use std::time::Duration;
 
 use crate::facts::{GenerationId, Time};
-use crate::machine::RequestKind;
 use crate::machine::message::{Message, Outcome};
-use crate::machine::status::Status;
+use crate::machine::status::{State, Status};
 use crate::report;
 use crate::sys::proc::{ProcStat, shows_us};
 use crate::sys::sockets::Socket;
 use crate::sys::status_file::StatusFile;
 use crate::sys::{Pid, clock};
 use crate::text::messages;
-use crate::text::status_file::{self, Answer, Listening, MOST_SETTLED, Reload, StatusFacts};
+use crate::text::status_file::{self, Answer, CUT_OFF, Listening, MOST_SETTLED, Reload, StatusFacts};
 
 /// How long after a failure the file is tried again, if nothing changes before.
 const RETRY: Duration = Duration::from_secs(5);
@@ -27,10 +26,9 @@ pub(super) struct StatusWriter {
     listen: Vec<Listening>,
     /// The last child that was not ready in time.
     late: Option<GenerationId>,
-    /// When the request that runs was taken up.
-    asked: Option<Time>,
-    reload: Option<Reload>,
-    /// Those before it that are settled: a client that waits for one may read the file when the next has begun.
+    /// Requests that are under way: a renewal, and a HUP to forward beside it.
+    running: Vec<Reload>,
+    /// The last ones that are settled: a client that waits for one may read the file when the next has begun.
     settled: Vec<Reload>,
     /// What the file says.
     written: String,
@@ -40,12 +38,13 @@ pub(super) struct StatusWriter {
 
 impl StatusWriter {
     /// Of this file. Whether it can be written shows when it is.
-    pub(super) fn new(path: &OsStr, pid: Pid, on_hup: String, sockets: &[Socket], mut settled: Vec<Reload>) -> Self {
+    pub(super) fn new(path: &OsStr, pid: Pid, on_hup: String, sockets: &[Socket], requests: Vec<Reload>) -> Self {
         let listen = sockets.iter().zip(crate::text::listen::FIRST_FD..).map(|(socket, fd)| Listening {
             name: socket.facts().name.clone(),
             address: socket.address(),
             fd,
         });
+        let (running, settled) = requests.into_iter().partition(|reload| reload.ended.is_none());
         Self {
             file: StatusFile::new(path, pid),
             pid,
@@ -53,24 +52,33 @@ impl StatusWriter {
             on_hup,
             listen: listen.collect(),
             late: None,
-            asked: settled.last().filter(|reload| reload.ended.is_none()).map(|reload| reload.asked),
-            reload: settled.pop(),
+            running,
             settled,
             written: String::new(),
             retry: None,
         }
     }
 
-    /// The requests, the last one last, for a re-exec.
-    pub(super) fn requests(&self) -> Vec<Reload> {
-        self.settled.iter().chain(&self.reload).cloned().collect()
+    /// Takes care that no other hupwrap takes the file, as long as the lock lives.
+    ///
+    /// # Errors
+    /// One line: another has taken it, or it cannot be used.
+    pub(super) fn lock(&self) -> Result<impl Sized + use<>, String> {
+        self.file.lock()
     }
 
-    fn set(&mut self, reload: Reload) {
-        let before = self.reload.replace(reload).filter(|before| before.ended.is_some());
-        self.settled.extend(before);
-        let surplus = self.settled.len().saturating_sub(MOST_SETTLED);
-        self.settled.drain(..surplus);
+    /// The requests, for a re-exec.
+    pub(super) fn requests(&self) -> Vec<Reload> {
+        self.settled.iter().chain(&self.running).cloned().collect()
+    }
+
+    /// The request that the file shows, and those before it that are settled. None that is under way is hidden by one that
+    /// was settled beside it.
+    fn shown(&self) -> (Option<&Reload>, &[Reload]) {
+        match (self.running.last(), self.settled.split_last()) {
+            (None, Some((last, before))) => (Some(last), before),
+            (running, _) => (running, &self.settled),
+        }
     }
 
     /// Keeps account of requests. `reason`: why, for people.
@@ -78,8 +86,7 @@ impl StatusWriter {
         let reason = reason.unwrap_or_default();
         match line {
             Message::Began(kind) => {
-                self.asked = Some(now);
-                self.set(Reload { action: kind.name().to_owned(), asked: now, began: now, ended: None });
+                self.running.push(Reload { action: kind.name().to_owned(), asked: now, began: now, ended: None });
             }
             Message::Settled { kind, began, outcome } => {
                 let answer = match outcome {
@@ -87,14 +94,25 @@ impl StatusWriter {
                     Outcome::Refused(_) => Answer::Refused(reason),
                     Outcome::Failed(_) => Answer::Failed(reason),
                 };
-                // A HUP that is forwarded is settled at once, perhaps while another request runs.
-                let asked = if *kind == RequestKind::Forward { None } else { self.asked.take() };
-                let asked = asked.unwrap_or(*began);
-                self.set(Reload { action: kind.name().to_owned(), asked, began: *began, ended: Some((now, answer)) });
+                let action = kind.name();
+                // A HUP that is forwarded at once begins and ends at the same time.
+                let running = self.running.iter().position(|reload| reload.action == action);
+                let asked = running.map_or(*began, |at| self.running.remove(at).asked);
+                let ended = Some((now, answer));
+                self.settled.push(Reload { action: action.to_owned(), asked, began: *began, ended });
             }
+            Message::Stopping(_) => self.cut_off(now),
             Message::NotReady(generation, _) => self.late = Some(*generation),
             _ => {}
         }
+        let surplus = self.shown().1.len().saturating_sub(MOST_SETTLED);
+        self.settled.drain(..surplus);
+    }
+
+    /// hupwrap ends: nothing comes of a request that is under way.
+    fn cut_off(&mut self, now: Time) {
+        let ended = Some((now, Answer::Failed(CUT_OFF.to_owned())));
+        self.settled.extend(self.running.drain(..).map(|reload| Reload { ended: ended.clone(), ..reload }));
     }
 
     /// When the file is to be tried again.
@@ -111,16 +129,20 @@ impl StatusWriter {
 
     /// Writes the file where it says something else.
     pub(super) fn update(&mut self, status: &Status, pid_of: impl Fn(GenerationId) -> Pid) {
+        if status.state == State::Ended {
+            self.cut_off(clock::now());
+        }
         // It may not have been readable before.
         self.pid_start =
             self.pid_start.or_else(|| shows_us().is_ok().then(|| ProcStat::at(self.pid))?.map(|seen| seen.began()));
+        let (reload, settled) = self.shown();
         let facts = StatusFacts {
             pid: self.pid,
             pid_start: self.pid_start,
             on_hup: self.on_hup.clone(),
             late: self.late == Some(status.generation),
-            reload: self.reload.as_ref(),
-            settled: &self.settled,
+            reload,
+            settled,
             listen: &self.listen,
         };
         let text = status_file::write(status, &facts, pid_of);

@@ -1,63 +1,22 @@
 //! The files of `--watch`: when a look at them is due, and what a change is told as.
 
-use std::path::PathBuf;
-
 use nix::poll::PollFlags;
 
-use super::Supervisor;
+use super::{Supervisor, own_files};
 use crate::config::Config;
 use crate::exit::Ending;
 use crate::machine::event::Event;
 use crate::report;
-use crate::sys::path_watch::{self, PathWatch, WatchEvent};
-use crate::sys::pidfile::Pidfile;
+use crate::sys::clock;
+use crate::sys::path_watch::{PathWatch, WatchEvent};
 use crate::sys::poll::is_ready;
-use crate::sys::sockets::Socket;
-use crate::sys::status_file::StatusFile;
-use crate::sys::{Pid, clock};
 use crate::text::messages;
-
-/// Checks that hupwrap does not cause the changes itself.
-///
-/// # Errors
-/// One line that names the option and its value.
-pub(super) fn check(config: &Config, own_pid: Pid) -> Result<(), String> {
-    let Some(status_file) = status_file(config, own_pid) else { return Ok(()) };
-    match config.watch.iter().find(|path| path_watch::is_file(path, &status_file)) {
-        Some(path) => Err(format!(
-            "--watch '{}': hupwrap itself writes to that file, its --status-file; want another path",
-            path.to_string_lossy()
-        )),
-        None => Ok(()),
-    }
-}
 
 /// Begins to watch what the command line says, if it says anything.
 /// `watched`: what was seen before a re-exec.
-pub(super) fn open(
-    config: &Config,
-    pidfile: Option<&Pidfile>,
-    sockets: &[Socket],
-    watched: &[Option<u64>],
-    own_pid: Pid,
-) -> Option<PathWatch> {
-    if config.watch.is_empty() {
-        return None;
-    }
-    let sockets = sockets.iter().map(|socket| socket.facts());
-    let socket_files = sockets.filter(|facts| facts.made.is_some()).filter_map(|facts| facts.said.as_ref());
-    let own_files: Vec<PathBuf> = status_file(config, own_pid)
-        .into_iter()
-        .chain(pidfile.into_iter().map(|pidfile| pidfile.path().to_owned()))
-        .chain(socket_files.map(PathBuf::from))
-        .collect();
-    Some(PathWatch::with_digests(&config.watch, &own_files, watched))
-}
-
-/// The file that is replaced as the status file. One that cannot be written to is reported elsewhere.
-fn status_file(config: &Config, own_pid: Pid) -> Option<PathBuf> {
-    let path = config.status_file.as_ref()?;
-    Some(StatusFile::new(path, own_pid).check().unwrap_or_else(|_| PathBuf::from(path)))
+pub(super) fn open(config: &Config, watched: &[Option<u64>]) -> Option<PathWatch> {
+    let is_asked = !config.watch.is_empty();
+    is_asked.then(|| PathWatch::with_digests(&config.watch, &own_files::paths(config), watched))
 }
 
 impl Supervisor {

@@ -1,6 +1,6 @@
 //! The one clock.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use nix::time::{ClockId, clock_gettime};
 use nix::unistd::{SysconfVar, sysconf};
@@ -10,6 +10,12 @@ use crate::facts::Time;
 /// CLOCK_MONOTONIC: it does not jump with the wall clock, and stands still while the machine is suspended.
 pub(crate) fn now() -> Time {
     read(ClockId::CLOCK_MONOTONIC)
+}
+
+/// When a time of [`now`] was by the wall clock: for people alone.
+pub(crate) fn wall_time(time: Time) -> SystemTime {
+    let wall = SystemTime::now();
+    wall.checked_sub(now().saturating_sub(time)).unwrap_or(wall)
 }
 
 /// How long ago it was that a process began. `ticks`: field 22 of its stat (`proc(5)`), which counts from boot, times of

@@ -1,18 +1,28 @@
-//! A watch on a file that is replaced as a whole. Its directory reports the new one (`inotify(7)`).
+//! A watch on a file that is replaced as a whole. Its directory reports the new one (`inotify(7)`). That the path leads to
+//! another directory by now is not reported: a deploy moves a link, or renames a directory above. So the watch is renewed
+//! once a second.
 
 use std::ffi::OsString;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 
+use super::clock;
 use super::trust::directory_of;
+use crate::facts::Time;
+
+/// How long a watch is good for.
+const GOOD_FOR: Duration = Duration::from_secs(1);
 
 /// Reports that a file was replaced, or has appeared.
 pub(crate) struct FileWatch {
     path: PathBuf,
     /// None where nothing can be reported: no inotify instance is left, or a directory does not exist.
     reports: Option<Reports>,
+    /// When the path is followed again.
+    renewal: Time,
 }
 
 struct Reports {
@@ -24,17 +34,24 @@ struct Reports {
 impl FileWatch {
     /// Of the file at this path, which need not exist. What happens from now on is reported.
     pub(crate) fn of(path: &Path) -> Self {
-        Self { path: path.to_owned(), reports: Reports::of(path) }
+        let renewal = clock::now().saturating_add(GOOD_FOR);
+        Self { path: path.to_owned(), reports: Reports::of(path), renewal }
     }
 
     /// Takes what was reported, and returns whether the file may be another. Without reports that is always so.
     pub(crate) fn take(&mut self) -> bool {
         let (changed, lost) = self.reports.as_ref().map_or((true, true), Reports::take);
+        let is_old = self.renewal <= clock::now();
         // A directory or a link may have come, or may lead elsewhere now.
-        if lost || (changed && self.reports.as_ref().is_some_and(|reports| reports.are_stale(&self.path))) {
-            self.reports = Reports::of(&self.path);
+        if is_old || lost || (changed && self.reports.as_ref().is_some_and(|reports| reports.are_stale(&self.path))) {
+            *self = Self::of(&self.path);
         }
-        changed
+        changed || is_old
+    }
+
+    /// When [`Self::take`] is due, though nothing is reported.
+    pub(crate) fn renewal(&self) -> Time {
+        self.renewal
     }
 
     /// A descriptor that is readable when something is reported. Without one the file is looked at now and then.

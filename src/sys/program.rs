@@ -2,10 +2,10 @@
 
 use std::borrow::Cow;
 use std::ffi::{CStr, CString, OsStr};
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
 use nix::errno::Errno;
@@ -108,8 +108,14 @@ struct Image {
 }
 
 impl Image {
+    /// Opens a regular file. To open something else may block (a FIFO), or do something (a device).
     fn open(path: &CStr) -> std::io::Result<Self> {
-        let file = File::open(OsStr::from_bytes(path.to_bytes()))?;
+        let path = OsStr::from_bytes(path.to_bytes());
+        if !fs::metadata(path)?.is_file() {
+            return Err(Errno::EACCES.into());
+        }
+        // It may be another one by now.
+        let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)?;
         let mut start = Vec::new();
         (&file).take(START).read_to_end(&mut start)?;
         Ok(Self { file, start })

@@ -34,7 +34,12 @@ pub(crate) struct Origin(Vec<CString>);
 
 impl Origin {
     /// Reads it off `AT_EXECFN` (`getauxval(3)`), at startup: the environment's idea of the working directory may change.
-    pub(crate) fn new(startup: &Startup) -> Self {
+    /// `known`: the places that the hupwrap before had, if there was one. It may have executed only one of them.
+    pub(crate) fn new(startup: &Startup, known: Vec<Vec<u8>>) -> Self {
+        let known: Vec<_> = known.into_iter().filter_map(|place| CString::new(place).ok()).collect();
+        if !known.is_empty() {
+            return Self(known);
+        }
         // SAFETY: has no preconditions.
         let address = unsafe { libc::getauxval(libc::AT_EXECFN) };
         let path = match address {
@@ -51,6 +56,11 @@ impl Origin {
             }
         }
         Self(places)
+    }
+
+    /// All places, for the next hupwrap.
+    pub(crate) fn places(&self) -> Vec<Vec<u8>> {
+        self.0.iter().map(|place| place.to_bytes().to_vec()).collect()
     }
 
     fn find(&self) -> Result<(&CStr, FileStat), String> {
@@ -264,13 +274,12 @@ pub(crate) fn prove() -> Result<String, String> {
     Ok(introduction())
 }
 
-/// Makes a descriptor that bytes can be read from once: a sealed memfd, or where those are forbidden, a pipe. The pipe
-/// needs no file system, but holds 1 MiB at most.
+/// Makes a descriptor that bytes can be read from once: a sealed memfd, or where that cannot be made or written (a seccomp
+/// profile, `ulimit -f`), a pipe. The pipe needs no file system, but holds 1 MiB at most.
 fn carrier(bytes: &[u8]) -> Result<OwnedFd, String> {
     let said = |error: Errno| format!("the state cannot be handed over: {}", describe(error));
-    match memory(bytes) {
-        Err(Errno::ENOSYS | Errno::EPERM | Errno::EACCES | Errno::EINVAL) => {}
-        made => return made.map_err(said),
+    if let Ok(memory) = memory(bytes) {
+        return Ok(memory);
     }
     let (reader, writer) = pipe(OFlag::O_CLOEXEC).map_err(said)?;
     // It is large enough for most states from the beginning.

@@ -5,12 +5,12 @@ use std::ffi::{CStr, CString, OsStr};
 use std::os::unix::ffi::OsStrExt;
 
 use nix::errno::Errno;
-use nix::libc::{S_IFMT, S_IFREG};
+use nix::libc::{S_IFDIR, S_IFMT, S_IFREG};
 use nix::sys::stat::stat;
 
 use crate::exit::{CANNOT_EXECUTE, NOT_FOUND, OWN_FAILURE};
 use crate::facts::StartError;
-use crate::sys::program::{Defect, defect, from_here, is_executable};
+use crate::sys::program::{Defect, defect, from_here};
 use crate::text::hints::{self, CommandFacts};
 
 /// Whether another try may do, though nobody mends anything.
@@ -60,12 +60,13 @@ pub(crate) fn explain(command: &OsStr, file: Option<&CStr>, workdir: Option<&CSt
         }
         (_, None) => {}
     }
+    let kind = here.and_then(|file| stat(file).ok()).map(|seen| seen.st_mode & S_IFMT);
     let why = match error {
         Errno::ENOENT => return not_found(&hint(command, file, workdir)),
         Errno::ENOEXEC if found == Some(Defect::Empty) => "it is empty",
         Errno::ENOTDIR => return not_found(" (a part of its path is no directory)"),
-        Errno::EACCES if here.is_some_and(|file| is_executable(file) == Err(Errno::EISDIR)) => "it is a directory",
-        Errno::EISDIR => "it is a directory",
+        Errno::EACCES | Errno::EISDIR if kind == Some(S_IFDIR) => "it is a directory",
+        Errno::EACCES if kind.is_some_and(|kind| kind != S_IFREG) => "it is not a regular file",
         Errno::ENOEXEC => "it is no program for this machine, and no script",
         Errno::ETXTBSY => "it is open for writing",
         Errno::EAGAIN => "no further process is allowed (ulimit -u, or the cgroup's limit)",

@@ -3,6 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -10,9 +11,11 @@ use std::path::{Path, PathBuf};
 use nix::libc;
 
 use crate::sys::Pid;
+use crate::sys::fd::Locked;
 use crate::sys::proc::ProcStat;
 use crate::sys::random::random;
-use crate::sys::trust::{follow, open_regular, read_status, why};
+use crate::sys::trust::{directory_of, follow, open_regular, read_status, why};
+use crate::sys::unix_path;
 use crate::text::status_file;
 
 /// Its owner may write to a status file, and all may read it.
@@ -27,19 +30,31 @@ type Identity = (u64, u64, i64, i64, u64);
 pub(crate) struct StatusFile {
     path: PathBuf,
     own_pid: Pid,
-    /// The file that was written last.
+    /// The file that was written last, and where it is without links. That is none where nobody can tell.
     written: Option<Identity>,
+    place: Option<PathBuf>,
 }
 
 impl StatusFile {
     /// The status file of this path. Nothing is looked at and nothing is written yet.
     pub(crate) fn new(path: &OsStr, own_pid: Pid) -> Self {
-        Self { path: PathBuf::from(path), own_pid, written: None }
+        Self { path: PathBuf::from(path), own_pid, written: None, place: None }
     }
 
     /// The path, for messages.
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Locks the directory of the file, and checks the file. Of two hupwraps that start at once, the one that writes the file
+    /// as long as it has the lock is found by the other. Where nothing can be locked, there is no lock.
+    ///
+    /// # Errors
+    /// As for [`Self::check`].
+    pub(crate) fn lock(&self) -> Result<Option<Locked<OwnedFd>>, String> {
+        let lock = unix_path::lock(directory_of(&follow(&self.path)?));
+        self.check()?;
+        Ok(lock)
     }
 
     /// Checks that the file may be replaced: it does not exist, is empty, or is the status file of a hupwrap that has
@@ -85,18 +100,29 @@ impl StatusFile {
         fs::metadata(&self.path).is_ok_and(|found| self.written == Some(identity(&found)))
     }
 
-    /// Replaces its content.
+    /// Replaces its content. Where the path leads elsewhere by now, the file that was written before is removed: it would
+    /// say for ever what is no longer true.
     ///
     /// # Errors
     /// Says why not. The content before is still there.
     pub(crate) fn write(&mut self, text: &str) -> Result<(), String> {
         let target = self.check()?;
+        let before = self.written;
+        let was_in_place = self.is_in_place();
         let (file, draft) = create(&target, self.own_pid).map_err(why)?;
         let written = replace(file, &draft, &target, text);
         if written.is_err() {
             let _ = fs::remove_file(&draft);
         }
         self.written = Some(written.map_err(why)?);
+        if !was_in_place {
+            let left = std::mem::replace(&mut self.place, target.canonicalize().ok());
+            if let Some(left) = left.filter(|left| Some(left) != self.place.as_ref())
+                && fs::symlink_metadata(&left).is_ok_and(|found| before == Some(identity(&found)))
+            {
+                let _ = fs::remove_file(left);
+            }
+        }
         Ok(())
     }
 }

@@ -1,6 +1,6 @@
 //! Who may change a file: a file that names a process must be nobody else's.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
@@ -72,6 +72,22 @@ pub(super) fn follow(path: &Path) -> Result<PathBuf, String> {
         }
     }
     Err("too many symbolic links".to_owned())
+}
+
+/// Whether this file is the one with this name in this directory. It need not exist.
+pub(super) fn is_at(file: &Path, directory: &Path, name: &OsStr) -> bool {
+    let same_directory = || {
+        let real = |directory: &Path| fs::metadata(directory).map(|found| (found.dev(), found.ino())).ok();
+        real(directory_of(file)) == real(directory)
+    };
+    file.file_name() == Some(name) && same_directory()
+}
+
+/// Whether two paths are those of one file, which need not exist.
+pub(crate) fn is_same(one: &Path, other: &Path) -> bool {
+    let end = |path: &Path| follow(path).unwrap_or_else(|_| path.to_owned());
+    let (one, other) = (end(one), end(other));
+    one == other || other.file_name().is_some_and(|name| is_at(&one, directory_of(&other), name))
 }
 
 /// A path without symbolic links that leads where this one does, and the owners of the links that were followed.

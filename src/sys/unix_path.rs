@@ -159,7 +159,7 @@ pub(super) fn is_bound_beside(socket: &OwnedFd, path: &str) -> bool {
     // Tried twice: what fails once for no reason that lasts must not leave a file behind.
     let ask = || getsockname::<UnixAddr>(socket.as_raw_fd());
     let bound = ask().or_else(|_| ask());
-    bound.is_ok_and(|bound| bound.path().is_some_and(|bound| bound.parent() == Path::new(path).parent()))
+    bound.is_ok_and(|bound| bound.path().is_some_and(|bound| directory_of(bound) == directory_of(Path::new(path))))
 }
 
 /// The file at a path, if there is one.

@@ -57,6 +57,8 @@ pub struct Handover {
     pub(crate) sockets: Vec<SocketFacts>,
     /// The child's NOTIFY_SOCKET.
     pub(crate) notify: Option<NotifySocketFacts>,
+    /// Where hupwrap's own file is looked for.
+    pub(crate) origin: Vec<Vec<u8>>,
     /// The descriptor by which the pidfile is locked.
     pub(crate) pidfile: Option<i32>,
     /// The descriptor that signals are read from.
@@ -182,6 +184,9 @@ impl Handover {
         fact("held_signals", &machine.held_signals.bits());
         fact("held_hup", &machine.held_hup);
         fact("unchecked", &machine.unchecked.bits());
+        for place in &self.origin {
+            fact("origin", &hex(place));
+        }
         if let Some(pidfile) = self.pidfile {
             fact("pidfile", &pidfile);
         }
@@ -272,6 +277,7 @@ impl Handover {
             chld_ignored: facts.must("chld_ignored", parsed, false),
             foreign_children: facts.all("foreign_child", pid),
             sockets: facts.sockets(),
+            origin: facts.all("origin", unhex),
             pidfile: facts.fd("pidfile"),
             signal_fd: facts.fd("signal_fd"),
             requests: facts.all("request", Reload::decode),
@@ -329,6 +335,7 @@ mod tests {
             mask: SignalSet::ALL,
             chld_ignored: true,
             foreign_children: vec![1, 2],
+            origin: vec![b"/a b/\xff".to_vec(), b"./c".to_vec()],
             pidfile: Some(11),
             signal_fd: Some(12),
             watched: vec![Some(u64::MAX), None],

@@ -1,11 +1,14 @@
 //! The messages of hupwrap: each event with its level, its facts and its words. This is the only table of events;
 //! docs/events.md is compared with it. Pure.
 
+use std::time::SystemTime;
+
 use serde_json::{Value, json};
 
 use crate::config::{Level, Shown};
 use crate::exit::ExitStatus;
 use crate::facts::GenerationId;
+use crate::machine::RequestKind;
 use crate::machine::message::{Failure, Message, Outcome};
 use crate::signal::Signal;
 use crate::text::status_file::exit;
@@ -50,6 +53,7 @@ events! {
     REPLACED Info "replaced" ["generation" "pid" "old_generation" "old_pid"]
     REEXECUTED Info "reexecuted" ["before" "version"]
     ENDED_EARLY Info "ended-early" ["exit"]
+    STARTING_SOON Info "starting-soon" []
     BACKGROUNDED Info "backgrounded" ["generation" "pid"]
     MAIN_PROCESS Info "main-process" ["generation" "pid" "old_pid" "exit"]
     NO_MAIN_PROCESS Error "no-main-process" ["generation" "pid" "exit" "reason"]
@@ -96,6 +100,11 @@ pub fn error(text: &str) -> LogLine {
 /// The kernel has chosen the port of a socket.
 pub fn listening(name: &str, address: &str, text: String) -> LogLine {
     LogLine::new(&LISTENING, [json!(name), json!(address)], text)
+}
+
+fn refused(kind: RequestKind, reason: &str) -> LogLine {
+    let text = format!("{} refused, nothing was touched: {reason}", kind.name());
+    LogLine::new(&REFUSED, [json!(kind.name()), json!(reason)], text)
 }
 
 /// A signal has arrived.
@@ -156,6 +165,11 @@ impl Words {
         Self { command: command.rsplit('/').next().unwrap_or(command).to_owned(), listens }
     }
 
+    /// What the service manager is shown of a child that serves. Without its pid: the child may hand over to another process.
+    pub(crate) fn running(&self, since: SystemTime) -> String {
+        format!("{} has been running since {}", self.command, humantime::format_rfc3339_seconds(since))
+    }
+
     /// The line for a message of the machine. `serves`: whether a child is running and ready. `last_try`: why the newest
     /// child was not ready at the last try. `pid` knows the pid that a generation's child has or had.
     pub fn log_line(
@@ -187,10 +201,7 @@ impl Words {
                         let text = format!("{name} failed{old}: {reason}");
                         LogLine::new(&FAILED, [json!(name), json!(reason)], text)
                     }
-                    (_, Some(reason)) => {
-                        let text = format!("{name} refused, nothing was touched: {reason}");
-                        LogLine::new(&REFUSED, [json!(name), json!(reason)], text)
-                    }
+                    (_, Some(reason)) => refused(*kind, &reason),
                     (_, None) => LogLine::new(&SETTLED, [json!(name)], format!("{name} done")),
                 }
             }
@@ -219,11 +230,14 @@ impl Words {
                 [exit(*status)],
                 format!("{command} ended by itself ({status}) before it was stopped; starting it again"),
             ),
-            Message::SuccessorRemains(status) => LogLine::new(
-                &ENDED_EARLY,
-                [exit(*status)],
-                format!("{command} ended by itself ({status}) before it was replaced; waiting for the new one"),
-            ),
+            Message::StartingSoon => {
+                LogLine::new(&STARTING_SOON, [], format!("starting {command} again without a delay, as was asked"))
+            }
+            Message::SuccessorRemains { status, ready } => {
+                let next = if *ready { "the new one is ready" } else { "waiting for the new one" };
+                let text = format!("{command} ended by itself ({status}) before it was replaced; {next}");
+                LogLine::new(&ENDED_EARLY, [exit(*status)], text)
+            }
             Message::NotReady(g, after) => LogLine::new(
                 &NOT_READY,
                 of(g).into_iter().chain([seconds(after), json!(last_try)]),
@@ -237,12 +251,18 @@ impl Words {
             Message::Killing(g, after) => LogLine::new(
                 &KILLING,
                 of(g).into_iter().chain([seconds(after)]),
-                format!("{} did not end within {}; sending KILL", child(g), Shown(*after)),
+                match after.is_zero() {
+                    true => format!("sending KILL to {} at once, see --stop-timeout", child(g)),
+                    false => format!("{} did not end within {}; sending KILL", child(g), Shown(*after)),
+                },
             ),
             Message::KillingRest(after) => LogLine::new(
                 &KILLING_REST,
                 [seconds(after)],
-                format!("what {command} left behind did not end within {}; sending KILL", Shown(*after)),
+                match after.is_zero() {
+                    true => format!("sending KILL to what {command} left behind, see --stop-timeout"),
+                    false => format!("what {command} left behind did not end within {}; sending KILL", Shown(*after)),
+                },
             ),
             Message::Unkillable(after) => LogLine::new(
                 &UNKILLABLE,
@@ -280,6 +300,7 @@ impl Words {
                 let text = format!("{why}gave up on {command} after {restarts} {times} {how}; see --restart-limit");
                 LogLine::new(&GAVE_UP, [json!(restarts)], text)
             }
+            Message::ForwardRefused(reason) => refused(RequestKind::Forward, reason),
             Message::NotForwarded(signal) => LogLine::new(
                 &NOT_FORWARDED,
                 [json!(signal.to_string())],
@@ -326,14 +347,17 @@ impl Words {
             Failure::NotReady(after) => {
                 format!("the new {command} was not ready within {}{}", Shown(*after), because(last_try))
             }
-            Failure::EndedInOverlap(status) => format!("the new {command} ended ({status}) soon after it was ready"),
-            Failure::Ended(status) => {
+            Failure::Ended(status) | Failure::EndedInOverlap(status) => {
+                let when = match failure {
+                    Failure::EndedInOverlap(_) => "soon after",
+                    _ => "before",
+                };
                 let hint = match status {
                     ExitStatus::Exited(0) => IN_BACKGROUND,
                     _ if serves && !self.listens => "; did it want the port that the old one has? see --listen",
                     _ => "",
                 };
-                format!("the new {command} ended ({status}) before it was ready{hint}")
+                format!("the new {command} ended ({status}) {when} it was ready{hint}")
             }
         }
     }
@@ -360,18 +384,17 @@ mod tests {
 
     use super::*;
     use crate::facts::StartError;
-    use crate::machine::RequestKind as Asked;
 
     #[test]
     fn every_entry_has_the_facts_of_its_kind() {
         let second = Duration::from_secs(1);
         let status = ExitStatus::Exited(3);
-        let settled = |outcome| Message::Settled { kind: Asked::Replace, began: second, outcome };
+        let settled = |outcome| Message::Settled { kind: RequestKind::Replace, began: second, outcome };
         let error = StartError { code: 127, transient: false, reason: "why".to_owned() };
         let lines = [
             Message::Started(1),
             Message::Ended(1, status),
-            Message::Began(Asked::Restart),
+            Message::Began(RequestKind::Restart),
             settled(Outcome::Ok),
             settled(Outcome::Refused("why".to_owned())),
             settled(Outcome::Failed(Failure::NotReady(second))),
@@ -382,7 +405,8 @@ mod tests {
             Message::Replaced { old: 1, new: 2 },
             Message::Stopping(Signal::TERM),
             Message::StartingAgain(status),
-            Message::SuccessorRemains(status),
+            Message::StartingSoon,
+            Message::SuccessorRemains { status, ready: false },
             Message::NotReady(1, second),
             Message::Reexecuted { before: "hupwrap 0".to_owned() },
             Message::Killing(1, second),
@@ -392,6 +416,7 @@ mod tests {
             Message::StartingLater(error, second),
             Message::RestartingLater { generation: 1, status: Some(status), ran: second, delay: second, attempt: 3 },
             Message::GaveUp { restarts: 3, within: None, generation: 1, last: None },
+            Message::ForwardRefused("why".to_owned()),
             Message::NotForwarded(Signal::HUP),
             Message::HangUpIgnored,
         ];

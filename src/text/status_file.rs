@@ -12,6 +12,9 @@ use crate::text::is_plain;
 /// So many settled requests are remembered, besides the last.
 pub const MOST_SETTLED: usize = 8;
 
+/// Why a request has failed that hupwrap's end has cut off. Its own failure would be another.
+pub const CUT_OFF: &str = "hupwrap was told to stop, or has ended, before it was done";
+
 /// What came of a request.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Answer {

@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::config::{Action, Form};
 use crate::facts::Time;
 use crate::machine::RequestKind;
-use crate::text::status_file::{self, MOST_SETTLED, Read, Reload};
+use crate::text::status_file::{self, CUT_OFF, MOST_SETTLED, Read, Reload};
 
 /// What came of the waiting.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -67,8 +67,8 @@ pub(super) fn to(form: Form, seen: &Read, asked: Time, ended: bool) -> Option<An
         Form::Status | Form::WaitReady => seen.ready.then_some(Answer::Yes("ready")),
     };
     match answer {
-        // A request that failed, and hupwrap ended with it.
-        Some(Answer::No(why)) => Some(Answer::No(why)),
+        // An outcome counts whenever it is read: it may be that hupwrap ended after it, or with it.
+        Some(Answer::Yes(_) | Answer::No(_)) if form == Form::Reload => answer,
         // What was ready is so no longer.
         _ if ended => Some(Answer::Gone(format!("its hupwrap, pid {}, has ended{}", seen.pid, last_words(seen)))),
         answer => answer,
@@ -92,6 +92,8 @@ fn to_reload(seen: &Read, asked: Time) -> Option<Answer> {
         status_file::Answer::Refused(_) => {
             Answer::No(format!("{} refused, nothing was touched: {reason}", reload.action))
         }
+        // For another reason than the request itself: what counts is that hupwrap ends.
+        status_file::Answer::Failed(reason) if reason == CUT_OFF => return None,
         status_file::Answer::Failed(_) => Answer::No(format!("{} failed: {reason}", reload.action)),
     })
 }
@@ -267,10 +269,10 @@ mod tests {
     }
 
     #[test]
-    fn an_end_is_never_a_yes() {
+    fn after_the_end_only_an_outcome_counts() {
         let gone = Some(Answer::Gone("its hupwrap, pid 7, has ended; last child: exited with 3".to_owned()));
         let ok = file("restart", &child(150, true), &reload("restart", 150, "ok"));
-        assert_eq!(answer(Form::Reload, &ok, true), gone);
+        assert_eq!(answer(Form::Reload, &ok, true), yes("restarted"));
         assert_eq!(answer(Form::WaitReady, &ok, false), yes("ready"));
         assert_eq!(answer(Form::WaitReady, &ok, true), gone);
         assert_eq!(answer(Form::Stop, &ok, false), None);

@@ -1,5 +1,6 @@
 //! The waiting commands: they ask another hupwrap, which its status file names, and wait for the answer. The directory of
-//! the file reports each change, and a pidfd reports the end of hupwrap; without them the command polls. What a file
+//! the file reports each change, and a pidfd reports the end of hupwrap; without them the command polls, and once a second
+//! it looks anyway. What a file
 //! answers is decided in `answer`, what people see of it in [`summary`]; both are pure.
 
 mod answer;
@@ -206,7 +207,8 @@ impl Waiting<'_> {
         let change = self.watch.as_ref().map(FileWatch::fd);
         let reports: Vec<_> = [end, change].into_iter().flatten().collect();
         let polls = reports.iter().any(Option::is_none).then(|| now.saturating_add(POLL));
-        let until = [self.deadline, tick, polls].into_iter().flatten().min();
+        let renewal = self.watch.as_ref().map(FileWatch::renewal);
+        let until = [self.deadline, tick, polls, renewal].into_iter().flatten().min();
         let left = until.map(|until| until.saturating_sub(now));
         let fds = reports.into_iter().flatten().chain(self.interrupt.as_ref().map(AsFd::as_fd));
         let mut fds: Vec<PollFd> = fds.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();

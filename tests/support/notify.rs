@@ -29,6 +29,8 @@ pub struct Above {
     name: OsString,
     /// When the last reload began.
     reloaded: u64,
+    /// What hupwrap has shown of the children that served, as long as they say nothing themselves.
+    pub running: Vec<String>,
     _dir: Option<Dir>,
 }
 
@@ -50,7 +52,7 @@ impl Above {
     fn at(address: &SocketAddr, name: OsString, dir: Option<Dir>) -> Self {
         let socket = UnixDatagram::bind_addr(address).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
-        Self { socket, name, reloaded: monotonic(), _dir: dir }
+        Self { socket, name, reloaded: monotonic(), running: Vec::new(), _dir: dir }
     }
 
     /// The value for NOTIFY_SOCKET.
@@ -119,11 +121,23 @@ impl Above {
         self.reloaded
     }
 
+    /// Takes away what hupwrap says of itself while a child serves, and remembers it: since when which program has been
+    /// running.
+    #[track_caller]
+    fn without_running(&mut self, text: &str) -> String {
+        let is_running = |part: &str| part.contains(" has been running since 20") && part.ends_with('Z');
+        let Some(running) = text.rsplit(['=', ';', '\n']).find(|part| is_running(part)) else { return text.to_owned() };
+        self.running.push(running.trim().to_owned());
+        let text = text.replace(&format!("\nSTATUS={running}"), "").replace(&format!(";{running}"), "");
+        text.replace(running, "running")
+    }
+
     #[track_caller]
     fn understand(&mut self, datagram: &[u8]) -> String {
         let text = String::from_utf8_lossy(datagram).into_owned();
         // To systemd hupwrap is the service: its main pid never changes, and nobody tells of another.
         assert!(!text.contains("MAINPID"), "{text:?}");
+        let text = self.without_running(&text);
         let Some(time) = text.strip_prefix("RELOADING=1\nMONOTONIC_USEC=") else { return text };
         let (time, status) = time.split_once('\n').unwrap_or((time, ""));
         let time: u64 = time.parse().expect("a time");

@@ -13,17 +13,17 @@ mod tests;
 mod walk;
 mod watches;
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::os::fd::BorrowedFd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use nix::errno::Errno;
 
 use crate::facts::Time;
 use crate::sys::start_error::describe;
-use crate::sys::trust::{directory_of, follow};
-use walk::{Found, Walk, is_at};
+use crate::sys::trust::follow;
+use walk::{Found, Walk};
 use watches::Watches;
 
 /// Nothing must have changed for so long.
@@ -36,12 +36,6 @@ const REST: Duration = Duration::from_millis(50);
 /// About so many names are looked at in one turn.
 const STEP: usize = 256;
 
-/// Whether a PATH is this file, which need not exist, or a symbolic link to it.
-pub(crate) fn is_file(path: &OsStr, file: &Path) -> bool {
-    follow(Path::new(path))
-        .is_ok_and(|path| path.file_name().is_some_and(|name| is_at(file, directory_of(&path), name)))
-}
-
 /// What a turn has found out.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum WatchEvent {
@@ -51,20 +45,31 @@ pub(crate) enum WatchEvent {
     Polling(String),
 }
 
+/// Why a walk is made.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// To see what is there.
+    Look,
+    /// Something is new: its changes have no events before it is watched.
+    WatchNew,
+    /// If there was no event since it was planned, nothing has changed for [`SETTLING`].
+    Settle,
+}
+
 /// What happens next.
 enum Phase {
     /// Nothing, until there is an event.
     Idle,
-    /// A walk begins at this time. `quiet`: if no event comes before, nothing has changed for [`SETTLING`].
-    Waiting { until: Time, quiet: bool },
+    /// A walk begins at this time.
+    Waiting { until: Time, purpose: Purpose },
     /// A walk is in progress. `disturbed`: there were events, so it may have missed a change.
-    Walking { walk: Walk, quiet: bool, disturbed: bool },
+    Walking { walk: Walk, purpose: Purpose, disturbed: bool },
 }
 
 /// Watches files and directories.
 pub(crate) struct PathWatch {
     paths: Vec<OsString>,
-    /// What hupwrap itself writes.
+    /// What hupwrap and its child make.
     own_files: Vec<PathBuf>,
     /// What was there when the last change was told, or at the beginning; of each PATH.
     known: Vec<Option<u64>>,
@@ -85,8 +90,8 @@ pub(crate) struct PathWatch {
 impl PathWatch {
     /// Watches these paths. What is there when they are looked at first is no change.
     ///
-    /// `own_files`: the status file and the like. What is reported must not cause anything, so they do not count as entries
-    /// of a watched directory. `digests`: over a re-exec, those of the same paths from before. What has changed since then
+    /// `own_files`: what hupwrap and its child make. They do not count as entries of a watched directory, nor as what a
+    /// symbolic link leads to: what is reported must not cause anything, and no start the next one. `digests`: over a re-exec, those of the same paths from before. What has changed since then
     /// is told.
     pub(crate) fn with_digests(paths: &[OsString], own_files: &[PathBuf], digests: &[Option<u64>]) -> Self {
         Self::over(Watches::open(), paths, own_files, digests)
@@ -95,13 +100,15 @@ impl PathWatch {
     fn over(watches: Watches, paths: &[OsString], own_files: &[PathBuf], digests: &[Option<u64>]) -> Self {
         let mut known = digests.to_vec();
         known.resize(paths.len(), None);
+        // Both count: a link in a watched directory, and the file that it leads to.
+        let own_files = own_files.iter().flat_map(|file| follow(file).into_iter().chain([file.clone()])).collect();
         Self {
             paths: paths.to_vec(),
-            own_files: own_files.to_vec(),
+            own_files,
             known,
             seen: None,
             watches,
-            phase: Phase::Waiting { until: Time::ZERO, quiet: false },
+            phase: Phase::Waiting { until: Time::ZERO, purpose: Purpose::Look },
             rest: None,
             is_partial: false,
             told: false,
@@ -142,12 +149,12 @@ impl PathWatch {
         let read = self.watches.read();
         self.rest = read.any.then(|| now.saturating_add(REST));
         if read.counts {
-            self.wait_for_quiet(now);
+            self.wait_for_quiet(now, read.brings);
         }
         match &mut self.phase {
-            Phase::Waiting { until, quiet } if *until <= now => {
+            Phase::Waiting { until, purpose } if *until <= now => {
                 self.watches.begin_round();
-                self.phase = Phase::Walking { walk: Walk::default(), quiet: *quiet, disturbed: false };
+                self.phase = Phase::Walking { walk: Walk::default(), purpose: *purpose, disturbed: false };
             }
             // Events that are not read yet may belong to what was seen.
             Phase::Walking { walk, .. } if walk.is_done() && read.all => self.conclude(now, &mut events),
@@ -156,7 +163,7 @@ impl PathWatch {
         }
         if let Some(error) = self.watches.take_refusal() {
             if matches!(self.phase, Phase::Idle) {
-                self.wait_for_quiet(now);
+                self.wait_for_quiet(now, false);
             }
             self.tell_polling(&mut events, || format!("inotify is refused ({})", refusal(error)));
         }
@@ -164,21 +171,24 @@ impl PathWatch {
     }
 
     /// There were events: a walk in progress has seen one thing before them and another thing after them.
-    fn wait_for_quiet(&mut self, now: Time) {
+    /// `brings`: something may be new. The first time it is watched at once, later with the look that follows: a walk for
+    /// each name would be too many.
+    fn wait_for_quiet(&mut self, now: Time, brings: bool) {
         match &mut self.phase {
+            phase @ Phase::Idle if brings => *phase = Phase::Waiting { until: now, purpose: Purpose::WatchNew },
             // The first walk goes on: what it misses would never be noticed.
             Phase::Walking { disturbed, .. } if self.known.contains(&None) => *disturbed = true,
-            phase => *phase = Phase::Waiting { until: now.saturating_add(SETTLING), quiet: true },
+            phase => *phase = settling(now),
         }
     }
 
     /// Compares what a finished walk has found with what is known.
     fn conclude(&mut self, now: Time, events: &mut Vec<WatchEvent>) {
-        let again = Phase::Waiting { until: now.saturating_add(POLLING), quiet: false };
-        let Phase::Walking { walk, quiet, disturbed } = std::mem::replace(&mut self.phase, again) else { return };
+        let again = Phase::Waiting { until: now.saturating_add(POLLING), purpose: Purpose::Look };
+        let Phase::Walking { walk, purpose, disturbed } = std::mem::replace(&mut self.phase, again) else { return };
         self.has_looked = true;
         let Some(Found { digests, unwatched }) = walk.found() else { return };
-        self.watches.end_round();
+        let has_added = self.watches.end_round();
         self.is_partial = unwatched.is_some();
         if let Some(path) = unwatched {
             let why = || format!("'{}' cannot be watched: {}", path.display(), describe(Errno::EACCES));
@@ -186,7 +196,10 @@ impl PathWatch {
         }
         let polls = self.is_partial || self.watches.is_refused();
         // Where not every change is an event, only a second look shows that nothing changes any more.
-        let settled = quiet && !polls || self.seen.as_ref() == Some(&digests);
+        let settled = match polls {
+            true => self.seen.as_ref() == Some(&digests),
+            false => purpose == Purpose::Settle && !has_added,
+        };
         let mut differs = false;
         for ((path, known), found) in self.paths.iter().zip(&mut self.known).zip(&digests) {
             if known.is_none() {
@@ -199,8 +212,8 @@ impl PathWatch {
             differs |= *known != Some(*found);
         }
         self.seen = Some(digests);
-        if differs {
-            self.phase = Phase::Waiting { until: now.saturating_add(SETTLING), quiet: true };
+        if differs || purpose == Purpose::WatchNew {
+            self.phase = settling(now);
         } else if !polls {
             self.phase = Phase::Idle;
         }
@@ -212,6 +225,11 @@ impl PathWatch {
             events.push(WatchEvent::Polling(format!("{}: looking every {}s", why(), POLLING.as_secs())));
         }
     }
+}
+
+/// Unless there is an event before, nothing has changed then for [`SETTLING`].
+fn settling(now: Time) -> Phase {
+    Phase::Waiting { until: now.saturating_add(SETTLING), purpose: Purpose::Settle }
 }
 
 /// Says for people why the system refuses inotify.

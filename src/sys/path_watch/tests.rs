@@ -345,6 +345,97 @@ fn it_acts_when_nothing_has_changed_for_a_while() {
     watching.changed();
 }
 
+/// A file that is created or replaced and then written has no watch of its own at first, and nothing is watched below a new
+/// directory.
+#[test]
+fn what_is_new_must_be_quiet_too() {
+    let dir = Dir::new();
+    dir.write("d/old", "");
+    let part = SETTLING / 2;
+    // All at once, or with a pause in which nothing happens that is watched already.
+    for pause in [Duration::ZERO, part] {
+        let mut watching = dir.watch(&["conf", "d", "later/conf"]);
+        let mut expected = Vec::new();
+        for (index, path) in ["conf", "conf", "d/new/x", "d/new/sub/deep/x", "later/conf"].into_iter().enumerate() {
+            if index == 1 {
+                dir.remove("conf");
+            }
+            let path = dir.at(path);
+            for directory in path.parent().unwrap().ancestors().collect::<Vec<_>>().into_iter().rev() {
+                if !directory.exists() {
+                    fs::create_dir(directory).unwrap();
+                    assert_eq!(watching.pass(pause), [], "{path:?}");
+                }
+            }
+            let mut file = File::create(path).unwrap();
+            for _ in 0..15 {
+                assert_eq!(watching.pass(part), [], "{index}");
+                file.write_all(b"123456789\n").unwrap();
+            }
+            expected = watching.settle();
+            assert_eq!(expected.len(), 1, "{index}: {expected:?}");
+            watching.unchanged();
+        }
+        assert_eq!(expected, [WatchEvent::Changed(dir.at("later/conf").into())]);
+        for path in ["d/new", "later"] {
+            fs::remove_dir_all(dir.at(path)).unwrap();
+        }
+        dir.remove("conf");
+    }
+}
+
+/// Each tree is moved there with everything below it, and changes there before it is watched.
+#[test]
+fn new_trees_in_a_row_are_one_change() {
+    let dir = Dir::new();
+    dir.mkdir("d");
+    let mut watching = dir.watch(&["d"]);
+    for tree in 0..4 {
+        for file in ["x/1", "x/y/2", "x/y/z/3"] {
+            dir.write(format!("d/{tree}/{file}"), "");
+            assert_eq!(watching.pass(SETTLING / 2), []);
+        }
+        // Nobody watches these directories yet, or since a moment ago.
+        for _ in 0..3 {
+            let file = OpenOptions::new().append(true).open(dir.at(format!("d/{tree}/x/y/z/3")));
+            file.unwrap().write_all(b"1").unwrap();
+            assert_eq!(watching.pass(SETTLING * 3 / 4), []);
+        }
+    }
+    watching.changed();
+}
+
+/// One walk at the first name, and one when it is over.
+#[test]
+fn names_that_come_and_go_all_the_time_are_not_walked_over_each_time() {
+    let dir = Dir::new();
+    dir.write("d/file", "");
+    let mut watching = dir.watch(&["d"]);
+    let first = watching.steps;
+    for _ in 0..100 {
+        dir.write("d/lock", "");
+        dir.remove("d/lock");
+        assert_eq!(watching.pass(REST), []);
+    }
+    let during = watching.steps - first;
+    assert!(during <= 4, "{during}");
+    watching.unchanged();
+}
+
+/// A replaced file is told as soon as nothing has changed for a while, also if it is replaced again soon after.
+#[test]
+fn a_new_file_is_told_in_time() {
+    let dir = Dir::new();
+    dir.write("conf", "0");
+    let mut watching = dir.watch(&["conf"]);
+    for round in 1..4 {
+        dir.write("new", &"x".repeat(round));
+        dir.rename("new", "conf");
+        assert_eq!(watching.work(), []);
+        assert_eq!(watching.pass(SETTLING), [WatchEvent::Changed(dir.at("conf").into())]);
+    }
+}
+
 #[test]
 fn everything_below_a_directory_is_watched() {
     let dir = Dir::new();
@@ -741,6 +832,37 @@ fn hupwraps_own_files_do_not_count() {
     watching.unchanged();
     dir.write("d/sub/status", "22");
     watching.changed();
+}
+
+/// The link is named or the file, and the link is in a watched directory, is a PATH, or neither.
+#[test]
+fn hupwraps_own_files_do_not_count_through_links() {
+    for (own, paths) in [
+        (["d/link", "d/pid"], &["d", "elsewhere/other"][..]),
+        (["elsewhere/status", "elsewhere/pid"], &["d", "elsewhere/other"]),
+        (["elsewhere/link", "elsewhere/pid"], &["d", "elsewhere/other"]),
+        (["elsewhere/status", "d/pid"], &["link", "d/link"]),
+    ] {
+        let dir = Dir::new();
+        dir.write("d/file", "1");
+        dir.mkdir("elsewhere");
+        dir.link("../elsewhere/status", "d/link");
+        dir.link("../elsewhere/pid", "d/pid");
+        dir.link("status", "elsewhere/link");
+        dir.link("d/link", "link");
+        let mut watching = Watching::new(PathWatch::new(&dir.paths(paths), &own.map(|name| dir.at(name))));
+        watching.unchanged();
+        for text in ["1", "22"] {
+            for name in ["elsewhere/pid", "elsewhere/status"] {
+                dir.write("elsewhere/new", text);
+                dir.rename("elsewhere/new", name);
+            }
+            watching.unchanged();
+        }
+        dir.write("elsewhere/other", "1");
+        dir.write("d/file", "22");
+        assert_eq!(watching.settle().is_empty(), paths[0] == "link", "{own:?}");
+    }
 }
 
 /// A file that is written all the time does not keep hupwrap busy.

@@ -12,7 +12,7 @@ use super::digest::{Digest, Entry};
 use super::watches::{Wanted, Watches, is_excluded};
 use crate::sys::errno;
 use crate::sys::fd::{Names, names};
-use crate::sys::trust::directory_of;
+use crate::sys::trust::is_at;
 
 /// So many links are followed on the way to a file, as by the kernel.
 const MAX_LINKS: usize = 40;
@@ -63,8 +63,8 @@ impl Walk {
             if let Some((directory, mut names)) = self.listing.take() {
                 match names.next() {
                     Some(Ok(name)) => {
-                        if !is_excluded(&name) && !own_files.iter().any(|own| is_at(own, &directory, &name)) {
-                            self.entry(&directory, &name, watches);
+                        if !is_excluded(&name) && !is_own(own_files, &directory, &name) {
+                            self.entry(&directory, &name, own_files, watches);
                         }
                         self.listing = Some((directory, names));
                     }
@@ -84,7 +84,7 @@ impl Walk {
                 self.digests.push(Digest::default());
                 let path = Path::new(path);
                 let start = if path.is_absolute() { "/" } else { "." };
-                if let Some(directory) = self.resolve(PathBuf::from(start), path, watches) {
+                if let Some(directory) = self.resolve(PathBuf::from(start), path, own_files, watches) {
                     // Nothing above it tells that it becomes readable.
                     if !watches.watch(&directory, Wanted::Everything) {
                         self.unwatched = Some(directory.clone());
@@ -97,12 +97,12 @@ impl Walk {
         }
     }
 
-    fn entry(&mut self, directory: &Path, name: &OsStr, watches: &mut Watches) {
+    fn entry(&mut self, directory: &Path, name: &OsStr, own_files: &[PathBuf], watches: &mut Watches) {
         let path = directory.join(name);
         match fs::symlink_metadata(&path) {
             Ok(found) if found.is_symlink() => {
                 // A link to a directory is not descended into: it may lead back here.
-                self.resolve(directory.to_owned(), Path::new(name), watches);
+                self.resolve(directory.to_owned(), Path::new(name), own_files, watches);
             }
             Ok(found) => {
                 self.add(&path, kind(&found));
@@ -119,7 +119,13 @@ impl Walk {
 
     /// Follows a path from a directory, one component after the other. Watches each component in its directory, and
     /// counts each link and what is at the end. Returns the end if it is a directory, without a link in its path.
-    fn resolve(&mut self, start: PathBuf, path: &Path, watches: &mut Watches) -> Option<PathBuf> {
+    fn resolve(
+        &mut self,
+        start: PathBuf,
+        path: &Path,
+        own_files: &[PathBuf],
+        watches: &mut Watches,
+    ) -> Option<PathBuf> {
         let whole = start.join(path);
         let mut here = start;
         let mut rest = components(path);
@@ -135,6 +141,9 @@ impl Walk {
             if name == ".." {
                 go_up(&mut here);
                 continue;
+            }
+            if rest.is_empty() && is_own(own_files, &here, &name) {
+                return None;
             }
             let names_watched = watches.watch(&here, Wanted::Name(&name));
             if !names_watched && !is_watched {
@@ -235,13 +244,8 @@ fn go_up(directory: &mut PathBuf) {
     }
 }
 
-/// Whether this file is the one with this name in this directory.
-pub(super) fn is_at(file: &Path, directory: &Path, name: &OsStr) -> bool {
-    let same_directory = || {
-        let real = |directory: &Path| fs::metadata(directory).map(|found| (found.dev(), found.ino())).ok();
-        real(directory_of(file)) == real(directory)
-    };
-    file.file_name() == Some(name) && same_directory()
+fn is_own(own_files: &[PathBuf], directory: &Path, name: &OsStr) -> bool {
+    own_files.iter().any(|own| is_at(own, directory, name))
 }
 
 fn kind(found: &Metadata) -> Entry<'static> {

@@ -1,5 +1,6 @@
 //! The kernel's side: an inotify instance, and what is watched through it for which reason.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -26,6 +27,9 @@ const ITSELF: AddWatchFlags = AddWatchFlags::IN_MOVE_SELF.union(AddWatchFlags::I
 /// A file is written, or `touch` sets its mtime. A file that is written through a mapping only tells when it is closed.
 const FILE: AddWatchFlags =
     AddWatchFlags::IN_MODIFY.union(AddWatchFlags::IN_ATTRIB).union(AddWatchFlags::IN_CLOSE_WRITE);
+/// Something may be there that has no watch of its own yet.
+const NEW: AddWatchFlags =
+    AddWatchFlags::IN_CREATE.union(AddWatchFlags::IN_MOVED_TO).union(AddWatchFlags::IN_Q_OVERFLOW);
 /// The events of one directory for two reasons come through one watch: a second reason must not take the first one's
 /// events away. nix has no name for this flag, nor for the next one.
 const MASK_ADD: AddWatchFlags = AddWatchFlags::from_bits_retain(libc::IN_MASK_ADD);
@@ -54,28 +58,51 @@ pub(super) struct Read {
     pub(super) any: bool,
     /// Whether it may be a change.
     pub(super) counts: bool,
+    /// Whether something may be there that is not watched yet.
+    pub(super) brings: bool,
     /// Whether there was nothing more to read.
     pub(super) all: bool,
 }
 
-/// Why a watch counts.
-#[derive(Default)]
+/// Which events of a watch count.
 struct Interest {
-    /// The round in which it was wanted last.
-    round: u64,
+    mask: AddWatchFlags,
     /// Whether all names count that are not hidden.
     everything: bool,
     /// The names that count.
     names: BTreeSet<OsString>,
 }
 
+impl Interest {
+    fn counts(&self, name: &OsStr) -> bool {
+        self.names.contains(name) || self.everything && !is_excluded(name)
+    }
+
+    /// Whether everything that counts for the other one counts for this one.
+    fn includes(&self, other: &Self) -> bool {
+        self.mask.contains(other.mask)
+            && (self.everything || !other.everything)
+            && other.names.iter().all(|name| self.counts(name))
+    }
+
+    fn add(&mut self, other: Self) {
+        self.mask |= other.mask;
+        self.everything |= other.everything;
+        self.names.extend(other.names);
+    }
+}
+
+/// Not a HashMap, which panics where the kernel has no random numbers.
+type Interests = BTreeMap<WatchDescriptor, Interest>;
+
 /// An inotify instance with its watches.
 pub(super) struct Watches {
     /// None where the system refuses it.
     inotify: Option<Inotify>,
-    /// Not a HashMap, which panics where the kernel has no random numbers.
-    interests: BTreeMap<WatchDescriptor, Interest>,
-    round: u64,
+    /// What was wanted before this round.
+    before: Interests,
+    /// What is wanted in this round.
+    wanted: Interests,
     /// Why the system refuses it, until somebody asks.
     refusal: Option<Errno>,
 }
@@ -91,7 +118,7 @@ impl Watches {
     pub(super) fn open() -> Self {
         let opened = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)
             .and_then(|inotify| above_stdio(OwnedFd::from(inotify)));
-        let mut watches = Self { inotify: None, interests: BTreeMap::new(), round: 0, refusal: None };
+        let mut watches = Self { inotify: None, before: Interests::new(), wanted: Interests::new(), refusal: None };
         match opened {
             // SAFETY: it is the descriptor of an inotify instance.
             Ok(fd) => watches.inotify = Some(unsafe { Inotify::from_owned_fd(fd) }),
@@ -113,9 +140,7 @@ impl Watches {
     /// Does without inotify from now on. A part of the watches would miss a part of the changes, and would be taken away
     /// from other programs.
     pub(super) fn refuse(&mut self, error: Errno) {
-        self.inotify = None;
-        self.interests = BTreeMap::new();
-        self.refusal = Some(error);
+        *self = Self { inotify: None, before: Interests::new(), wanted: Interests::new(), refusal: Some(error) };
     }
 
     /// Why the system refuses inotify; the first time only.
@@ -123,22 +148,32 @@ impl Watches {
         self.refusal.take()
     }
 
-    /// Begins to collect what is to be watched.
+    /// Begins to collect what is to be watched. If the last round was not ended, what it has added is kept until the end of
+    /// this one.
     pub(super) fn begin_round(&mut self) {
-        self.round = self.round.wrapping_add(1);
+        for (watch, interest) in std::mem::take(&mut self.wanted) {
+            match self.before.entry(watch) {
+                Entry::Occupied(mut before) => before.get_mut().add(interest),
+                Entry::Vacant(before) => {
+                    before.insert(interest);
+                }
+            }
+        }
     }
 
-    /// Gives up what was not wanted in this round.
-    pub(super) fn end_round(&mut self) {
-        let (round, inotify) = (self.round, &self.inotify);
-        self.interests.retain(|watch, interest| {
-            let is_wanted = interest.round == round;
-            if let (false, Some(inotify)) = (is_wanted, inotify) {
+    /// Gives up what was not wanted in this round. Returns whether something was wanted that was not watched before: its
+    /// changes before that had no events.
+    pub(super) fn end_round(&mut self) -> bool {
+        let before = std::mem::replace(&mut self.before, std::mem::take(&mut self.wanted));
+        let is_old = |(watch, wanted): (_, &Interest)| before.get(watch).is_some_and(|before| before.includes(wanted));
+        let has_added = !self.before.iter().all(is_old);
+        for watch in before.into_keys().filter(|watch| !self.before.contains_key(watch)) {
+            if let Some(inotify) = &self.inotify {
                 // It fails if the kernel has given it up already, with what was watched.
-                let _ = inotify.rm_watch(*watch);
+                let _ = inotify.rm_watch(watch);
             }
-            is_wanted
-        });
+        }
+        has_added
     }
 
     /// Watches a file or a directory, links not followed. Returns false if this user may not do so. What no longer exists
@@ -153,10 +188,9 @@ impl Watches {
         let Some(inotify) = &self.inotify else { return true };
         match inotify.add_watch(path, mask | AddWatchFlags::IN_DONT_FOLLOW | MASK_ADD) {
             Ok(watch) => {
-                let interest = self.interests.entry(watch).or_default();
-                if interest.round != self.round {
-                    *interest = Interest { round: self.round, ..Interest::default() };
-                }
+                let new = || Interest { mask, everything: false, names: BTreeSet::new() };
+                let interest = self.wanted.entry(watch).or_insert_with(new);
+                interest.mask |= mask;
                 match wanted {
                     Wanted::Everything => interest.everything = true,
                     Wanted::Name(name) | Wanted::NameAndContent(name) if !interest.names.contains(name) => {
@@ -183,7 +217,10 @@ impl Watches {
             match inotify.read_events() {
                 Ok(events) => {
                     read.any = true;
-                    read.counts |= events.iter().any(|event| self.counts(event));
+                    for event in events.iter().filter(|event| self.counts(event)) {
+                        read.counts = true;
+                        read.brings |= event.mask.intersects(NEW);
+                    }
                 }
                 Err(Errno::EAGAIN) => return Read { all: true, ..read },
                 Err(Errno::EINTR) => {}
@@ -198,17 +235,14 @@ impl Watches {
             return true;
         }
         // A watch that was given up may still have events.
-        let Some(interest) = self.interests.get(&event.wd) else { return false };
-        match &event.name {
-            Some(name) => interest.names.contains(name) || interest.everything && !is_excluded(name),
-            None => true,
-        }
+        let mut interests = [&self.wanted, &self.before].into_iter().filter_map(|interests| interests.get(&event.wd));
+        interests.any(|interest| event.name.as_ref().is_none_or(|name| interest.counts(name)))
     }
 
     /// How many watches there are.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
-        self.interests.len()
+        self.before.len()
     }
 
     /// The events that have come, as names; empty for an event without a name.
