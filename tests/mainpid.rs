@@ -213,6 +213,136 @@ fn a_daemon_may_write_its_file_late() {
     assert_eq!((ended.shell(), ended.stdout.matches("got USR1").count()), (7, 1));
 }
 
+/// Nothing is ready in the meantime, and nothing that the machine is told says so.
+#[test]
+fn the_status_says_that_no_child_is_ready_while_the_file_is_waited_for() {
+    let dir = Dir::new();
+    let (run, _, main) = late(&dir, &[]);
+    let is_not_ready = |status: &Value| status["state"] == "starting" && status["child"]["ready"] == false;
+    status_where(&dir.path().join("status"), "it is not ready", is_not_ready);
+    let shown = || Setup::new(["--status", "status"]).dir(dir.path()).end().shell();
+    assert_eq!(shown(), 1);
+    go(&dir);
+    let status = child_is(&dir, main);
+    assert_eq!((&status["state"], &status["child"]["ready"]), (&"running".into(), &true.into()));
+    assert_eq!(shown(), 0);
+    assert_eq!(run.stop().shell(), 7);
+}
+
+/// Ready is who says so, or is found to be, as long as a child is alive: another may have answered.
+#[test]
+fn a_child_without_a_main_process_is_not_ready() {
+    let dir = Dir::new();
+    let options = ["-v", "--ready", "cmd:test -e ready", "--ready-timeout", "1s"];
+    let mut run = supervise(&dir, &options, "echo first $$; sleep 1000 & exit 3");
+    let sh = first(&mut run);
+    is_reaped(sh);
+    dir.file("ready", "", 0o644);
+    // It is late, or its main process is: both are waited for as long.
+    let status = run.status().code();
+    assert!(matches!(status, Some(3 | 124)), "{status:?}");
+    assert!(!run.stderr().contains("is ready"), "{}", run.stderr());
+}
+
+#[test]
+fn what_a_daemon_says_before_it_writes_its_file_counts_when_it_is_found() {
+    let dir = Dir::new();
+    let (run, first, main) = late(&dir, &["-v", "--ready", "notify"]);
+    tell(main, "READY=1");
+    go(&dir);
+    run.said(&format!("sh[{first}] ended with 3; pid {main}"));
+    run.said(&format!("[{main}] is ready"));
+    status_where(&dir.path().join("status"), "it is ready", |status| {
+        status["child"]["pid"] == main && status["child"]["ready"] == true
+    });
+    assert_eq!(run.stop().shell(), 7);
+}
+
+#[test]
+fn a_new_child_without_a_main_process_replaces_nobody() {
+    for overlap in [&[][..], &["--overlap", "1ms"]] {
+        let dir = Dir::new();
+        // The second one would be ready when the process that hupwrap started has ended.
+        let ready = "cmd:sh -c '[ $HUPWRAP_GENERATION = 1 ] || test -e ready'";
+        let options = ["--on-hup", "replace", "--ready", ready, "--ready-timeout", "5s"];
+        let script = r#"[ $HUPWRAP_GENERATION = 1 ] || { echo first $$; sleep 1000 & exit 1; }
+            echo $$ > main; exec "$0""#;
+        let mut run = supervise(&dir, &[&options[..], overlap].concat(), script);
+        let (_, one) = run.ready();
+        status_where(&dir.path().join("status"), "it is ready", |status| status["child"]["ready"] == true);
+        run.kill("HUP");
+        let two = first(&mut run);
+        is_reaped(two);
+        dir.file("ready", "", 0o644);
+        run.said("replace failed, the old one serves on");
+        assert!(is_alive(one));
+        assert_eq!(child_is(&dir, one)["generation"], 2);
+        assert_eq!(run.stop().shell(), 0);
+    }
+}
+
+/// The wait is no running time: the child has ended soon after its start.
+#[test]
+fn the_restart_limit_counts_children_whose_main_process_is_never_named() {
+    let dir = Dir::new();
+    let options = ["--restart", "on-failure", "--restart-reset", "500ms", "--restart-limit", "1"];
+    let all = [&options[..], &["--restart-delay", "1ms", "--ready-timeout", "500ms"]].concat();
+    let ended = supervise(&dir, &all, "sleep 1000 >&- 2>&- & exit 5").end();
+    assert_eq!(ended.shell(), 5);
+    assert!(ended.stderr.contains("gave up on sh"), "{}", ended.stderr);
+}
+
+/// Nothing is to be waited for: the file names the process that has ended, and was written for it.
+#[test]
+fn a_main_process_that_the_file_names_ends_at_once() {
+    let named = r#"echo $$ > main; sleep 1000 & exec "$0""#;
+    let followed = r#"sleep 1000 & "$0" & echo $! > main; exit 3"#;
+    for (script, crosses) in [(named, false), (named, true), (followed, false), (followed, true)] {
+        let dir = Dir::new();
+        let mut run = supervise(&dir, &["--restart", "on-failure", "--on-hup", "upgrade"], script);
+        let (_, main) = run.ready();
+        child_is(&dir, main);
+        if crosses {
+            run.kill("HUP");
+            run.said("took over from");
+        }
+        kill(main, "KILL");
+        let (generation, _) = run.ready();
+        assert_eq!(generation, 2, "{script}");
+        assert!(!run.stderr().contains("has no main process"), "{}", run.stderr());
+        run.stop();
+    }
+}
+
+/// A file from before the start does not name the child, though that has the same pid as the process it names.
+#[test]
+fn an_old_file_with_the_pid_of_the_child_does_not_name_it() {
+    for crosses in [false, true] {
+        let dir = Dir::new();
+        let file = dir.file("main", "1\n", 0o644);
+        let long_ago = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_nanos(1_000_000_123_456_789);
+        fs::File::options().write(true).open(&file).unwrap().set_modified(long_ago).unwrap();
+        for name in ["go", "end"] {
+            fifo(&dir, name);
+        }
+        // Nothing shows that the file was not written before.
+        let script = r#"touch -r main before; echo $$ > main; touch -r before main; echo first $$
+            ("$0" exit=TERM:7 & echo $! > new; read x < go; mv new main) & read x < end; exit 3"#;
+        let mut run = supervise(&dir, &["--on-hup", "upgrade"], script);
+        let first = first(&mut run);
+        let (_, main) = run.ready();
+        if crosses {
+            run.kill("HUP");
+            run.said("took over from");
+        }
+        fs::write(dir.path().join("end"), "\n").unwrap();
+        is_reaped(first);
+        go(&dir);
+        run.said(&format!("sh[{first}] ended with 3; pid {main}"));
+        assert_eq!(run.stop().shell(), 7);
+    }
+}
+
 #[test]
 fn a_stop_does_not_wait_for_the_file() {
     for mode in ["mixed", "group", "process"] {

@@ -58,7 +58,7 @@ fn a_forged_state_reaches_no_process_of_others() {
         format!("{own}child_group {pid}\n"),
         format!("{own}foreign_child {pid}\n"),
         format!("{own}announced {pid} 0\n"),
-        format!("child_generation 1\nended_child {pid} code 3 false 0\nchild_group {pid}\nannounced {pid} 0\n"),
+        format!("child_generation 1\nended_child {pid} code 3 0\nchild_group {pid}\nannounced {pid} 0\n"),
     ] {
         let options = ["-v", "--kill-mode", "group", "--stop-timeout", "0.1", "--", "sleep", "1000"];
         let run = forged(&format!("3\n{STATE}{facts}"), &options).start();

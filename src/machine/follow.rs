@@ -8,7 +8,7 @@ use super::turn::Turn;
 use super::{Machine, Next};
 use crate::config::{RestartLimit, When};
 use crate::exit::{Ending, ExitStatus, TIMED_OUT};
-use crate::facts::StartError;
+use crate::facts::{StartError, Time};
 
 /// A child that ends this soon after Ctrl-C ended because of it.
 const INTERRUPT_WINDOW: Duration = Duration::from_secs(5);
@@ -33,7 +33,16 @@ impl Machine {
     }
 
     pub(super) fn is_interrupted(&self, turn: &Turn) -> bool {
-        self.interrupted.is_some_and(|at| turn.now.saturating_sub(at) < INTERRUPT_WINDOW)
+        self.interrupted.is_some_and(|at| {
+            // Where it came during the wait for a main process, it reached the rest, and that has ended now.
+            let ended = Some(self.ended_at(turn)).filter(|ended| *ended >= at).unwrap_or(turn.now);
+            ended.saturating_sub(at) < INTERRUPT_WINDOW
+        })
+    }
+
+    /// When the child ended that is gone now: before the wait for a main process that was never named.
+    fn ended_at(&self, turn: &Turn) -> Time {
+        self.child.awaits_main.unwrap_or(turn.now)
     }
 
     /// After a child that hupwrap has stopped for another one, or because it was late.
@@ -109,7 +118,8 @@ impl Machine {
     /// The policy starts the child again. `status`: how it ended; none where it was stopped because it was late. Returns
     /// none where that was once too often.
     fn restart_later(&mut self, status: Option<ExitStatus>, turn: &mut Turn) -> Option<Next> {
-        if self.child.ready_at.is_some_and(|ready| turn.now.saturating_sub(ready) >= self.settings.restart.reset) {
+        let ended = self.ended_at(turn);
+        if self.child.ready_at.is_some_and(|ready| ended.saturating_sub(ready) >= self.settings.restart.reset) {
             self.backoff.reset();
         }
         let Some(delay) = self.backoff.next(turn.now, &self.settings.restart, true) else {
@@ -120,7 +130,7 @@ impl Machine {
         turn.say(Message::RestartingLater {
             generation: self.child.id,
             status,
-            ran: turn.now.saturating_sub(self.child.began),
+            ran: ended.saturating_sub(self.child.began),
             delay,
             attempt: self.backoff.consecutive,
         });

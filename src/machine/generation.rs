@@ -70,6 +70,9 @@ pub(super) struct Generation {
     pub(super) hears: bool,
     /// Whether it is stopped because it was not ready in time.
     pub(super) late: bool,
+    /// Since when its main process is waited for: the child before it ended then, and nobody takes its place yet. Remains
+    /// if nobody ever does: then it is when the child ended.
+    pub(super) awaits_main: Option<Time>,
     /// Whether its child has ended and nobody looked for the rest.
     pub(super) unswept: bool,
     /// When its start was ordered.
@@ -90,6 +93,7 @@ impl Generation {
             probation: None,
             hears: false,
             late: false,
+            awaits_main: None,
             unswept: false,
             began: Time::ZERO,
             since: Time::ZERO,
@@ -108,7 +112,7 @@ impl Generation {
 
     /// Whether the child runs and has shown what it has to.
     pub(super) fn serves(&self) -> bool {
-        self.phase == Phase::Running && self.probation.is_none()
+        self.phase == Phase::Running && self.probation.is_none() && self.awaits_main.is_none()
     }
 
     /// How the child went, where the rules have not handled that yet.
@@ -227,9 +231,11 @@ impl Generation {
         match (&self.phase, self.probation) {
             (Phase::Stopping { deadline, .. } | Phase::Sweeping { deadline, .. }, _) => *deadline,
             (Phase::Starting | Phase::Running, Some(Probation::Readiness { deadline, next })) => {
-                deadline.into_iter().chain(next).min()
+                deadline.into_iter().chain(next.filter(|_| self.awaits_main.is_none())).min()
             }
-            (Phase::Starting | Phase::Running, Some(Probation::Overlap { until })) => Some(until),
+            (Phase::Starting | Phase::Running, Some(Probation::Overlap { until })) => {
+                Some(until).filter(|_| self.awaits_main.is_none())
+            }
             _ => None,
         }
     }

@@ -217,6 +217,12 @@ impl Machine {
         self.generations().any(|life| life.id == generation && awaited(life))
     }
 
+    /// Since when the main process of a generation is waited for, by CLOCK_MONOTONIC. A pause of hupwrap moves it.
+    pub fn awaits_main(&self, generation: GenerationId) -> Option<Time> {
+        let since = self.generations().find(|life| life.id == generation)?.awaits_main?;
+        Some(since.saturating_add(self.paused))
+    }
+
     /// Whether a generation speaks for the service: it is neither one that was replaced nor one that was to replace
     /// another and failed.
     pub fn speaks(&self, generation: GenerationId) -> bool {

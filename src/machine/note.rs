@@ -62,6 +62,16 @@ impl Machine {
                     turn.push(Effect::Suspend { signal, insist: false });
                 }
             }
+            Event::MainAwaited(id) => {
+                self.generation(id).into_iter().for_each(|life| life.awaits_main = Some(turn.now));
+            }
+            Event::MainFound(id) => {
+                let was_awaited = self.generation(id).and_then(|life| life.awaits_main.take()).is_some();
+                // It is ready once more. An outcome to come says so too.
+                if was_awaited && self.serving() == Some(id) && !self.is_asked() {
+                    turn.say(Message::Ready(id));
+                }
+            }
             Event::ChildEnded(id, status) => self.note_end(id, status, turn),
             Event::RestRemains(id) => {
                 let Self { settings, child, other, .. } = self;
@@ -142,7 +152,12 @@ impl Machine {
         let is_successor = self.successor().is_some_and(|successor| successor.id == id);
         let overlap = Some(self.settings.overlap).filter(|overlap| is_successor && !overlap.is_zero());
         let Some(life) = self.generation(id) else { return };
-        if life.phase != Phase::Running || !matches!(life.probation, Some(Probation::Readiness { .. })) {
+        let (Phase::Running, Some(Probation::Readiness { next, .. })) = (&life.phase, &mut life.probation) else {
+            return;
+        };
+        if life.awaits_main.is_some() {
+            // What it said counts when there is a child again. Where it was tried, another may have answered: tried again.
+            *next = Some(turn.now);
             return;
         }
         life.probation = overlap.map(|overlap| Probation::Overlap { until: turn.now.saturating_add(overlap) });

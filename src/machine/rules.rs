@@ -106,7 +106,9 @@ impl Machine {
             return true;
         }
         let due = std::iter::once(&mut self.child).chain(&mut self.other).find_map(|life| match &mut life.probation {
-            Some(Probation::Readiness { next, .. }) if life.phase == Phase::Running && turn.is_due(*next) => {
+            Some(Probation::Readiness { next, .. })
+                if life.phase == Phase::Running && life.awaits_main.is_none() && turn.is_due(*next) =>
+            {
                 *next = None;
                 Some((life.id, life.readiness))
             }
@@ -145,9 +147,8 @@ impl Machine {
     fn promote_successor(&mut self, turn: &mut Turn) -> bool {
         let Some(successor) = self.successor() else { return false };
         let is_trusted = match successor.probation {
-            None => successor.phase == Phase::Running,
-            Some(Probation::Overlap { until }) => turn.is_due(Some(until)),
-            Some(Probation::Readiness { .. }) => false,
+            Some(Probation::Overlap { until }) => successor.awaits_main.is_none() && turn.is_due(Some(until)),
+            _ => successor.serves(),
         };
         let ended = match self.child.gone() {
             Some(gone) if !gone.was_stopped && !self.is_interrupted(turn) => gone.how.as_ref().ok().copied(),

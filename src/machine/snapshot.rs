@@ -25,6 +25,8 @@ pub struct Snapshot {
     pub began: Time,
     /// When it was ready.
     pub ready_at: Option<Time>,
+    /// Since when its main process is waited for.
+    pub awaits_main: Option<Time>,
     /// Consecutive restarts that nobody asked for, and failed starts.
     pub consecutive: u32,
     /// When there were some lately.
@@ -70,6 +72,7 @@ impl Machine {
             began: snapshot.began.saturating_sub(snapshot.paused),
             since: snapshot.began,
             ready_at: snapshot.ready_at,
+            awaits_main: snapshot.awaits_main,
             ..Generation::none()
         };
         machine.next = next;
@@ -114,6 +117,7 @@ impl Machine {
             generation: self.last_id,
             began: self.child.since,
             ready_at: self.child.ready_at,
+            awaits_main: self.child.awaits_main,
             consecutive: self.backoff.consecutive,
             restarts: self.backoff.recent.clone(),
             counts: self.counts,

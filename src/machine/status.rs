@@ -76,7 +76,7 @@ impl Machine {
         let child = living.last().map(|life| ChildStatus {
             generation: life.id,
             since: life.since,
-            ready: life.ready_at.is_some(),
+            ready: life.ready_at.is_some() && life.awaits_main.is_none(),
         });
         let old_child = living.first().filter(|_| living.len() > 1).map(|life| life.id);
         Status {
@@ -97,7 +97,7 @@ impl Machine {
             _ if step == Some(Step::Replacing) || self.other.is_some() => State::Replacing,
             _ if step.is_some_and(Step::can_be_refused) => State::Checking,
             Phase::NotStarted | Phase::Starting => State::Starting,
-            Phase::Running if self.child.probation.is_some() => State::Starting,
+            Phase::Running if !self.child.serves() => State::Starting,
             Phase::Running => State::Running,
             Phase::Stopping { .. } | Phase::Gone(_) | Phase::Sweeping { .. } => State::Stopping,
             Phase::Absent => State::Waiting,

@@ -8,6 +8,7 @@ use super::effect::To;
 use super::message::Failure;
 use super::note::TRY_DELAY;
 use super::settings::Place;
+use super::status::State;
 use super::*;
 use crate::cli::Args;
 use crate::config::Config;
@@ -1096,6 +1097,120 @@ fn when_a_child_is_ready() {
             bench.tell(event);
             assert!(bench.machine.child.serves() && bench.left().is_none(), "{ready}");
         }
+    }
+}
+
+/// While no child is alive, none is ready: what shows it is looked at when the main process is found.
+#[test]
+fn a_generation_without_a_child_is_not_ready() {
+    for (ready, event) in [("notify", Event::Ready(1)), ("delay:9s", Event::Tick), ("cmd:x", Event::Ready(1))] {
+        let mut bench = Bench::with(|args| args.ready = Some(ready.to_owned()), |_| ());
+        bench.tell(Event::MainAwaited(1));
+        bench.now += 9 * SECOND;
+        assert_eq!(bench.tell(event), [], "{ready}");
+        assert_ne!(bench.left(), Some(Duration::ZERO), "{ready}");
+        assert_eq!(bench.machine.awaits_main(1), Some(bench.now - 9 * SECOND));
+        assert!(!bench.machine.status().child.unwrap().ready, "{ready}");
+        assert_eq!(bench.tell(Event::MainFound(1)), []);
+        assert_eq!(bench.left(), Some(Duration::ZERO), "{ready}");
+        match bench.pass(Duration::ZERO) {
+            [] => assert_ne!(ready, "cmd:x"),
+            // Another process may have answered.
+            tries => {
+                assert_eq!(tries, [Effect::Try(1)], "{ready}");
+                bench.tell(Event::Ready(1));
+            }
+        }
+        assert!(bench.machine.child.serves(), "{ready}");
+    }
+}
+
+#[test]
+fn a_child_that_is_ready_is_not_while_its_main_process_is_awaited() {
+    let mut bench = Bench::new();
+    let shown = |bench: &Bench| (bench.machine.status().state, bench.machine.status().child.unwrap().ready);
+    assert_eq!(shown(&bench), (State::Running, true));
+    bench.tell(Event::MainAwaited(1));
+    assert_eq!((shown(&bench), bench.left()), ((State::Starting, false), None));
+    // The wait does not go on while hupwrap is suspended.
+    bench.now += 3600 * SECOND;
+    bench.tell(Event::Resumed(3600 * SECOND));
+    assert_eq!(bench.machine.awaits_main(1), Some(bench.now));
+    bench.tell(Event::MainFound(1));
+    assert_eq!(shown(&bench), (State::Running, true));
+}
+
+/// The old child is not stopped before the new one has a main process.
+#[test]
+fn a_successor_without_a_child_replaces_nobody() {
+    for (ready, overlap) in [("delay:5s", None), ("delay:5s", Some("5s")), ("exec", Some("5s"))] {
+        let replaced = |named: bool| {
+            let change = |args: &mut Args| {
+                (args.on, args.ready) = (vec!["HUP=replace".to_owned()], Some(ready.to_owned()));
+                args.overlap = overlap.map(str::to_owned);
+            };
+            let mut bench = Bench::with(change, |_| ());
+            bench.pass(5 * SECOND);
+            bench.kill("HUP");
+            bench.tell(Event::Executed(2));
+            bench.tell(Event::MainAwaited(2));
+            assert_eq!((bench.left(), bench.pass(30 * SECOND)), (None, &[][..]), "{ready} {overlap:?}");
+            if !named {
+                let failed = bench.tell(Event::ChildEnded(2, ExitStatus::Exited(1))).to_vec();
+                assert!(bench.machine.child.id == 1 && bench.machine.child.serves());
+                return failed;
+            }
+            bench.tell(Event::MainFound(2));
+            bench.tell(Event::Tick);
+            bench.pass(5 * SECOND).to_vec()
+        };
+        let is_settled =
+            |effect: &Effect| matches!(effect, Effect::Say(Message::Settled { outcome: Outcome::Failed(_), .. }));
+        assert!(replaced(false).iter().any(is_settled), "{ready} {overlap:?}");
+        replaced(true);
+    }
+}
+
+/// The time of the end counts, not the time of giving up.
+#[test]
+fn the_wait_for_a_main_process_is_no_running_time() {
+    let mut bench = Bench::with(
+        |args| (args.restart, args.restart_limit) = (Some("always".to_owned()), Some("1".to_owned())),
+        |_| (),
+    );
+    for generation in 1..=2 {
+        bench.now += SECOND;
+        bench.tell(Event::MainAwaited(generation));
+        bench.now += 3600 * SECOND;
+        bench.tell(Event::ChildEnded(generation, ExitStatus::Exited(5)));
+        if generation == 1 {
+            let later = bench.out.iter().find_map(|effect| match effect {
+                Effect::Say(Message::RestartingLater { ran, attempt, .. }) => Some((*ran, *attempt)),
+                _ => None,
+            });
+            assert_eq!(later, Some((SECOND, 1)));
+            bench.tell(Event::RestGone(1));
+            bench.pass(SECOND);
+            bench.tell(Event::Executed(2));
+        }
+    }
+    assert!(matches!(bench.out.first(), Some(Effect::Say(Message::GaveUp { restarts: 1, .. }))), "{:?}", bench.out);
+}
+
+/// So does the time of the end after Ctrl-C: it is final, however late it is noticed.
+#[test]
+fn ctrl_c_ends_a_child_whose_main_process_is_never_named() {
+    for (before, after, is_final) in [(1, 3600, true), (6, 3600, false)] {
+        let mut bench = Bench::with(
+            |args| args.restart = Some("always".to_owned()),
+            |place| (place.shared_group, place.has_terminal) = (true, true),
+        );
+        bench.signal("INT", Sender::Kernel);
+        bench.now += before * SECOND;
+        bench.tell(Event::MainAwaited(1));
+        bench.now += after * SECOND;
+        bench.tell(Event::ChildEnded(1, ExitStatus::Exited(130)));
+        assert_eq!(bench.out.iter().any(|effect| matches!(effect, Effect::Finish(_))), is_final, "{:?}", bench.out);
     }
 }
 

@@ -55,6 +55,8 @@ struct Model {
     beside: bool,
     /// It was found ready, or has said so.
     said: bool,
+    /// Its child has ended, and its main process is waited for. Until that is found or not, its body stands for it.
+    awaits_main: bool,
     /// It has executed, and nobody was told.
     unnoticed: bool,
     /// It is ready, and that for longer than a series of restarts lasts.
@@ -134,8 +136,12 @@ struct State {
     passed_on: Option<Signal>,
     /// Whether that was sent to a child, or said to be lost.
     is_sent: bool,
+    /// Whose main process is found in it.
+    found: Option<GenerationId>,
     /// Whether children ask for more time in this walk.
     extends: bool,
+    /// Whether they are followed by a main process in this walk.
+    hands_over: bool,
     /// Whether the terminal may go away in this walk.
     hangs_up: bool,
     finished: bool,
@@ -256,6 +262,7 @@ impl State {
             (life.began, life.since) = (if counts { life.began } else { NOW }, NOW);
             past(&mut life.began);
             life.ready_at.iter_mut().for_each(past);
+            life.awaits_main.iter_mut().for_each(past);
         }
         m.request.iter_mut().filter_map(|request| request.step.deadline_mut()).for_each(moved);
         moved(&mut m.feed_at);
@@ -330,8 +337,15 @@ impl State {
             self.world.model(id).unwrap().unnoticed = false;
             self.world.is_first = false;
         }
+        if let Event::MainAwaited(id) = event {
+            self.world.model(id).unwrap().awaits_main = true;
+        }
         self.passed_on = match event {
             Event::Signal { signal, .. } => Some(signal),
+            _ => None,
+        };
+        self.found = match event {
+            Event::MainFound(generation) => Some(generation),
             _ => None,
         };
         self.is_sent = false;
@@ -407,7 +421,11 @@ impl State {
             // A signal that was passed on, or one that a check has refused.
             Message::Settled { kind: RequestKind::Forward, .. } => {}
             Message::NotForwarded(_) => self.is_sent = true,
-            Message::Settled { kind, .. } => {
+            Message::Settled { kind, outcome, .. } => {
+                let (id, was_asked) = (m.child.id, *outcome == Outcome::Ok && kind.wants_new_child());
+                if was_asked && self.world.models.iter().any(|model| model.generation == id && model.awaits_main) {
+                    self.fail("a request is ok, and there is no child");
+                }
                 (self.world.answering, self.world.replacing) = (false, None);
                 let open = self.world.open.take();
                 if open != Some(*kind) {
@@ -436,13 +454,20 @@ impl State {
                     Readiness::After(time) => model.lived >= time,
                     Readiness::Told | Readiness::Tried => model.said,
                 };
-                if !shows(m.generations().find(|life| life.id == *generation).unwrap().readiness) {
+                if model.awaits_main {
+                    self.fail("nobody is there who could be ready");
+                }
+                let is_again = self.found == Some(*generation);
+                if !is_again && !shows(m.generations().find(|life| life.id == *generation).unwrap().readiness) {
                     self.fail("it is taken for ready, and is not");
                 }
                 self.world.model(*generation).unwrap().shown = Some(Duration::ZERO);
             }
             Message::Replaced { old, new } => {
                 let shown = self.world.model(*new).and_then(|model| model.shown);
+                if self.world.model(*new).is_some_and(|model| model.awaits_main) {
+                    self.fail("replaced by one that has no child");
+                }
                 if self.world.replacing != Some(*old) || shown.is_none_or(|shown| shown < self.machine.settings.overlap)
                 {
                     self.fail("replaced by one that is not trusted");
@@ -505,6 +530,7 @@ impl State {
                     tried: false,
                     beside,
                     said: false,
+                    awaits_main: false,
                     lived: Duration::ZERO,
                     shown: None,
                 });
@@ -512,7 +538,11 @@ impl State {
             }
             Effect::Try(generation) => {
                 match world.model(generation) {
-                    Some(model) if model.executed && model.child != Body::Absent && !model.tried => model.tried = true,
+                    Some(model)
+                        if model.executed && model.child != Body::Absent && !model.tried && !model.awaits_main =>
+                    {
+                        model.tried = true;
+                    }
                     _ => self.fail("nobody to try"),
                 }
                 None
@@ -764,7 +794,7 @@ impl State {
                 state.tell(NOW, Event::Adopted { before: String::new() });
             });
         }
-        for Model { generation, child, executed, rest, tried, .. } in world.models {
+        for Model { generation, child, executed, rest, tried, awaits_main, .. } in world.models {
             let change =
                 |state: &mut State, change: &dyn Fn(&mut Model)| change(state.world.model(generation).unwrap());
             if child != Body::Absent && !executed {
@@ -789,8 +819,21 @@ impl State {
                 let dying = child == Body::Dying;
                 add(if dying { "child dies" } else { "child ends" }, &|state| {
                     let status = if dying { ExitStatus::Killed(Signal::TERM) } else { ExitStatus::Exited(3) };
-                    change(state, &|model| (model.child, model.tried) = (Body::Absent, false));
+                    change(state, &|model| {
+                        (model.child, model.tried, model.awaits_main) = (Body::Absent, false, false);
+                    });
                     state.tell(NOW, Event::ChildEnded(generation, status));
+                });
+            }
+            if self.hands_over && executed && child == Body::Willing && !awaits_main {
+                add("main process is awaited", &|state| {
+                    state.tell(NOW, Event::MainAwaited(generation));
+                });
+            }
+            if awaits_main {
+                add("main process is found", &|state| {
+                    change(state, &|model| model.awaits_main = false);
+                    state.tell(NOW, Event::MainFound(generation));
                 });
             }
             if child == Body::Willing && executed && (tried || self.machine.settings.ready == Readiness::Told) {
@@ -948,6 +991,7 @@ impl State {
                 for life in std::iter::once(&mut m.child).chain(&mut m.other) {
                     life.began = LONG_AGO;
                     life.ready_at = life.ready_at.map(|_| LONG_AGO);
+                    life.awaits_main = life.awaits_main.map(|_| LONG_AGO);
                 }
                 let ready = m.settings.ready;
                 for model in &mut state.world.models {
@@ -1014,8 +1058,12 @@ fn rules(change: impl FnOnce(&mut Args), kill_mode: KillMode, stop_timeout: Opti
     Settings::new(&config, place)
 }
 
-#[allow(clippy::disallowed_methods)]
 fn walk(rules: Settings, extends: bool) -> usize {
+    walk_from(rules, extends, false)
+}
+
+#[allow(clippy::disallowed_methods)]
+fn walk_from(rules: Settings, extends: bool, hands_over: bool) -> usize {
     let began = std::time::Instant::now();
     let start = State {
         machine: Machine::new(rules.clone()),
@@ -1023,8 +1071,10 @@ fn walk(rules: Settings, extends: bool) -> usize {
         failing: None,
         tried: Vec::new(),
         passed_on: None,
+        found: None,
         is_sent: false,
         extends,
+        hands_over,
         hangs_up: rules.place.has_terminal && rules.kill_mode == KillMode::Mixed && rules.ready == Readiness::Executed,
         finished: false,
         path: Path::default(),
@@ -1183,6 +1233,25 @@ fn every_order_of_events_in_a_terminal_with_two_generations() {
 fn every_order_of_events_when_children_need_more_time() {
     let actions = ["HUP=replace", "USR1=ignore", "USR2=restart"];
     walk_place(&actions, ["notify", "", ""], KillMode::Mixed, SHORT, Place::default(), true);
+}
+
+#[test]
+fn every_order_of_events_when_main_processes_are_waited_for() {
+    for (hup, ready, overlap, restart) in [
+        ("HUP=replace", "delay:1s", "", "no"),
+        ("HUP=replace", "delay:1s", "1s", "no"),
+        ("HUP=upgrade+replace", "notify", "", "no"),
+        ("HUP=restart", "exec", "", "always"),
+    ] {
+        let change = |args: &mut Args| {
+            args.on = on(&[hup, "USR1=ignore", "USR2=ignore"]);
+            args.ready = Some(ready.to_owned());
+            args.overlap = Some(overlap.to_owned()).filter(|overlap| !overlap.is_empty());
+            args.restart = Some(restart.to_owned());
+        };
+        let states = walk_from(rules(change, KillMode::Process, SHORT, Place::default()), false, true);
+        assert!((1000..200_000).contains(&states), "{hup} {ready} {overlap}: {states} states");
+    }
 }
 
 #[test]

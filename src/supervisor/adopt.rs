@@ -66,7 +66,7 @@ pub(crate) fn adopt(
         let group = state.child_group.filter(is_ours).or(state.child).filter(|_| !state.shared_group);
         let mut child = Child::new(generation, state.child, group);
         child.number = state.child.or(state.ended.as_ref().map(|ended| ended.pid)).unwrap_or(0);
-        (child.announced, child.ended) = (state.announced, state.ended);
+        (child.announced, child.file_before, child.ended) = (state.announced, state.file_before, state.ended);
         if let Some(facts) = state.notify {
             let lost = || "the NOTIFY_SOCKET of the child is no longer open; what it says is lost".to_owned();
             child.notify = told(NotifySocket::from_facts(facts).ok_or_else(lost));

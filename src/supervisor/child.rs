@@ -15,7 +15,7 @@ use crate::sys::proc::{self, ProcStat};
 use crate::sys::ready_pipe::ReadyPipe;
 use crate::sys::spawn::Spawned;
 use crate::sys::{Pid, clock};
-use crate::text::main_process::{Announced, EndedChild};
+use crate::text::main_process::{Announced, EndedChild, Written};
 use crate::text::messages;
 use crate::text::notify::{self, Notice};
 
@@ -39,6 +39,8 @@ pub(super) struct Child {
     pub started: Option<Time>,
     /// The main process that it has announced.
     pub announced: Option<Announced>,
+    /// When the `--child-pidfile` that was there before it was written.
+    pub file_before: Option<Written>,
     /// When it has ended, while its main process may still be named. The machine has not heard of its end.
     pub ended: Option<EndedChild>,
     /// While it has not executed.
@@ -73,6 +75,7 @@ impl Child {
             group,
             started: None,
             announced: None,
+            file_before: None,
             ended: None,
             unexecuted: None,
             notify: None,

@@ -51,6 +51,7 @@ impl Supervisor {
                 machine.handle(now, Event::Executed(child.generation), ignored);
             }
             if machine.awaits_readiness(child.generation) {
+                machine.handle(now, Event::MainFound(child.generation), ignored);
                 machine.handle(now, Event::Ready(child.generation), ignored);
             }
         }
@@ -65,6 +66,7 @@ impl Supervisor {
             child: child.and_then(|child| child.pid),
             child_group: child.and_then(|child| child.group),
             announced: child.and_then(|child| child.announced),
+            file_before: child.and_then(|child| child.file_before),
             ended: child.and_then(|child| child.ended.clone()),
             notify: child.and_then(|child| child.notify.as_ref()).map(NotifySocket::facts),
             machine,

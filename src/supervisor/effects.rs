@@ -26,7 +26,7 @@ use crate::sys::reexec::Probe;
 use crate::sys::resolve::{Lookup, is_name, resolve};
 use crate::sys::sockets::Socket;
 use crate::sys::spawn::{self, Spawn};
-use crate::sys::{clock, lookup, signals, start_error};
+use crate::sys::{child_pidfile, clock, lookup, signals, start_error};
 use crate::text::{listen, socket_facts};
 
 /// The number of the start, for programs that know `start_server`.
@@ -115,6 +115,7 @@ impl Supervisor {
     fn start(&self, generation: GenerationId) -> Result<Child, StartError> {
         let mut child_env = self.child_env()?;
         let mut child = Child::new(generation, None, None);
+        child.file_before = self.config.child_pidfile.as_deref().and_then(child_pidfile::written);
         let number = generation.to_string();
         child_env.set(GENERATION_VARIABLE.as_bytes(), number.as_bytes());
         let mut fds = Vec::new();

@@ -1,6 +1,7 @@
 //! A command that replaces its main process (contract, section 9). When the process that hupwrap started ends, and
 //! `--child-pidfile` or `MAINPID=` names another process of its generation, that one is the child from then on. The machine
-//! is not told: its generation goes on, and the child has another pid.
+//! is told only of the time without a child, while the main process is waited for: its generation goes on, and the child
+//! has another pid.
 
 use std::ffi::OsStr;
 use std::time::Duration;
@@ -31,18 +32,16 @@ enum Named {
     Process(Pid),
     /// A process of the generation that is not a child of hupwrap yet: the process that started it lives.
     Later(String),
+    /// The process that has ended: it was the main process.
+    Itself,
     /// No process that can. Why, unless that needs no explanation.
     Nobody(Option<String>),
 }
 
 /// What is kept of a child that has ended, where a main process was or may be named.
 pub(super) fn may_follow(child: &Child, status: ExitStatus, config: &Config) -> Option<EndedChild> {
-    let until = match config.ready_timeout {
-        Limit::Never => None,
-        Limit::After(limit) => Some(clock::now().saturating_add(limit)),
-    };
     let may_be_named = config.child_pidfile.is_some() || child.announced.is_some();
-    may_be_named.then_some(EndedChild { pid: child.number, status, until, is_awaited: false, held: SignalSet::EMPTY })
+    may_be_named.then_some(EndedChild { pid: child.number, status, held: SignalSet::EMPTY })
 }
 
 impl Family {
@@ -50,14 +49,17 @@ impl Family {
     fn main_process(&self, child: &Child, file: Option<&OsStr>) -> Named {
         let announced = child.announced.map(|Announced { pid, began }| match self.standing(child, pid, began) {
             Named::Nobody(reason) => Named::Nobody(reason.map(|reason| format!("MAINPID={pid} names {reason}"))),
+            Named::Itself => Named::Nobody(None),
             named => named,
         });
         let in_file = file.map(|path| {
             let path_shown = path.to_string_lossy();
             let explained = |reason: String| format!("--child-pidfile '{path_shown}' names {reason}");
             match child_pidfile::read(path) {
-                Ok(Some(pid)) => match self.standing(child, pid, None) {
+                Ok(Some((pid, written))) => match self.standing(child, pid, None) {
                     Named::Nobody(reason) => Named::Nobody(reason.map(explained)),
+                    // Another process had that pid when the file was written.
+                    Named::Itself if child.file_before == Some(written) => Named::Nobody(None),
                     named => named,
                 },
                 Ok(None) => Named::Nobody(None),
@@ -74,16 +76,22 @@ impl Family {
     /// Whether a process can take the place of a child. `began`: when it began, where that is known; another process may
     /// have its pid by now.
     fn standing(&self, child: &Child, pid: Pid, began: Option<u64>) -> Named {
+        let is_itself = child.ended.as_ref().is_some_and(|ended| ended.pid == pid);
         let foreign = || Named::Nobody(Some(format!("pid {pid}, which is not of its generation")));
         if proc::shows_us().is_err() {
             let is_ours = wait::is_child(pid) && self.is_one_generation();
-            return if is_ours { Named::Process(pid) } else { foreign() };
+            return match (is_ours, is_itself) {
+                (true, _) => Named::Process(pid),
+                (false, true) => Named::Itself,
+                (false, false) => foreign(),
+            };
         }
         let seen = ProcStat::at(pid).filter(|seen| began.is_none_or(|began| seen.began() == began));
         let Some(seen) = seen else {
-            // The usual case: it names the process that has just ended.
-            let is_itself = child.ended.as_ref().is_some_and(|ended| ended.pid == pid);
-            return Named::Nobody((!is_itself).then(|| format!("pid {pid}, which does not run")));
+            return match is_itself {
+                true => Named::Itself,
+                false => Named::Nobody(Some(format!("pid {pid}, which does not run"))),
+            };
         };
         match proc::root_of(seen.pid) {
             Some(root) if self.is_foreign_root(&root) => foreign(),
@@ -105,7 +113,8 @@ impl Family {
 }
 
 impl Supervisor {
-    /// Looks for the main processes of children that have ended. Returns the ends of those that have none.
+    /// Looks for the main processes of children that have ended. Returns which ones are waited for from now on, which were
+    /// found after that, and the ends of children that have none.
     pub(super) fn follow(&mut self) -> Vec<Event> {
         let ended = self.family.children.iter().filter(|child| child.ended.is_some()).map(|child| child.generation);
         let ended: Vec<GenerationId> = ended.collect();
@@ -115,25 +124,30 @@ impl Supervisor {
     fn follow_one(&mut self, generation: GenerationId) -> Option<Event> {
         let file = self.config.child_pidfile.as_deref();
         let stop = self.machine.stop_signal(generation);
+        let since = self.machine.awaits_main(generation);
         let child = self.family.child(generation)?;
         let ended = child.ended.as_ref()?;
         let (reason, is_late) = match self.family.main_process(child, file) {
             Named::Process(pid) => {
                 self.hand_over(generation, pid, stop);
-                return None;
+                return since.is_some().then_some(Event::MainFound(generation));
             }
             Named::Later(reason) => (Some(reason), true),
+            Named::Itself => (None, false),
             Named::Nobody(reason) => (reason, file.is_some()),
         };
         // While it is stopped nobody waits for another; but see `signal`.
-        let may_wait = is_late && (stop.is_none() || ended.is_awaited);
-        let in_time = ended.until.is_none_or(|until| clock::now() < until);
+        let may_wait = is_late && (stop.is_none() || since.is_some());
+        let now = clock::now();
+        let in_time = match self.config.ready_timeout {
+            Limit::Never => true,
+            Limit::After(limit) => now < since.unwrap_or(now).saturating_add(limit),
+        };
         if may_wait && in_time && self.family.lives(generation) {
-            self.family.child_mut(generation)?.ended.as_mut()?.is_awaited = true;
-            return None;
+            return since.is_none().then_some(Event::MainAwaited(generation));
         }
         let shown = file.map(|file| format!("--child-pidfile '{}' names none", file.to_string_lossy()));
-        let reason = reason.or(shown.filter(|_| ended.is_awaited));
+        let reason = reason.or(shown.filter(|_| since.is_some()));
         if let (Some(reason), None) = (reason, stop) {
             report::say(&self.words.not_followed(generation, ended.pid, ended.status, &reason));
         }

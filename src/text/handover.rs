@@ -7,7 +7,7 @@ use crate::exit::ExitStatus;
 use crate::machine::{Counts, RequestKind, Snapshot};
 use crate::signal::{Signal, SignalSet};
 use crate::text::fact_lines::{Facts, hex, nanoseconds, parsed, pid, unhex};
-use crate::text::main_process::{Announced, EndedChild};
+use crate::text::main_process::{Announced, EndedChild, Written};
 use crate::text::notify::NotifySocketFacts;
 use crate::text::socket_facts::SocketFacts;
 use crate::text::status_file::Reload;
@@ -35,6 +35,8 @@ pub struct Handover {
     pub(crate) child_group: Option<i32>,
     /// The main process that the child has announced.
     pub(crate) announced: Option<Announced>,
+    /// When the `--child-pidfile` that was there before the child was written.
+    pub(crate) file_before: Option<Written>,
     /// The child, where it has ended and its main process is waited for.
     pub(crate) ended: Option<EndedChild>,
     /// Whether child and hupwrap share a process group.
@@ -158,12 +160,16 @@ impl Handover {
         if let Some(announced) = &self.announced {
             fact("announced", announced);
         }
+        if let Some(written) = &self.file_before {
+            fact("file_before", written);
+        }
         if let Some(ended) = &self.ended {
             fact("ended_child", ended);
         }
         let times = [
             ("retry_at", machine.restart_at),
             ("ready_since", machine.ready_at),
+            ("awaits_main", machine.awaits_main),
             ("first_start", machine.first_start),
             ("interrupted", machine.interrupted),
             ("terminal_gone", machine.terminal_gone),
@@ -241,6 +247,7 @@ impl Handover {
             restart_at: facts.time("retry_at"),
             began: facts.time("began").unwrap_or_default(),
             ready_at: facts.time("ready_since"),
+            awaits_main: facts.time("awaits_main"),
             // A new hupwrap at least: the child is left alone.
             kind: facts.must("kind", RequestKind::named, RequestKind::Upgrade),
             again: facts.all("again", RequestKind::named).pop(),
@@ -270,6 +277,7 @@ impl Handover {
             child: facts.all("child", pid).pop(),
             child_group: facts.all("child_group", pid).pop(),
             announced: facts.find("announced"),
+            file_before: facts.find("file_before"),
             ended: facts.find("ended_child"),
             shared_group: facts.must("shared_group", parsed, false),
             had_terminal: facts.must("had_terminal", parsed, false),
@@ -308,6 +316,7 @@ mod tests {
                 restart_at: Some(Duration::from_nanos(u64::MAX)),
                 began: Duration::from_nanos(3),
                 ready_at: Some(Duration::from_nanos(4)),
+                awaits_main: Some(Duration::from_nanos(7)),
                 kind: RequestKind::Reexec,
                 again: Some(RequestKind::Restart),
                 generation: u64::MAX,
@@ -328,13 +337,8 @@ mod tests {
             child: Some(4711),
             child_group: Some(4710),
             announced: Some(Announced { pid: 4712, began: Some(99) }),
-            ended: Some(EndedChild {
-                pid: 4710,
-                status: ExitStatus::Exited(3),
-                until: None,
-                is_awaited: true,
-                held: SignalSet::ALL,
-            }),
+            file_before: Some(Written { inode: 1, seconds: 2, nanoseconds: 3 }),
+            ended: Some(EndedChild { pid: 4710, status: ExitStatus::Exited(3), held: SignalSet::ALL }),
             shared_group: true,
             had_terminal: false,
             terminal_modes: Some(vec![0, 255, 3]),

@@ -2,10 +2,8 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::time::Duration;
 
 use crate::exit::ExitStatus;
-use crate::facts::Time;
 use crate::signal::{Signal, SignalSet};
 
 /// The process that `MAINPID=` named last.
@@ -17,6 +15,17 @@ pub(crate) struct Announced {
     pub began: Option<u64>,
 }
 
+/// When the file was written that names the main process: not a time to compare with others, because clocks are set.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Written {
+    /// Which file it is.
+    pub inode: u64,
+    /// When its content was written last, by the file system's clock.
+    pub seconds: i64,
+    /// The rest of that.
+    pub nanoseconds: i64,
+}
+
 /// A child that has ended while its main process may still be named.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct EndedChild {
@@ -24,10 +33,6 @@ pub(crate) struct EndedChild {
     pub pid: i32,
     /// How it ended.
     pub status: ExitStatus,
-    /// How long the main process is waited for; none without a limit.
-    pub until: Option<Time>,
-    /// Whether it was waited for since.
-    pub is_awaited: bool,
     /// Signals to forward, which the main process is to get.
     pub held: SignalSet,
 }
@@ -49,14 +54,33 @@ impl FromStr for Announced {
     }
 }
 
+impl fmt::Display for Written {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "{} {} {}", self.inode, self.seconds, self.nanoseconds)
+    }
+}
+
+impl FromStr for Written {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let mut words = text.splitn(3, ' ');
+        let mut word = || words.next().ok_or(());
+        Ok(Self {
+            inode: word()?.parse().map_err(|_| ())?,
+            seconds: word()?.parse().map_err(|_| ())?,
+            nanoseconds: word()?.parse().map_err(|_| ())?,
+        })
+    }
+}
+
 impl fmt::Display for EndedChild {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let (kind, number) = match self.status {
             ExitStatus::Exited(code) => ("code", i32::from(code)),
             ExitStatus::Killed(signal) => ("signal", signal.number()),
         };
-        write!(f, "{} {kind} {number} {} {}", self.pid, self.is_awaited, self.held.bits())?;
-        self.until.map_or(Ok(()), |until| write!(f, " {}", until.as_nanos()))
+        write!(f, "{} {kind} {number} {}", self.pid, self.held.bits())
     }
 }
 
@@ -65,22 +89,15 @@ impl FromStr for EndedChild {
 
     fn from_str(text: &str) -> Result<Self, ()> {
         let words: Vec<&str> = text.split(' ').collect();
-        let [pid, kind, number, is_awaited, held, until @ ..] = words.as_slice() else { return Err(()) };
+        let [pid, kind, number, held] = words.as_slice() else { return Err(()) };
         let status = match *kind {
             "code" => number.parse().ok().map(ExitStatus::Exited),
             "signal" => number.parse().ok().and_then(Signal::from_number).map(ExitStatus::Killed),
             _ => None,
         };
-        let until = match until {
-            [] => None,
-            [until] => Some(until.parse().map(Duration::from_nanos).map_err(|_| ())?),
-            _ => return Err(()),
-        };
         Ok(Self {
             pid: pid.parse().ok().filter(|pid| *pid > 0).ok_or(())?,
             status: status.ok_or(())?,
-            until,
-            is_awaited: is_awaited.parse().map_err(|_| ())?,
             held: SignalSet::from_bits(held.parse().map_err(|_| ())?),
         })
     }
@@ -98,15 +115,16 @@ mod tests {
         let mut held = SignalSet::EMPTY;
         held.insert(Signal::TERM);
         for status in [ExitStatus::Exited(3), ExitStatus::Killed(Signal::KILL)] {
-            for until in [None, Some(Duration::from_nanos(5))] {
-                let ended = EndedChild { pid: 7, status, until, is_awaited: true, held };
-                assert_eq!(ended.to_string().parse(), Ok(ended));
-            }
+            let ended = EndedChild { pid: 7, status, held };
+            assert_eq!(ended.to_string().parse(), Ok(ended));
         }
-        for bad in
-            ["", "7", "0 code 0 true 0", "-1 code 0 true 0", "7 code 256 true 0", "7 code 0 true 0 x", "7 x 0 true 0"]
-        {
+        for bad in ["", "7", "0 code 0 0", "-1 code 0 0", "7 code 256 0", "7 code 0 0 x", "7 x 0 0"] {
             assert_eq!(bad.parse::<EndedChild>(), Err(()), "{bad}");
+        }
+        let written = Written { inode: 7, seconds: -1, nanoseconds: 9 };
+        assert_eq!(written.to_string().parse(), Ok(written));
+        for bad in ["", "7", "7 1", "-7 1 2", "7 x 2", "7 1 2 3"] {
+            assert_eq!(bad.parse::<Written>(), Err(()), "{bad}");
         }
         for bad in ["", "7", "0 1", "-1 1", "7 x"] {
             assert_eq!(bad.parse::<Announced>(), Err(()), "{bad}");
