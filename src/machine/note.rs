@@ -38,8 +38,8 @@ impl Machine {
                 }
                 self.request_step(Step::Crossed, Step::Adopted);
             }
-            Event::Signal { signal: Signal::HUP, sender, hung_up } => self.note_hup(sender, hung_up, turn),
-            Event::Signal { signal, sender, .. } => self.note_signal(signal, sender, turn),
+            Event::Signal { signal: Signal::HUP, sender, hung_up, .. } => self.note_hup(sender, hung_up, turn),
+            Event::Signal { signal, sender, shared, .. } => self.note_signal(signal, sender, shared, turn),
             Event::Changed => self.note_renewal_of(self.settings.on.of(Signal::HUP)),
             Event::TerminalGone => self.note_terminal_gone(turn),
             Event::Executed(id) => self.note_execution(id, turn),

@@ -146,7 +146,7 @@ impl Family {
                         && terminal::front() == child.group
                     {
                         // Ctrl-C has reached the child alone: its group is the foreground.
-                        events.push(Event::Signal { signal, sender: Sender::Kernel, hung_up: false });
+                        events.push(Event::Signal { signal, sender: Sender::Kernel, hung_up: false, shared: true });
                     }
                     child.ended = may_follow(child, status);
                     if child.ended.is_none() {
@@ -194,6 +194,14 @@ impl Family {
     /// Why the last try found that the newest child is not ready.
     pub(super) fn why_not_ready(&self) -> Option<&str> {
         self.children.iter().max_by_key(|child| child.generation)?.not_ready_because.as_deref()
+    }
+
+    /// Whether the children are in hupwrap's process group. One that was started there may have left it (setsid(1),
+    /// timeout(1)): that is only known at the time.
+    pub(super) fn is_in_own_group(&self) -> bool {
+        let pids = self.children.iter().filter_map(|child| child.pid);
+        self.shared_group
+            && pids.into_iter().all(|pid| terminal::group_of(pid).is_none_or(|group| group == terminal::own_group()))
     }
 
     /// Whether every child belongs to the same generation.

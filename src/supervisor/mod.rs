@@ -174,7 +174,7 @@ impl Supervisor {
         let (stops, others): (Vec<_>, Vec<_>) = received.into_iter().partition(|received| is_stop(received.signal));
         let told = |Received { signal, sender, .. }| {
             let hung_up = signal == Signal::HUP && self.terminal.hang_up.is_some() && crate::sys::terminal::is_gone();
-            Event::Signal { signal, sender, hung_up }
+            Event::Signal { signal, sender, hung_up, shared: self.family.is_in_own_group() }
         };
         let mut events: Vec<Event> = stops.into_iter().map(told).collect();
         let mut requests: Vec<Event> = others.into_iter().map(told).collect();

@@ -155,7 +155,6 @@ pub(super) fn assemble(config: Config, startup: Startup, parts: Parts) -> Box<Su
         wait::become_subreaper();
     }
     let place = settings::Place {
-        shared_group,
         has_terminal: terminal.exists,
         is_init,
         nohup: terminal.exists && signals::is_ignored(Signal::HUP, false),

@@ -9,7 +9,7 @@ use nix::libc;
 use nix::poll::PollFlags;
 use nix::sys::stat::Mode;
 use nix::sys::termios::{SetArg, tcgetattr, tcsetattr};
-use nix::unistd::{Pid as Group, getpgrp, getsid, tcgetpgrp, tcsetpgrp};
+use nix::unistd::{Pid as Group, getpgid, getpgrp, getsid, tcgetpgrp, tcsetpgrp};
 
 use crate::sys::poll::is_ready;
 use crate::sys::{Pid, own_pid, pidfd};
@@ -180,6 +180,11 @@ impl HangUp {
     pub(crate) fn is_over(&self) -> bool {
         self.is_over || self.fds().any(|(fd, flags)| is_ready(fd, flags))
     }
+}
+
+/// The process group of a process. None if it does not exist.
+pub(crate) fn group_of(pid: Pid) -> Option<Pid> {
+    getpgid(Some(Group::from_raw(pid))).ok().map(Group::as_raw)
 }
 
 /// hupwrap's own process group.
