@@ -43,7 +43,7 @@ pub(super) struct Family {
     pub(super) helpers: Vec<Helper>,
     /// Children that belong to no generation: those before the first, and probes and helpers that were given up.
     pub(super) foreign_children: Vec<Pid>,
-    /// Process groups of the last generation, which may have left the terminal without a foreground process.
+    /// Process groups of generations whose child has ended. They may leave the terminal without a foreground process.
     pub(super) left_groups: Vec<Pid>,
     /// Whether what is left of a generation could not be seen the last time, and may be seen later.
     pub(super) unseen: bool,

@@ -208,6 +208,7 @@ impl Supervisor {
                 return Some(ending);
             }
         }
+        self.take_terminal_back();
         self.forget();
         self.reexec_if_due()
     }

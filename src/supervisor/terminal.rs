@@ -5,9 +5,8 @@ use std::time::Duration;
 use super::{RETRY, Supervisor};
 use crate::machine::event::Event;
 use crate::signal::Signal;
-use crate::sys::proc;
-use crate::sys::signals;
 use crate::sys::terminal::{HangUp, Modes, NonBlocking, Place, Terminal, is_gone, own_group};
+use crate::sys::{Pid, proc, signals};
 
 /// What the supervisor keeps of its terminal.
 pub(super) struct TerminalState {
@@ -82,22 +81,34 @@ impl Supervisor {
         }
     }
 
-    /// Leaves the terminal to the next child as the first one found it.
-    pub(super) fn prepare_terminal(&mut self) {
-        let left_groups = std::mem::take(&mut self.family.left_groups);
-        self.terminal.non_blocking.restore();
-        if !self.terminal.exists {
+    /// Takes the terminal back from a process group of a child that has no member left: nobody hears its keys, and the next
+    /// child may be waiting for it.
+    pub(super) fn take_terminal_back(&mut self) {
+        let left = &mut self.family.left_groups;
+        left.sort_unstable();
+        left.dedup();
+        let empty: Vec<Pid> = left.extract_if(.., |group| !signals::group_exists(*group)).collect();
+        if empty.is_empty() || !self.terminal.exists {
             return;
         }
-        let Some(terminal) = Terminal::open() else { return };
-        let Some(front) = terminal.front() else { return };
-        let was_theirs = left_groups.contains(&front);
-        if was_theirs && !signals::group_exists(front) {
+        if let Some(terminal) = Terminal::open()
+            && terminal.front().is_some_and(|front| empty.contains(&front))
+        {
             terminal.give_to(own_group());
         }
+    }
+
+    /// Leaves the terminal to the next child as the first one found it.
+    pub(super) fn prepare_terminal(&mut self) {
+        self.terminal.non_blocking.restore();
+        self.take_terminal_back();
         // A child that still runs has set the modes that it needs.
-        let is_alone = self.family.children.iter().all(|child| child.pid.is_none());
-        if let Some(modes) = self.terminal.modes.as_ref().filter(|_| (was_theirs || front == own_group()) && is_alone) {
+        if !self.terminal.exists || self.family.children.iter().any(|child| child.pid.is_some()) {
+            return;
+        }
+        if let (Some(terminal), Some(modes)) = (Terminal::open(), &self.terminal.modes)
+            && terminal.front().is_some_and(|front| front == own_group() || self.family.left_groups.contains(&front))
+        {
             terminal.restore(modes);
         }
     }
