@@ -182,13 +182,13 @@ impl Supervisor {
         if self.machine.is_about_to_start() {
             events.append(&mut requests);
         }
+        events.extend(self.terminal_gone(&deaths));
         events.extend(executions);
         events.extend(said);
         if !deaths.is_empty() {
             events.extend(requests.extract_if(.., |event| self.is_renewal(event)));
         }
         events.extend(deaths);
-        events.extend(self.terminal_gone());
         events.append(&mut requests);
         if self.machine.deadline().is_some_and(|deadline| deadline <= clock::now()) {
             events.push(Event::Tick);

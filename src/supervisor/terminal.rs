@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
+use super::family::Family;
 use super::{RETRY, Supervisor};
+use crate::exit::ExitStatus;
+use crate::facts::Sender;
 use crate::machine::event::Event;
 use crate::signal::Signal;
 use crate::sys::terminal::{HangUp, Modes, NonBlocking, Place, Terminal, is_gone, own_group};
@@ -14,6 +17,8 @@ pub(super) struct TerminalState {
     pub(super) exists: bool,
     /// Tells when that is gone. None where there was none, and when its end was told.
     pub(super) hang_up: Option<HangUp>,
+    /// Whether a process group of a child's own is in front. The kernel tells that group of a hang-up, and not hupwrap.
+    is_lent: bool,
     /// The modes that the first child found. A child in the background finds none: they are those of another program.
     pub(super) modes: Option<Modes>,
     /// Which standard descriptors were non-blocking for the first child.
@@ -26,6 +31,7 @@ impl TerminalState {
         Self {
             exists: terminal.is_some(),
             hang_up: terminal.map(|_| HangUp::watch()),
+            is_lent: false,
             modes: terminal.filter(|_| place == Place::Foreground).and_then(Terminal::modes),
             non_blocking: NonBlocking::look(),
         }
@@ -36,6 +42,7 @@ impl TerminalState {
         Self {
             exists,
             hang_up: (exists && !is_gone).then(HangUp::watch),
+            is_lent: false,
             modes: modes.and_then(Modes::from_bytes),
             non_blocking: non_blocking.map_or_else(NonBlocking::look, NonBlocking),
         }
@@ -51,12 +58,16 @@ impl Supervisor {
         must_look.then_some(RETRY)
     }
 
-    /// Whether the terminal, or the leader of the session, is gone since.
-    pub(super) fn terminal_gone(&mut self) -> Option<Event> {
+    /// Whether the terminal, or the leader of the session, is gone since. Where the kernel has told the child of it instead
+    /// of hupwrap, that is a HUP.
+    pub(super) fn terminal_gone(&mut self, deaths: &[Event]) -> Option<Event> {
         let hang_up = self.terminal.hang_up.as_ref()?;
-        let must_look = hang_up.is_blind || self.machine.suspects_hang_up();
+        let is_told = |death: &Event| matches!(death, Event::ChildEnded(_, ExitStatus::Killed(Signal::HUP)));
+        let is_for_child = self.terminal.is_lent || deaths.iter().any(is_told);
+        let must_look = hang_up.is_blind || self.machine.suspects_hang_up() || is_for_child;
         let is_over = hang_up.is_over() || (must_look && is_gone());
-        self.terminal.hang_up.take_if(|_| is_over).map(|_| Event::TerminalGone)
+        let hup = Event::Signal { signal: Signal::HUP, sender: Sender::Kernel, hung_up: true, shared: false };
+        self.terminal.hang_up.take_if(|_| is_over).map(|_| if is_for_child { hup } else { Event::TerminalGone })
     }
 
     /// Gives the terminal to a child that was stopped in the background for want of it, once the shell has brought hupwrap
@@ -84,18 +95,20 @@ impl Supervisor {
     /// Takes the terminal back from a process group of a child that has no member left: nobody hears its keys, and the next
     /// child may be waiting for it.
     pub(super) fn take_terminal_back(&mut self) {
-        let left = &mut self.family.left_groups;
+        let Family { children, left_groups: left, .. } = &mut self.family;
         left.sort_unstable();
         left.dedup();
         let empty: Vec<Pid> = left.extract_if(.., |group| !signals::group_exists(*group)).collect();
-        if empty.is_empty() || !self.terminal.exists {
+        let may_lend = children.iter().any(|child| child.group.is_some());
+        if self.terminal.hang_up.is_none() || (empty.is_empty() && !may_lend) {
             return;
         }
-        if let Some(terminal) = Terminal::open()
-            && terminal.front().is_some_and(|front| empty.contains(&front))
-        {
+        let Some(terminal) = Terminal::open() else { return };
+        let Some(front) = terminal.front() else { return };
+        if empty.contains(&front) {
             terminal.give_to(own_group());
         }
+        self.terminal.is_lent = children.iter().any(|child| child.group == Some(front));
     }
 
     /// Leaves the terminal to the next child as the first one found it.
