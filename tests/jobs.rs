@@ -139,6 +139,73 @@ fn a_job_that_is_replaced_reads_its_terminal() {
 }
 
 #[test]
+fn a_job_below_another_hupwrap_reads_its_terminal() {
+    let mut terminal = Terminal::new();
+    let Some(shell) = terminal.shell(module_path!()) else { return };
+    let reader = r#""$H" -- sh -c 'echo "ready $HUPWRAP_GENERATION $$"; exec cat'"#;
+    for (options, end) in [("--", "&"), ("--group own --", "")] {
+        terminal.enter(&format!("\"$H\" {options} {reader} {end}"));
+        let (_, cat) = terminal.ready();
+        let inner = parent(cat).unwrap();
+        let outer = parent(inner).unwrap();
+        if end == "&" {
+            stopped(cat);
+            stopped(inner);
+            terminal.enter("fg");
+        }
+        for word in ["one", "two"] {
+            terminal.enter(word);
+            terminal.line(word);
+            wait_until("both wait", || is_at_rest(outer) && is_at_rest(inner));
+            terminal.keys(CTRL_Z);
+            terminal.prompt();
+            [cat, inner, outer].map(stopped);
+            assert_eq!(terminal.foreground(), shell.pid);
+            terminal.enter("fg");
+        }
+        terminal.enter("three");
+        terminal.line("three");
+        terminal.keys(CTRL_C);
+        terminal.prompt();
+        gone(&[cat, inner, outer]);
+    }
+}
+
+#[test]
+fn a_leader_of_its_session_is_not_stopped_with_its_child() {
+    // In a group that nobody continues, by Ctrl-Z and by somebody else.
+    let script = "echo ready 1 $$; exec cat";
+    let mut terminal = Terminal::new();
+    let mut run = terminal.lead(Setup::new(["--group", "own", "--", "sh", "-c", script])).start();
+    let (_, cat) = terminal.ready();
+    for (at, word) in ["one", "two"].iter().enumerate() {
+        terminal.enter(word);
+        terminal.line(word);
+        wait_until("hupwrap waits", || is_at_rest(run.pid));
+        match at {
+            0 => terminal.keys(CTRL_Z),
+            _ => kill(cat, "STOP"),
+        }
+    }
+    terminal.enter("three");
+    terminal.line("three");
+    terminal.keys(CTRL_C);
+    run.status();
+
+    let mut terminal = Terminal::new();
+    let mut run = terminal.lead(Setup::new(["--", "sh", "-c", script])).start();
+    let (_, cat) = terminal.ready();
+    kill(cat, "STOP");
+    stopped(cat);
+    wait_until("hupwrap waits", || is_at_rest(run.pid));
+    kill(cat, "CONT");
+    terminal.enter("one");
+    terminal.line("one");
+    terminal.keys(CTRL_C);
+    run.status();
+}
+
+#[test]
 fn the_terminal_is_heard_during_a_restart_delay() {
     let options = "--restart always --restart-delay 1h";
     let mut terminal = Terminal::new();

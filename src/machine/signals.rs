@@ -100,9 +100,10 @@ impl Machine {
                 self.told_to_stop(signal, signal, turn);
             }
             Action::Forward(_) if self.must_check(signal) => self.unchecked.insert(signal),
-            Action::Forward(_) => {
+            action @ Action::Forward(_) => {
                 self.forward(signal, turn);
-                if signal.is_job_control() && !self.settings.place.is_init && !heard {
+                let must_follow = !heard || action == Action::Forward(Some(Signal::STOP));
+                if signal.is_job_control() && !self.settings.place.is_init && must_follow {
                     // The terminal, and a child that stops its own group, stop hupwrap where the kernel would, and not
                     // otherwise: nobody continues an orphaned group.
                     turn.push(Effect::Suspend { signal, insist: sender == Sender::Process });

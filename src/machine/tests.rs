@@ -518,6 +518,8 @@ fn stops_of_the_terminal() {
     assert_eq!(bench.kill("TTIN"), [sent(To::Child, "TTIN"), suspend("TTIN", true)]);
     // A child that stops its group stops hupwrap where the kernel would.
     assert_eq!(bench.signal("TTIN", Sender::Member(1)), [sent(To::Child, "TTIN"), suspend("TTIN", false)]);
+    // A child that somebody stops is followed as far as the kernel lets hupwrap.
+    assert_eq!(bench.tell(Event::ChildStopped(Signal::STOP)), [suspend("TSTP", false)]);
     // No deadline runs during the suspension.
     bench.kill("HUP");
     bench.now += 100 * SECOND;
@@ -529,6 +531,12 @@ fn stops_of_the_terminal() {
     let mut init = Bench::with(|args| args.on = vec!["TSTP=forward:STOP".to_owned()], |place| place.is_init = true);
     assert_eq!(init.kill("TSTP"), [sent(To::Child, "STOP")]);
     assert_eq!(init.tell(Event::ChildStopped(Signal::STOP)), []);
+    // A STOP that was forwarded stops the child alone; one in the place of Ctrl-Z stops both.
+    let on = |args: &mut Args| args.on = vec!["USR1=forward:STOP".to_owned(), "TSTP=forward:STOP".to_owned()];
+    let mut bench = Bench::with(on, |place| place.has_terminal = true).in_front();
+    assert_eq!(bench.kill("USR1"), [sent(To::Child, "STOP")]);
+    assert_eq!(bench.tell(Event::ChildStopped(Signal::STOP)), []);
+    assert_eq!(bench.signal("TSTP", Sender::Kernel), [sent(To::Child, "STOP"), suspend("TSTP", false)]);
 }
 
 #[test]

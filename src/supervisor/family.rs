@@ -35,6 +35,8 @@ pub(super) struct Family {
     pub(super) own_pid: Pid,
     /// Whether hupwrap and its children share a process group.
     pub(super) shared_group: bool,
+    /// Whether hupwrap is the child of another hupwrap.
+    is_nested: bool,
     /// One of each generation that exists.
     pub(super) children: Vec<Child>,
     /// The new hupwrap, while it is asked whether it runs.
@@ -53,10 +55,11 @@ pub(super) struct Family {
 
 impl Family {
     /// A family without members.
-    pub(super) fn new(own_pid: Pid, shared_group: bool) -> Self {
+    pub(super) fn new(own_pid: Pid, shared_group: bool, is_nested: bool) -> Self {
         Self {
             own_pid,
             shared_group,
+            is_nested,
             children: Vec::new(),
             probe: None,
             helpers: Vec::new(),
@@ -131,8 +134,13 @@ impl Family {
                 (Change::Stopped(signal), Some(child)) => {
                     let is_shared = child.group.is_none();
                     let wants_terminal = matches!(signal, Signal::TTIN | Signal::TTOU);
-                    // hupwrap follows a stop of the job in the foreground: it is the same job to the shell.
-                    let is_followed = is_shared || (!wants_terminal && terminal::front() == child.group);
+                    // hupwrap follows a stop of the job in the foreground: it is the same job to the shell. The hupwrap
+                    // above does not see that a child below wants the terminal, unless the one between them follows too.
+                    let is_followed = match (is_shared, wants_terminal) {
+                        (true, _) => true,
+                        (false, true) => self.is_nested && terminal::front() != Some(terminal::own_group()),
+                        (false, false) => terminal::take_from(child.group),
+                    };
                     child.awaits_terminal = !is_shared && (wants_terminal || is_followed);
                     events.extend(is_followed.then_some(Event::ChildStopped(signal)));
                 }

@@ -169,7 +169,10 @@ impl Supervisor {
             self.family.changes(changes, |child, status| main_process::may_follow(child, status, &self.config));
         deaths.extend(self.follow());
         let continued = received.iter().any(|received| received.signal == Signal::CONT);
-        self.lend_terminal(continued);
+        // Not to a child whose stop hupwrap is about to follow.
+        if !deaths.iter().any(|event| matches!(event, Event::ChildStopped(_))) {
+            self.lend_terminal(continued);
+        }
         let is_stop = |signal| matches!(self.config.on.of(signal), Action::Stop(_));
         let (stops, others): (Vec<_>, Vec<_>) = received.into_iter().partition(|received| is_stop(received.signal));
         let told = |Received { signal, sender, .. }| {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::child::Child;
 use super::family::Family;
 use super::{RETRY, Supervisor};
 use crate::exit::ExitStatus;
@@ -17,8 +18,9 @@ pub(super) struct TerminalState {
     pub(super) exists: bool,
     /// Tells when that is gone. None where there was none, and when its end was told.
     pub(super) hang_up: Option<HangUp>,
-    /// Whether a process group of a child's own is in front. The kernel tells that group of a hang-up, and not hupwrap.
-    is_lent: bool,
+    /// Whether hupwrap's process group or a child's was in front when hupwrap last looked. Only where they have one of
+    /// their own: then the kernel may tell that one of a hang-up, and not hupwrap.
+    is_ours: bool,
     /// The modes that the first child found. A child in the background finds none: they are those of another program.
     pub(super) modes: Option<Modes>,
     /// Which standard descriptors were non-blocking for the first child.
@@ -31,7 +33,7 @@ impl TerminalState {
         Self {
             exists: terminal.is_some(),
             hang_up: terminal.map(|_| HangUp::watch()),
-            is_lent: false,
+            is_ours: false,
             modes: terminal.filter(|_| place == Place::Foreground).and_then(Terminal::modes),
             non_blocking: NonBlocking::look(),
         }
@@ -42,7 +44,7 @@ impl TerminalState {
         Self {
             exists,
             hang_up: (exists && !is_gone).then(HangUp::watch),
-            is_lent: false,
+            is_ours: false,
             modes: modes.and_then(Modes::from_bytes),
             non_blocking: non_blocking.map_or_else(NonBlocking::look, NonBlocking),
         }
@@ -63,7 +65,7 @@ impl Supervisor {
     pub(super) fn terminal_gone(&mut self, deaths: &[Event]) -> Option<Event> {
         let hang_up = self.terminal.hang_up.as_ref()?;
         let is_told = |death: &Event| matches!(death, Event::ChildEnded(_, ExitStatus::Killed(Signal::HUP)));
-        let is_for_child = self.terminal.is_lent || deaths.iter().any(is_told);
+        let is_for_child = self.terminal.is_ours || deaths.iter().any(is_told);
         let must_look = hang_up.is_blind || self.machine.suspects_hang_up() || is_for_child;
         let is_over = hang_up.is_over() || (must_look && is_gone());
         let hup = Event::Signal { signal: Signal::HUP, sender: Sender::Kernel, hung_up: true, shared: false };
@@ -79,7 +81,10 @@ impl Supervisor {
         for child in self.family.children.iter_mut().filter(|child| child.awaits_terminal) {
             let (Some(pid), Some(group)) = (child.pid, child.group) else { continue };
             let terminal = Terminal::open();
-            let in_front = terminal.filter(|terminal| terminal.place() == Place::Foreground);
+            // A hupwrap that could neither follow a stop nor take the terminal back finds the child's group in front.
+            let is_ours =
+                |terminal: &Terminal| terminal.place() == Place::Foreground || terminal.front() == Some(group);
+            let in_front = terminal.filter(is_ours);
             if in_front.is_none() && !continued {
                 continue;
             }
@@ -95,20 +100,21 @@ impl Supervisor {
     /// Takes the terminal back from a process group of a child that has no member left: nobody hears its keys, and the next
     /// child may be waiting for it.
     pub(super) fn take_terminal_back(&mut self) {
-        let Family { children, left_groups: left, .. } = &mut self.family;
+        let Family { children, left_groups: left, shared_group, .. } = &mut self.family;
         left.sort_unstable();
         left.dedup();
         let empty: Vec<Pid> = left.extract_if(.., |group| !signals::group_exists(*group)).collect();
-        let may_lend = children.iter().any(|child| child.group.is_some());
-        if self.terminal.hang_up.is_none() || (empty.is_empty() && !may_lend) {
+        if self.terminal.hang_up.is_none() || (empty.is_empty() && *shared_group) {
             return;
         }
         let Some(terminal) = Terminal::open() else { return };
-        let Some(front) = terminal.front() else { return };
+        // 0 is none, while the terminal goes.
+        let Some(front) = terminal.front().filter(|front| *front != 0) else { return };
         if empty.contains(&front) {
             terminal.give_to(own_group());
         }
-        self.terminal.is_lent = children.iter().any(|child| child.group == Some(front));
+        let has_it = |child: &Child| child.group == Some(front);
+        self.terminal.is_ours = front == own_group() || empty.contains(&front) || children.iter().any(has_it);
     }
 
     /// Leaves the terminal to the next child as the first one found it.
@@ -120,7 +126,8 @@ impl Supervisor {
             return;
         }
         if let (Some(terminal), Some(modes)) = (Terminal::open(), &self.terminal.modes)
-            && terminal.front().is_some_and(|front| front == own_group() || self.family.left_groups.contains(&front))
+            && (terminal.place() == Place::Foreground
+                || terminal.front().is_some_and(|front| self.family.left_groups.contains(&front)))
         {
             terminal.restore(modes);
         }
