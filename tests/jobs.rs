@@ -159,7 +159,7 @@ fn a_job_below_another_hupwrap_reads_its_terminal() {
             wait_until("both wait", || is_at_rest(outer) && is_at_rest(inner));
             terminal.keys(CTRL_Z);
             terminal.prompt();
-            [cat, inner, outer].map(stopped);
+            [cat, inner, outer].into_iter().for_each(stopped);
             assert_eq!(terminal.foreground(), shell.pid);
             terminal.enter("fg");
         }
