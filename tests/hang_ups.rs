@@ -170,6 +170,36 @@ fn foreground(words: &[&str], how: End) {
     });
 }
 
+/// A job that was started with `&` and brought to the foreground goes with its shell too. The kernel tells the child, whose
+/// process group has the terminal, and not hupwrap.
+fn lent(words: &[&str]) {
+    often("the end of a shell", words, |turn, program| {
+        let mut terminal = Terminal::new();
+        let mut shell = shell(&mut terminal, program, words);
+        let child = ["exec cat", "trap 'exit 7' HUP; while read -r x; do echo $x; done"][turn as usize % 2];
+        terminal.enter(&format!(
+            "\"$H\" --restart always -- sh -c \"echo ready 1 \\$\\$; {}\" &",
+            child.replace('$', "\\$")
+        ));
+        let (_, child) = terminal.ready();
+        let hupwrap = parent(child).unwrap();
+        wait_until("it wants the terminal", || state(child) == Some('T'));
+        terminal.enter("fg");
+        terminal.enter("one");
+        terminal.line("one");
+        terminal.close();
+        shell.status();
+        gone(&[child, hupwrap]);
+    });
+}
+
+#[test]
+fn a_job_that_has_the_terminal_goes_with_its_shell() {
+    lent(&BASH);
+    lent(&ZSH);
+    lent(&DASH);
+}
+
 #[test]
 fn bash_leaves_its_jobs() {
     background(&BASH, End::Exit, true);

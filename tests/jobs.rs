@@ -111,6 +111,129 @@ fn ctrl_c_is_final_for_a_job_that_was_in_the_background() {
     assert_eq!(terminal.count("ready"), 1);
 }
 
+#[test]
+fn a_job_that_is_replaced_reads_its_terminal() {
+    let mut terminal = Terminal::new();
+    let Some(_shell) = terminal.shell(module_path!()) else { return };
+    let reader = r#"sh -c 'echo "ready $HUPWRAP_GENERATION $$"; exec cat'"#;
+    terminal.enter(&format!("\"$H\" --on-hup replace --ready exec -- {reader} &"));
+    let (_, cat) = terminal.ready();
+    let hupwrap = parent(cat).unwrap();
+    stopped(cat);
+    terminal.enter("fg");
+    terminal.enter("one");
+    terminal.line("one");
+    let mut old = cat;
+    for (generation, word) in [(2, "two"), (3, "three")] {
+        kill(hupwrap, "HUP");
+        let (ready, next) = terminal.ready();
+        assert_eq!(ready, generation);
+        gone(&[old]);
+        terminal.enter(word);
+        terminal.line(word);
+        old = next;
+    }
+    terminal.keys(CTRL_C);
+    terminal.prompt();
+    gone(&[old, hupwrap]);
+}
+
+#[test]
+fn a_job_below_another_hupwrap_reads_its_terminal() {
+    let mut terminal = Terminal::new();
+    let Some(shell) = terminal.shell(module_path!()) else { return };
+    let reader = r#""$H" -- sh -c 'echo "ready $HUPWRAP_GENERATION $$"; exec cat'"#;
+    for (options, end) in [("--", "&"), ("--group own --", "")] {
+        terminal.enter(&format!("\"$H\" {options} {reader} {end}"));
+        let (_, cat) = terminal.ready();
+        let inner = parent(cat).unwrap();
+        let outer = parent(inner).unwrap();
+        if end == "&" {
+            stopped(cat);
+            stopped(inner);
+            terminal.enter("fg");
+        }
+        for word in ["one", "two"] {
+            terminal.enter(word);
+            terminal.line(word);
+            wait_until("both wait", || is_at_rest(outer) && is_at_rest(inner));
+            terminal.keys(CTRL_Z);
+            terminal.prompt();
+            [cat, inner, outer].into_iter().for_each(stopped);
+            assert_eq!(terminal.foreground(), shell.pid);
+            terminal.enter("fg");
+        }
+        terminal.enter("three");
+        terminal.line("three");
+        terminal.keys(CTRL_C);
+        terminal.prompt();
+        gone(&[cat, inner, outer]);
+    }
+}
+
+#[test]
+fn a_leader_of_its_session_is_not_stopped_with_its_child() {
+    // In a group that nobody continues, by Ctrl-Z and by somebody else.
+    let script = "echo ready 1 $$; exec cat";
+    let mut terminal = Terminal::new();
+    let mut run = terminal.lead(Setup::new(["--group", "own", "--", "sh", "-c", script])).start();
+    let (_, cat) = terminal.ready();
+    for (at, word) in ["one", "two"].iter().enumerate() {
+        terminal.enter(word);
+        terminal.line(word);
+        wait_until("hupwrap waits", || is_at_rest(run.pid));
+        match at {
+            0 => terminal.keys(CTRL_Z),
+            _ => kill(cat, "STOP"),
+        }
+    }
+    terminal.enter("three");
+    terminal.line("three");
+    terminal.keys(CTRL_C);
+    run.status();
+
+    let mut terminal = Terminal::new();
+    let mut run = terminal.lead(Setup::new(["--", "sh", "-c", script])).start();
+    let (_, cat) = terminal.ready();
+    kill(cat, "STOP");
+    stopped(cat);
+    wait_until("hupwrap waits", || is_at_rest(run.pid));
+    kill(cat, "CONT");
+    terminal.enter("one");
+    terminal.line("one");
+    terminal.keys(CTRL_C);
+    run.status();
+}
+
+#[test]
+fn the_terminal_is_heard_during_a_restart_delay() {
+    let options = "--restart always --restart-delay 1h";
+    let mut terminal = Terminal::new();
+    let Some(_shell) = terminal.shell(module_path!()) else { return };
+    let end = |terminal: &mut Terminal, hupwrap: i32| {
+        terminal.line("hupwrap: ");
+        wait_until("hupwrap is in the foreground", || terminal.foreground() == hupwrap);
+        terminal.keys(CTRL_C);
+        terminal.prompt();
+        gone(&[hupwrap]);
+    };
+    terminal.enter(&format!("\"$H\" {options} -- sh -c 'echo ready 1 $$; read x; exit 1' &"));
+    let (_, reader) = terminal.ready();
+    let hupwrap = parent(reader).unwrap();
+    stopped(reader);
+    terminal.enter("fg");
+    wait_until("the reader is in the foreground", || terminal.foreground() == reader);
+    terminal.enter("x");
+    end(&mut terminal, hupwrap);
+
+    terminal.enter(&format!("PS1='inner\\n' \"$H\" {options} -- bash --norc --noprofile --noediting -i"));
+    terminal.line("inner");
+    let bash = terminal.in_front("bash");
+    let hupwrap = parent(bash).unwrap();
+    kill(bash, "KILL");
+    end(&mut terminal, hupwrap);
+}
+
 /// An interactive shell that is killed leaves a foreground process group without members.
 fn shell_after_shell(terminal: &mut Terminal, hupwrap: i32) {
     for _ in 0..3 {

@@ -333,15 +333,13 @@ fn the_innermost_of_nested_ones_reads_the_terminal() {
     no_complaints(&terminal);
 }
 
-#[test]
-fn the_group_can_be_chosen() {
-    shell_at!(terminal, shell);
-    // Its own in the foreground: what the terminal sends is passed on, and the foreground is left where it is.
-    terminal.enter(r#""$H" --group own -- "$P" exit=QUIT:0"#);
+/// Runs a puppet that leads a process group of its own, while hupwrap's is in the foreground.
+fn leads_in_the_foreground(terminal: &mut Terminal, words: &str, columns: u16) {
+    terminal.enter(&format!("\"$H\" {words} \"$P\" exit=QUIT:0"));
     let (_, puppet) = terminal.ready();
     let hupwrap = parent(puppet).unwrap();
     assert_eq!((group(puppet), terminal.foreground()), (Some(puppet), hupwrap));
-    terminal.resize(30, 90);
+    terminal.resize(30, columns);
     terminal.line(&format!("got WINCH from {hupwrap}"));
     terminal.keys(CTRL_C);
     terminal.line(&format!("got INT from {hupwrap}"));
@@ -353,13 +351,47 @@ fn the_group_can_be_chosen() {
     stopped(&[hupwrap]);
     terminal.enter("fg");
     terminal.line(&format!("got CONT from {hupwrap}"));
-    settle(&mut terminal, hupwrap);
+    settle(terminal, hupwrap);
     for signal in ["WINCH", "INT", "TSTP"] {
-        assert_eq!(terminal.count(&format!("got {signal}")), 1, "{}", terminal.text());
+        assert_eq!(terminal.count(&format!("got {signal} from {hupwrap}")), 1, "{}", terminal.text());
     }
     terminal.keys(CTRL_BACKSLASH);
     terminal.line(&format!("got QUIT from {hupwrap}"));
     terminal.prompt();
+}
+
+#[test]
+fn a_child_that_has_left_the_group_hears_the_terminal() {
+    if installed("setsid").is_none() || installed("timeout").is_none() {
+        return skipped("a child that leaves the group", "setsid or timeout");
+    }
+    shell_at!(terminal, shell);
+    leads_in_the_foreground(&mut terminal, "-- setsid", 91);
+    leads_in_the_foreground(&mut terminal, "--restart always -- setsid", 92);
+    terminal.enter(r#""$H" --restart always -- timeout 1000 sleep 1000"#);
+    let hupwrap = terminal.in_front("hupwrap");
+    wait_until("timeout leads a group", || children(hupwrap).iter().any(|child| group(*child) == Some(*child)));
+    terminal.keys(CTRL_C);
+    terminal.prompt();
+    assert_eq!(terminal.foreground(), shell.pid);
+    no_complaints(&terminal);
+
+    let mut terminal = Terminal::new();
+    let mut run = terminal.lead(Setup::new(args([&"--", &"setsid", &puppet(), &"exit=INT:3"]))).start();
+    terminal.ready();
+    // The kernel stops nobody in a group that nobody continues.
+    terminal.keys(CTRL_Z);
+    terminal.line(&format!("got TSTP from {}", run.pid));
+    terminal.keys(CTRL_C);
+    terminal.line(&format!("got INT from {}", run.pid));
+    assert_eq!(run.status().code(), Some(3));
+}
+
+#[test]
+fn the_group_can_be_chosen() {
+    shell_at!(terminal, shell);
+    // Its own in the foreground: what the terminal sends is passed on, and the foreground is left where it is.
+    leads_in_the_foreground(&mut terminal, "--group own --", 90);
 
     // Shared in the background.
     terminal.enter(r#""$H" --group=shared -- "$P" &"#);

@@ -139,7 +139,7 @@ impl SignalTable {
     }
 
     /// Whether a signal has such an action.
-    pub(super) fn any(&self, is: impl Fn(Action) -> bool) -> bool {
+    pub(crate) fn any(&self, is: impl Fn(Action) -> bool) -> bool {
         self.actions.iter().any(|action| is(*action))
     }
 

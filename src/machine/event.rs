@@ -24,6 +24,8 @@ pub enum Event {
         sender: Sender,
         /// Whether hupwrap had a controlling terminal that is no more. Only looked at for HUP.
         hung_up: bool,
+        /// Whether the child is in hupwrap's process group: what the terminal sends has reached it too.
+        shared: bool,
     },
     /// A file of `--watch` has changed.
     Changed,

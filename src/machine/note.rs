@@ -38,8 +38,8 @@ impl Machine {
                 }
                 self.request_step(Step::Crossed, Step::Adopted);
             }
-            Event::Signal { signal: Signal::HUP, sender, hung_up } => self.note_hup(sender, hung_up, turn),
-            Event::Signal { signal, sender, .. } => self.note_signal(signal, sender, turn),
+            Event::Signal { signal: Signal::HUP, sender, hung_up, .. } => self.note_hup(sender, hung_up, turn),
+            Event::Signal { signal, sender, shared, .. } => self.note_signal(signal, sender, shared, turn),
             Event::Changed => self.note_renewal_of(self.settings.on.of(Signal::HUP), turn),
             Event::TerminalGone => self.note_terminal_gone(turn),
             Event::Executed(id) => self.note_execution(id, turn),
@@ -58,7 +58,12 @@ impl Machine {
                 self.generation(id).into_iter().for_each(|life| life.extend(until));
             }
             Event::ChildStopped(signal) => {
-                if self.settings.follows_stops && self.child.has_child() {
+                // A STOP may be one that hupwrap has forwarded. It then keeps running.
+                let is_own = signal == Signal::STOP
+                    && self.settings.on.any(|action| action == Action::Forward(Some(Signal::STOP)));
+                if self.settings.follows_stops && self.child.has_child() && !is_own {
+                    // STOP would stop an orphaned process group as well, which nobody continues.
+                    let signal = if signal == Signal::STOP { Signal::TSTP } else { signal };
                     turn.push(Effect::Suspend { signal, insist: false });
                 }
             }

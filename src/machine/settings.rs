@@ -12,8 +12,6 @@ pub(super) const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 /// What hupwrap found at its start.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
 pub struct Place {
-    /// Whether child and hupwrap share a process group, so that the terminal signals both.
-    pub shared_group: bool,
     /// Whether hupwrap has a controlling terminal.
     pub has_terminal: bool,
     /// Whether hupwrap is pid 1.

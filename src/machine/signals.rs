@@ -37,7 +37,7 @@ impl Machine {
         if is_renewal && may_hang_up && !self.settings.place.nohup {
             self.suspect_hup = Some(turn.now);
         }
-        self.act_on(Signal::HUP, sender, turn);
+        self.act_on(Signal::HUP, sender, false, turn);
     }
 
     /// The terminal, or the leader of the session, is gone. A HUP that came just before has told of it.
@@ -53,10 +53,10 @@ impl Machine {
         time.is_some_and(|time| turn.now.saturating_sub(time) < HANG_UP_WINDOW)
     }
 
-    pub(super) fn note_signal(&mut self, signal: Signal, sender: Sender, turn: &mut Turn) {
+    pub(super) fn note_signal(&mut self, signal: Signal, sender: Sender, shared: bool, turn: &mut Turn) {
         let may_echo = matches!(signal, Signal::TERM | Signal::INT | Signal::QUIT);
         if !(may_echo && self.is_echo(sender)) {
-            self.act_on(signal, sender, turn);
+            self.act_on(signal, sender, shared, turn);
         }
     }
 
@@ -75,12 +75,12 @@ impl Machine {
         self.generations().filter(is_stopped).map(|life| life.id)
     }
 
-    fn act_on(&mut self, signal: Signal, sender: Sender, turn: &mut Turn) {
+    fn act_on(&mut self, signal: Signal, sender: Sender, shared: bool, turn: &mut Turn) {
         let is_interrupt = matches!(signal, Signal::INT | Signal::QUIT);
         let from_terminal =
             sender == Sender::Kernel && (signal.is_job_control() || is_interrupt || signal == Signal::WINCH);
         // What the terminal sends reaches the whole foreground group.
-        let heard = from_terminal && self.settings.place.shared_group && self.child.has_child();
+        let heard = from_terminal && shared && self.child.has_child();
         if heard && is_interrupt {
             self.interrupted = Some(turn.now);
         }
@@ -100,11 +100,13 @@ impl Machine {
                 self.told_to_stop(signal, signal, turn);
             }
             Action::Forward(_) if self.must_check(signal) => self.unchecked.insert(signal),
-            Action::Forward(_) => {
+            action @ Action::Forward(_) => {
                 self.forward(signal, turn);
-                if signal.is_job_control() && !self.settings.place.is_init && !heard {
-                    // A child that stops its own group stops hupwrap where the kernel would, and not otherwise.
-                    turn.push(Effect::Suspend { signal, insist: !matches!(sender, Sender::Member(_)) });
+                let must_follow = !heard || action == Action::Forward(Some(Signal::STOP));
+                if signal.is_job_control() && !self.settings.place.is_init && must_follow {
+                    // The terminal, and a child that stops its own group, stop hupwrap where the kernel would, and not
+                    // otherwise: nobody continues an orphaned group.
+                    turn.push(Effect::Suspend { signal, insist: sender == Sender::Process });
                 }
             }
             Action::Ignore | Action::LeftAlone => {}

@@ -21,6 +21,8 @@ const SECOND: Duration = Duration::from_secs(1);
 struct Bench {
     machine: Machine,
     now: Time,
+    /// Whether the child is in hupwrap's process group.
+    shared: bool,
     out: Vec<Effect>,
 }
 
@@ -38,11 +40,15 @@ impl Bench {
         let mut whereabouts = Place::default();
         place(&mut whereabouts);
         let rules = Settings::new(&Config::new(args).unwrap(), whereabouts);
-        Self { machine: Machine::new(rules), now: Duration::from_secs(100), out: Vec::new() }
+        Self { machine: Machine::new(rules), now: Duration::from_secs(100), shared: false, out: Vec::new() }
     }
 
     fn new() -> Self {
         Self::with(|_| (), |_| ())
+    }
+
+    fn in_front(self) -> Self {
+        Self { shared: true, ..self }
     }
 
     /// What follows, without what nobody needs to act upon.
@@ -60,7 +66,7 @@ impl Bench {
 
     fn signal(&mut self, name: &str, sender: Sender) -> &[Effect] {
         let signal = name.parse().unwrap();
-        self.tell(Event::Signal { signal, sender, hung_up: false });
+        self.tell(Event::Signal { signal, sender, hung_up: false, shared: self.shared });
         // The checks that cost nothing are answered at once.
         while let Some(Effect::Check { .. }) = self.out.last() {
             let before = std::mem::take(&mut self.out);
@@ -427,7 +433,7 @@ fn a_request_or_a_stop_while_a_restart_is_waited_for() {
     bench.kill("HUP");
     assert_eq!(bench.tell(Event::RestGone(1)), [Effect::Start(2)]);
     // Ctrl-C is final, whatever the policy says.
-    let mut bench = Bench::with(|args| args.restart = Some("always".to_owned()), |place| place.shared_group = true);
+    let mut bench = Bench::with(|args| args.restart = Some("always".to_owned()), |_| ()).in_front();
     bench.signal("INT", Sender::Kernel);
     assert_eq!(bench.tell(Event::ChildEnded(1, DONE)), [Effect::Finish(Ending::Child(DONE))]);
 }
@@ -521,7 +527,7 @@ fn the_first_start_is_final_or_tried_for_ten_seconds() {
 
 #[test]
 fn ctrl_c_starts_no_stop_but_makes_the_end_final() {
-    let shared = || Bench::with(|_| (), |place| place.shared_group = true);
+    let shared = || Bench::with(|_| (), |_| ()).in_front();
     let mut bench = shared();
     assert_eq!(bench.signal("INT", Sender::Kernel), []);
     assert_eq!(bench.signal("QUIT", Sender::Kernel), []);
@@ -550,17 +556,16 @@ fn ctrl_c_starts_no_stop_but_makes_the_end_final() {
     assert_eq!(bench.signal("INT", Sender::Kernel), [Effect::Finish(Ending::Told(Signal::INT))]);
     // In a group of its own the child has heard nothing.
     assert_eq!(Bench::new().signal("INT", Sender::Kernel), [sent(To::Child, "INT"), sent(To::Child, "CONT")]);
+    // Nor has one that has left hupwrap's group.
+    let mut bench = shared();
+    assert_eq!(bench.signal("INT", Sender::Kernel), []);
+    bench.shared = false;
+    assert_eq!(bench.signal("QUIT", Sender::Kernel), [sent(To::Child, "QUIT"), sent(To::Child, "CONT")]);
 }
 
 #[test]
 fn stops_of_the_terminal() {
-    let mut bench = Bench::with(
-        |_| (),
-        |place| {
-            place.shared_group = true;
-            place.has_terminal = true;
-        },
-    );
+    let mut bench = Bench::with(|_| (), |place| place.has_terminal = true).in_front();
     let suspend = |name: &str, insist| Effect::Suspend { signal: name.parse().unwrap(), insist };
     // Heard by the child: hupwrap stops when the child does.
     assert_eq!(bench.signal("TSTP", Sender::Kernel), []);
@@ -569,6 +574,8 @@ fn stops_of_the_terminal() {
     assert_eq!(bench.kill("TTIN"), [sent(To::Child, "TTIN"), suspend("TTIN", true)]);
     // A child that stops its group stops hupwrap where the kernel would.
     assert_eq!(bench.signal("TTIN", Sender::Member(1)), [sent(To::Child, "TTIN"), suspend("TTIN", false)]);
+    // A child that somebody stops is followed as far as the kernel lets hupwrap.
+    assert_eq!(bench.tell(Event::ChildStopped(Signal::STOP)), [suspend("TSTP", false)]);
     // No deadline runs during the suspension.
     bench.kill("HUP");
     bench.now += 100 * SECOND;
@@ -580,12 +587,18 @@ fn stops_of_the_terminal() {
     let mut init = Bench::with(|args| args.on = vec!["TSTP=forward:STOP".to_owned()], |place| place.is_init = true);
     assert_eq!(init.kill("TSTP"), [sent(To::Child, "STOP")]);
     assert_eq!(init.tell(Event::ChildStopped(Signal::STOP)), []);
+    // A STOP that was forwarded stops the child alone; one in the place of Ctrl-Z stops both.
+    let on = |args: &mut Args| args.on = vec!["USR1=forward:STOP".to_owned(), "TSTP=forward:STOP".to_owned()];
+    let mut bench = Bench::with(on, |place| place.has_terminal = true).in_front();
+    assert_eq!(bench.kill("USR1"), [sent(To::Child, "STOP")]);
+    assert_eq!(bench.tell(Event::ChildStopped(Signal::STOP)), []);
+    assert_eq!(bench.signal("TSTP", Sender::Kernel), [sent(To::Child, "STOP"), suspend("TSTP", false)]);
 }
 
 #[test]
 fn a_hang_up_is_not_a_reload() {
     let hup = |bench: &mut Bench, sender, hung_up| {
-        bench.tell(Event::Signal { signal: Signal::HUP, sender, hung_up }).to_vec()
+        bench.tell(Event::Signal { signal: Signal::HUP, sender, hung_up, shared: false }).to_vec()
     };
     let stop = [sent(To::Child, "HUP"), sent(To::Child, "CONT")];
     assert_eq!(hup(&mut Bench::new(), Sender::Kernel, false), stop);
@@ -753,8 +766,9 @@ fn failed(kind: RequestKind, failure: Failure) -> Message {
 
 #[test]
 fn a_hup_that_is_forwarded_begins_and_ends_once() {
-    let hup = || Event::Signal { signal: Signal::HUP, sender: Sender::Process, hung_up: false };
-    let usr1 = || Event::Signal { signal: "USR1".parse().unwrap(), sender: Sender::Process, hung_up: false };
+    let hup = || Event::Signal { signal: Signal::HUP, sender: Sender::Process, hung_up: false, shared: false };
+    let usr1 =
+        || Event::Signal { signal: "USR1".parse().unwrap(), sender: Sender::Process, hung_up: false, shared: false };
     let began = || vec![Message::Began(RequestKind::Forward)];
     let done = || vec![settled(RequestKind::Forward, Outcome::Ok)];
     let refused = || vec![settled(RequestKind::Forward, Outcome::Refused("no".to_owned()))];
@@ -820,7 +834,7 @@ fn a_start_that_is_due_during_a_check_wakes_nobody() {
     let mut bench = Bench::unborn(|args| args.check = Some("x".to_owned()), |_| ());
     bench.tell(Event::Began);
     bench.tell(start_failed(1, true));
-    bench.tell(Event::Signal { signal: Signal::HUP, sender: Sender::Process, hung_up: false });
+    bench.tell(Event::Signal { signal: Signal::HUP, sender: Sender::Process, hung_up: false, shared: false });
     bench.pass(SECOND);
     assert_eq!(bench.left(), Some(29 * SECOND));
     bench.tell(Event::Refused("x".to_owned()));
@@ -849,7 +863,7 @@ fn a_late_child_that_cannot_be_executed_after_all() {
 fn who_asks_when_the_child_has_ended_during_a_check_has_an_outcome_too() {
     for is_gone in [false, true] {
         let mut bench = Bench::with(|args| args.check = Some("x".to_owned()), |_| ());
-        let hup = Event::Signal { signal: Signal::HUP, sender: Sender::Process, hung_up: false };
+        let hup = Event::Signal { signal: Signal::HUP, sender: Sender::Process, hung_up: false, shared: false };
         bench.tell(hup.clone());
         bench.tell(Event::ChildEnded(1, ExitStatus::Exited(3)));
         if is_gone {
@@ -1037,7 +1051,7 @@ fn ctrl_c_is_for_both() {
         args.on = vec!["HUP=replace".to_owned()];
         notify(args);
     };
-    let mut bench = Bench::with(with, |place| place.shared_group = true);
+    let mut bench = Bench::with(with, |_| ()).in_front();
     bench.tell(Event::Ready(1));
     bench.kill("HUP");
     bench.tell(Event::Executed(2));
@@ -1201,10 +1215,8 @@ fn the_wait_for_a_main_process_is_no_running_time() {
 #[test]
 fn ctrl_c_ends_a_child_whose_main_process_is_never_named() {
     for (before, after, is_final) in [(1, 3600, true), (6, 3600, false)] {
-        let mut bench = Bench::with(
-            |args| args.restart = Some("always".to_owned()),
-            |place| (place.shared_group, place.has_terminal) = (true, true),
-        );
+        let restarting = |args: &mut Args| args.restart = Some("always".to_owned());
+        let mut bench = Bench::with(restarting, |place| place.has_terminal = true).in_front();
         bench.signal("INT", Sender::Kernel);
         bench.now += before * SECOND;
         bench.tell(Event::MainAwaited(1));
@@ -1306,7 +1318,12 @@ fn checks_come_first() {
             |_| (),
         )
     };
-    let ask = |name: &str| Event::Signal { signal: name.parse().unwrap(), sender: Sender::Process, hung_up: false };
+    let ask = |name: &str| Event::Signal {
+        signal: name.parse().unwrap(),
+        sender: Sender::Process,
+        hung_up: false,
+        shared: false,
+    };
     for (name, kind, check, next) in [
         ("HUP", RequestKind::Restart, CHECK, Effect::Say(Message::Restarting(1))),
         ("USR1", RequestKind::Upgrade, Effect::Check { new_child: false }, Effect::Probe),

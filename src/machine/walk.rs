@@ -625,7 +625,7 @@ impl State {
             }
             Effect::Finish(_) => {
                 // An upgrade that was not acted upon goes with the child, and everything with what Ctrl-C has ended.
-                let excused = matches!(world.open, None | Some(RequestKind::Upgrade)) || m.settings.place.shared_group;
+                let excused = matches!(world.open, None | Some(RequestKind::Upgrade)) || m.settings.place.has_terminal;
                 if m.stop.is_none() && !excused {
                     self.fail("the end, and a request has no status");
                 }
@@ -922,7 +922,8 @@ impl State {
                 state.world.asked |= child || hupwrap;
                 let forwards = signal == usr1() && matches!(action, Action::Forward(_));
                 let was_held = state.world.held;
-                state.tell(NOW, Event::Signal { signal, sender, hung_up: false });
+                let shared = m.settings.place.has_terminal;
+                state.tell(NOW, Event::Signal { signal, sender, hung_up: false, shared });
                 if state.finished || state.machine.stop.is_some() {
                     return;
                 }
@@ -972,7 +973,7 @@ impl State {
                 let (mut effects, mut expected) = (Vec::new(), Vec::new());
                 other.handle(
                     NOW,
-                    Event::Signal { signal: hup, sender: Sender::Process, hung_up: false },
+                    Event::Signal { signal: hup, sender: Sender::Process, hung_up: false, shared: false },
                     &mut expected,
                 );
                 let mut machine = state.machine.clone();
@@ -1010,7 +1011,8 @@ impl State {
                 let is_stopped = matches!(was.child.phase, Phase::Stopping { .. } | Phase::Sweeping { .. });
                 if is_stopped && !state.world.models.iter().any(|model| model.unnoticed) {
                     let signal = Signal::TERM;
-                    state.tell(NOW, Event::Signal { signal, sender: Sender::Member(id), hung_up: false });
+                    state
+                        .tell(NOW, Event::Signal { signal, sender: Sender::Member(id), hung_up: false, shared: false });
                     if state.machine != was {
                         state.fail("an echo has an effect");
                     }
@@ -1103,10 +1105,10 @@ fn on(actions: &[&str]) -> Vec<String> {
 
 fn walk_with(kill_mode: KillMode) {
     for limit in [None, Some(Limit::Never), Some(Limit::After(Duration::ZERO)), SHORT] {
-        for (shared, is_init, nohup) in
+        for (has_terminal, is_init, nohup) in
             [(false, false, false), (true, false, false), (false, true, false), (true, false, true)]
         {
-            let place = Place { shared_group: shared, has_terminal: shared, is_init, nohup, ..Place::default() };
+            let place = Place { has_terminal, is_init, nohup, ..Place::default() };
             let rules = rules(|args| args.on = on(&["USR1=upgrade", "USR2=reexec"]), kill_mode, limit, place);
             let states = walk(rules, false);
             assert!(states > 1000, "{kill_mode:?} {limit:?} {place:?}: only {states} states");
@@ -1174,7 +1176,7 @@ fn every_order_of_events_in_a_terminal_with_a_restart_policy() {
         args.restart = Some("always".to_owned());
     };
     // In `process` mode nothing is swept, and the terminal stays: what is left is small enough to walk through.
-    let place = Place { shared_group: true, has_terminal: true, ..Place::default() };
+    let place = Place { has_terminal: true, ..Place::default() };
     let states = walk(rules(change, KillMode::Process, SHORT, place), false);
     assert!(states > 1000, "only {states} states");
 }
@@ -1218,7 +1220,7 @@ fn every_order_of_events_when_nothing_was_said_of_readiness() {
 
 #[test]
 fn every_order_of_events_in_a_terminal_with_two_generations() {
-    let place = Place { shared_group: true, has_terminal: true, ..Place::default() };
+    let place = Place { has_terminal: true, ..Place::default() };
     walk_place(
         &["HUP=replace", "USR1=upgrade", "USR2=restart"],
         ["notify", "", ""],

@@ -39,6 +39,8 @@ pub(super) struct Family {
     pub(super) own_pid: Pid,
     /// Whether hupwrap and its children share a process group.
     pub(super) shared_group: bool,
+    /// Whether hupwrap is the child of another hupwrap.
+    is_nested: bool,
     /// One of each generation that exists.
     pub(super) children: Vec<Child>,
     /// The new hupwrap, while it is asked whether it runs.
@@ -49,7 +51,7 @@ pub(super) struct Family {
     pub(super) foreign_children: Vec<Pid>,
     /// The first child, where others were there before: what is older belongs to no generation.
     pub(super) first: Option<Identity>,
-    /// Process groups of the last generation, which may have left the terminal without a foreground process.
+    /// Process groups of generations whose child has ended. They may leave the terminal without a foreground process.
     pub(super) left_groups: Vec<Pid>,
     /// Whether to look again soon at what is left of a generation: it could not be seen, or has refused a signal.
     pub(super) unseen: bool,
@@ -59,10 +61,11 @@ pub(super) struct Family {
 
 impl Family {
     /// A family without members.
-    pub(super) fn new(own_pid: Pid, shared_group: bool) -> Self {
+    pub(super) fn new(own_pid: Pid, shared_group: bool, is_nested: bool) -> Self {
         Self {
             own_pid,
             shared_group,
+            is_nested,
             children: Vec::new(),
             probe: None,
             helpers: Vec::new(),
@@ -138,8 +141,13 @@ impl Family {
                 (Change::Stopped(signal), Some(child)) => {
                     let is_shared = child.group.is_none();
                     let wants_terminal = matches!(signal, Signal::TTIN | Signal::TTOU);
-                    // hupwrap follows a stop of the job in the foreground: it is the same job to the shell.
-                    let is_followed = is_shared || (!wants_terminal && terminal::front() == child.group);
+                    // hupwrap follows a stop of the job in the foreground: it is the same job to the shell. The hupwrap
+                    // above does not see that a child below wants the terminal, unless the one between them follows too.
+                    let is_followed = match (is_shared, wants_terminal) {
+                        (true, _) => true,
+                        (false, true) => self.is_nested && terminal::front() != Some(terminal::own_group()),
+                        (false, false) => terminal::take_from(child.group),
+                    };
                     child.awaits_terminal = !is_shared && (wants_terminal || is_followed);
                     events.extend(is_followed.then_some(Event::ChildStopped(signal)));
                 }
@@ -153,7 +161,7 @@ impl Family {
                         && terminal::front() == child.group
                     {
                         // Ctrl-C has reached the child alone: its group is the foreground.
-                        events.push(Event::Signal { signal, sender: Sender::Kernel, hung_up: false });
+                        events.push(Event::Signal { signal, sender: Sender::Kernel, hung_up: false, shared: true });
                     }
                     child.ended = may_follow(child, status);
                     if child.ended.is_none() {
@@ -201,6 +209,14 @@ impl Family {
     /// Why the newest child is not ready, as far as tries have shown.
     pub(super) fn why_not_ready(&self) -> Option<String> {
         self.children.iter().max_by_key(|child| child.generation)?.why_not_ready()
+    }
+
+    /// Whether the children are in hupwrap's process group. One that was started there may have left it (setsid(1),
+    /// timeout(1)): that is only known at the time.
+    pub(super) fn is_in_own_group(&self) -> bool {
+        let pids = self.children.iter().filter_map(|child| child.pid);
+        self.shared_group
+            && pids.into_iter().all(|pid| terminal::group_of(pid).is_none_or(|group| group == terminal::own_group()))
     }
 
     /// Whether every child belongs to the same generation.

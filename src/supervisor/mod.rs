@@ -170,12 +170,15 @@ impl Supervisor {
             self.family.changes(changes, |child, status| main_process::may_follow(child, status, &self.config));
         deaths.extend(self.follow());
         let continued = received.iter().any(|received| received.signal == Signal::CONT);
-        self.lend_terminal(continued);
+        // Not to a child whose stop hupwrap is about to follow.
+        if !deaths.iter().any(|event| matches!(event, Event::ChildStopped(_))) {
+            self.lend_terminal(continued);
+        }
         let is_stop = |signal| matches!(self.config.on.of(signal), Action::Stop(_));
         let (stops, others): (Vec<_>, Vec<_>) = received.into_iter().partition(|received| is_stop(received.signal));
         let told = |Received { signal, sender, .. }| {
             let hung_up = signal == Signal::HUP && self.terminal.hang_up.is_some() && crate::sys::terminal::is_gone();
-            Event::Signal { signal, sender, hung_up }
+            Event::Signal { signal, sender, hung_up, shared: self.family.is_in_own_group() }
         };
         let mut events: Vec<Event> = stops.into_iter().map(told).collect();
         let mut requests: Vec<Event> = others.into_iter().map(told).collect();
@@ -183,13 +186,13 @@ impl Supervisor {
         if self.machine.is_about_to_start() {
             events.append(&mut requests);
         }
+        events.extend(self.terminal_gone(&deaths));
         events.extend(executions);
         events.extend(said);
         if !deaths.is_empty() {
             events.extend(requests.extract_if(.., |event| self.is_renewal(event)));
         }
         events.extend(deaths);
-        events.extend(self.terminal_gone());
         events.append(&mut requests);
         if self.machine.deadline().is_some_and(|deadline| deadline <= clock::now()) {
             events.push(Event::Tick);
@@ -209,6 +212,7 @@ impl Supervisor {
                 return Some(ending);
             }
         }
+        self.take_terminal_back();
         self.forget();
         self.reexec_if_due()
     }

@@ -8,7 +8,7 @@ use nix::poll::{PollFd, PollFlags};
 
 use super::Supervisor;
 use super::effects::LISTEN_PID_VARIABLE;
-use super::family::{self, Family};
+use super::family::{self, Family, PID_VARIABLE};
 use super::own_files;
 use super::service_manager::{self, ServiceManager};
 use super::status_writer::StatusWriter;
@@ -28,7 +28,7 @@ use crate::sys::signals::{self, SignalFd};
 use crate::sys::sockets::{self, Socket};
 use crate::sys::startup::Startup;
 use crate::sys::status_file::StatusFile;
-use crate::sys::terminal::{Place, Terminal};
+use crate::sys::terminal::{Place, Terminal, own_group};
 use crate::sys::{clock, fd, lookup, poll, proc, start_error, wait};
 use crate::text::listen::Endpoint;
 use crate::text::messages::Words;
@@ -104,7 +104,8 @@ pub(crate) fn setup(mut config: Config, startup: Startup) -> Result<Box<Supervis
         signal_fd,
         shared_group: match config.group {
             Some(group) => group == Group::Shared,
-            None => place == Place::Foreground,
+            // A group outside of this pid namespace has no number: the terminal could not be given back to it.
+            None => place == Place::Foreground || (place == Place::Background && own_group() == 0),
         },
         terminal: TerminalState::new(terminal.as_ref(), place),
         manager: ServiceManager::new(&startup),
@@ -171,11 +172,11 @@ pub(super) fn assemble(config: Config, startup: Startup, parts: Parts) -> Box<Su
         parts;
     let watch = watcher::open(&config, &watched);
     let is_init = startup.pid == 1;
+    let is_nested = startup.var(PID_VARIABLE).is_some_and(|pid| pid == startup.parent.to_string().as_bytes());
     if !is_init {
         wait::become_subreaper();
     }
     let place = settings::Place {
-        shared_group,
         has_terminal: terminal.exists,
         is_init,
         nohup: terminal.exists && signals::is_ignored(Signal::HUP, false),
@@ -203,7 +204,7 @@ pub(super) fn assemble(config: Config, startup: Startup, parts: Parts) -> Box<Su
         terminal,
         origin: Signal::all().any(reexecs).then(|| Origin::new(&startup, origin)),
         sockets,
-        family: Family::new(startup.pid, shared_group),
+        family: Family::new(startup.pid, shared_group, is_nested),
         before: None,
         reaps_again: false,
         resumed: false,

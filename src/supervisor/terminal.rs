@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
+use super::child::Child;
+use super::family::Family;
 use super::{RETRY, Supervisor};
+use crate::exit::ExitStatus;
+use crate::facts::Sender;
 use crate::machine::event::Event;
 use crate::signal::Signal;
-use crate::sys::proc;
-use crate::sys::signals;
 use crate::sys::terminal::{HangUp, Modes, NonBlocking, Place, Terminal, is_gone, own_group};
+use crate::sys::{Pid, proc, signals};
 
 /// What the supervisor keeps of its terminal.
 pub(super) struct TerminalState {
@@ -15,6 +18,9 @@ pub(super) struct TerminalState {
     pub(super) exists: bool,
     /// Tells when that is gone. None where there was none, and when its end was told.
     pub(super) hang_up: Option<HangUp>,
+    /// Whether hupwrap's process group or a child's was in front when hupwrap last looked. Only where they have one of
+    /// their own: then the kernel may tell that one of a hang-up, and not hupwrap.
+    is_ours: bool,
     /// The modes that the first child found. A child in the background finds none: they are those of another program.
     pub(super) modes: Option<Modes>,
     /// Which standard descriptors were non-blocking for the first child.
@@ -27,6 +33,7 @@ impl TerminalState {
         Self {
             exists: terminal.is_some(),
             hang_up: terminal.map(|_| HangUp::watch()),
+            is_ours: false,
             modes: terminal.filter(|_| place == Place::Foreground).and_then(Terminal::modes),
             non_blocking: NonBlocking::look(),
         }
@@ -37,6 +44,7 @@ impl TerminalState {
         Self {
             exists,
             hang_up: (exists && !is_gone).then(HangUp::watch),
+            is_ours: false,
             modes: modes.and_then(Modes::from_bytes),
             non_blocking: non_blocking.map_or_else(NonBlocking::look, NonBlocking),
         }
@@ -52,12 +60,16 @@ impl Supervisor {
         must_look.then_some(RETRY)
     }
 
-    /// Whether the terminal, or the leader of the session, is gone since.
-    pub(super) fn terminal_gone(&mut self) -> Option<Event> {
+    /// Whether the terminal, or the leader of the session, is gone since. Where the kernel has told the child of it instead
+    /// of hupwrap, that is a HUP.
+    pub(super) fn terminal_gone(&mut self, deaths: &[Event]) -> Option<Event> {
         let hang_up = self.terminal.hang_up.as_ref()?;
-        let must_look = hang_up.is_blind || self.machine.suspects_hang_up();
+        let is_told = |death: &Event| matches!(death, Event::ChildEnded(_, ExitStatus::Killed(Signal::HUP)));
+        let is_for_child = self.terminal.is_ours || deaths.iter().any(is_told);
+        let must_look = hang_up.is_blind || self.machine.suspects_hang_up() || is_for_child;
         let is_over = hang_up.is_over() || (must_look && is_gone());
-        self.terminal.hang_up.take_if(|_| is_over).map(|_| Event::TerminalGone)
+        let hup = Event::Signal { signal: Signal::HUP, sender: Sender::Kernel, hung_up: true, shared: false };
+        self.terminal.hang_up.take_if(|_| is_over).map(|_| if is_for_child { hup } else { Event::TerminalGone })
     }
 
     /// Gives the terminal to a child that was stopped in the background for want of it, once the shell has brought hupwrap
@@ -69,7 +81,10 @@ impl Supervisor {
         for child in self.family.children.iter_mut().filter(|child| child.awaits_terminal) {
             let (Some(pid), Some(group)) = (child.pid, child.group) else { continue };
             let terminal = Terminal::open();
-            let in_front = terminal.filter(|terminal| terminal.place() == Place::Foreground);
+            // A hupwrap that could neither follow a stop nor take the terminal back finds the child's group in front.
+            let is_ours =
+                |terminal: &Terminal| terminal.place() == Place::Foreground || terminal.front() == Some(group);
+            let in_front = terminal.filter(is_ours);
             if in_front.is_none() && !continued {
                 continue;
             }
@@ -82,22 +97,38 @@ impl Supervisor {
         }
     }
 
-    /// Leaves the terminal to the next child as the first one found it.
-    pub(super) fn prepare_terminal(&mut self) {
-        let left_groups = std::mem::take(&mut self.family.left_groups);
-        self.terminal.non_blocking.restore();
-        if !self.terminal.exists {
+    /// Takes the terminal back from a process group of a child that has no member left: nobody hears its keys, and the next
+    /// child may be waiting for it.
+    pub(super) fn take_terminal_back(&mut self) {
+        let Family { children, left_groups: left, shared_group, .. } = &mut self.family;
+        left.sort_unstable();
+        left.dedup();
+        let empty: Vec<Pid> = left.extract_if(.., |group| !signals::group_exists(*group)).collect();
+        if self.terminal.hang_up.is_none() || (empty.is_empty() && *shared_group) {
             return;
         }
         let Some(terminal) = Terminal::open() else { return };
-        let Some(front) = terminal.front() else { return };
-        let was_theirs = left_groups.contains(&front);
-        if was_theirs && !signals::group_exists(front) {
+        // 0 is none, while the terminal goes.
+        let Some(front) = terminal.front().filter(|front| *front != 0) else { return };
+        if empty.contains(&front) {
             terminal.give_to(own_group());
         }
+        let has_it = |child: &Child| child.group == Some(front);
+        self.terminal.is_ours = front == own_group() || empty.contains(&front) || children.iter().any(has_it);
+    }
+
+    /// Leaves the terminal to the next child as the first one found it.
+    pub(super) fn prepare_terminal(&mut self) {
+        self.terminal.non_blocking.restore();
+        self.take_terminal_back();
         // A child that still runs has set the modes that it needs.
-        let is_alone = self.family.children.iter().all(|child| child.pid.is_none());
-        if let Some(modes) = self.terminal.modes.as_ref().filter(|_| (was_theirs || front == own_group()) && is_alone) {
+        if !self.terminal.exists || self.family.children.iter().any(|child| child.pid.is_some()) {
+            return;
+        }
+        if let (Some(terminal), Some(modes)) = (Terminal::open(), &self.terminal.modes)
+            && (terminal.place() == Place::Foreground
+                || terminal.front().is_some_and(|front| self.family.left_groups.contains(&front)))
+        {
             terminal.restore(modes);
         }
     }

@@ -9,7 +9,7 @@ use nix::libc;
 use nix::poll::PollFlags;
 use nix::sys::stat::Mode;
 use nix::sys::termios::{SetArg, tcgetattr, tcsetattr};
-use nix::unistd::{Pid as Group, getpgrp, getsid, tcgetpgrp, tcsetpgrp};
+use nix::unistd::{Pid as Group, getpgid, getpgrp, getsid, read, tcgetpgrp, tcsetpgrp};
 
 use crate::sys::poll::is_ready;
 use crate::sys::{Pid, own_pid, pidfd};
@@ -41,7 +41,17 @@ impl Terminal {
 
     /// Where hupwrap stands at it.
     pub(crate) fn place(&self) -> Place {
-        if self.front() == Some(own_group()) { Place::Foreground } else { Place::Background }
+        let own = own_group();
+        // Process groups outside of this pid namespace are all 0.
+        let is_in_front = self.front() == Some(own) && (own != 0 || self.may_be_read());
+        if is_in_front { Place::Foreground } else { Place::Background }
+    }
+
+    /// Whether the kernel lets hupwrap read it, as it lets the foreground. TTIN is blocked, so the answer is EIO otherwise.
+    fn may_be_read(&self) -> bool {
+        let flags = fcntl(&self.0, FcntlArg::F_GETFL).map(OFlag::from_bits_retain);
+        // Without O_NONBLOCK the call would wait while somebody else reads.
+        !flags.is_ok_and(|flags| flags.contains(OFlag::O_NONBLOCK)) || read(&self.0, &mut []) != Err(Errno::EIO)
     }
 
     /// The process group in the foreground. It may have no member left.
@@ -182,6 +192,11 @@ impl HangUp {
     }
 }
 
+/// The process group of a process. None if it does not exist.
+pub(crate) fn group_of(pid: Pid) -> Option<Pid> {
+    getpgid(Some(Group::from_raw(pid))).ok().map(Group::as_raw)
+}
+
 /// hupwrap's own process group.
 pub(crate) fn own_group() -> Pid {
     getpgrp().as_raw()
@@ -205,6 +220,15 @@ pub(crate) fn is_gone() -> bool {
         Ok(tty) => is_ready(tty.as_fd(), PollFlags::empty()),
         Err(error) => matches!(error, Errno::ENXIO | Errno::EIO),
     }
+}
+
+/// Takes the terminal back from a process group that has been given it, if it still has it. Returns whether it had.
+pub(crate) fn take_from(group: Option<Pid>) -> bool {
+    let Some(terminal) = Terminal::open().filter(|terminal| group.is_some() && terminal.front() == group) else {
+        return false;
+    };
+    terminal.give_to(own_group());
+    true
 }
 
 /// The process group in the foreground of the terminal, if there is one.
