@@ -186,8 +186,12 @@ fn lent(words: &[&str]) {
         wait_until("it wants the terminal", || state(child) == Some('T'));
         terminal.enter("fg");
         terminal.enter("one");
+        // Its echo; the child may just be about to get the terminal.
         terminal.line("one");
-        terminal.close();
+        match turn / 2 % 2 {
+            0 => shell.kill("KILL"),
+            _ => terminal.close(),
+        }
         shell.status();
         gone(&[child, hupwrap]);
     });

@@ -89,6 +89,8 @@ impl Supervisor {
                 continue;
             }
             child.awaits_terminal = false;
+            // The terminal may be gone before hupwrap looks again.
+            self.terminal.is_ours |= in_front.is_some();
             if let Some(terminal) = in_front.filter(|_| proc::is_stopped(pid)) {
                 self.terminal.modes = self.terminal.modes.take().or_else(|| terminal.modes());
                 terminal.give_to(group);
