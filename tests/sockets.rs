@@ -824,13 +824,13 @@ fn a_file_that_was_created_again_is_kept_over_a_re_exec_wherever_it_is() {
         let options = args([&"--listen", &format!("unix:{path}"), &"--on", &"USR2=upgrade", &"--", &socketeer()]);
         let run = Setup::new(options).dir(dir.path()).start();
         let file = dir.path().join(path);
-        wait_until("it is bound", || file.exists());
+        let second = file.with_file_name(".s.hupwrap");
         for round in 1..4 {
+            wait_until("it is bound, and has its second name", || file.exists() && second.exists());
             fs::remove_file(&file).unwrap();
-            fs::remove_file(file.with_file_name(".s.hupwrap")).unwrap();
+            fs::remove_file(&second).unwrap();
             run.kill("USR2");
             run.said_times("took over", round);
-            wait_until("it is there again", || file.exists());
             run.said_times("with a new socket for the next start", round);
         }
         run.stop();
