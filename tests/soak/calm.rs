@@ -32,14 +32,13 @@ impl Scene<'_> {
         if let Some(knocker) = &self.knocker {
             assert!(knocker.answers(), "it is at rest, and nobody answers");
         }
-        let before = monotonic();
+        let (before, starts) = (monotonic(), self.log.told.len());
         self.send("USR1");
         let is_heard = |scene: &mut Self| {
             let heard = &scene.log.told[&generation].heard;
             heard.iter().any(|(at, number)| *at > before && *number == nix::libc::SIGUSR1)
         };
-        // Its age, or a file that has changed, may end it just now.
-        let starts = self.log.told.len();
+        // Its age, a file that has changed, or a request that has not shown yet, may end it just now.
         let is_renewed = |scene: &mut Self| scene.log.told.len() > starts;
         if !self.wait("the child hears USR1", |scene| is_heard(scene) || is_renewed(scene)) {
             return None;
