@@ -162,7 +162,9 @@ impl Scene<'_> {
             kill(main.pid, signal);
             if signal == "STOP" {
                 // A CONT that hupwrap still has to forward ends it again at once.
-                self.wait("the child has got STOP", |_| !proc::awaits(main.pid, "STOP"));
+                self.wait("the child has got STOP", |_| {
+                    state(main.pid) == Some('T') || !proc::awaits(main.pid, "STOP")
+                });
             }
         }
     }

@@ -60,7 +60,9 @@ impl Scene<'_> {
         let is_over = !self.hupwrap.lives() || self.stopped.is_some();
         let is_missing = self.removed.contains(&"status");
         let explained = match (form, code) {
-            (_, 125) => is_over || is_missing,
+            // It has written that it has ended, and is about to.
+            (_, 125) if !is_over && !is_missing => return wait_until(&words, || !self.hupwrap.lives()),
+            (_, 125) => true,
             (_, 124) => timeout < LONG && ended - asked >= timeout * 1_000_000,
             ("--stop", 0) => !self.hupwrap.lives(),
             ("--status", 0 | 1) => true,
