@@ -121,11 +121,8 @@ pub(crate) fn setup(mut config: Config, startup: Startup) -> Result<Box<Supervis
         supervisor.family.first = (has_children == Some(true) || !children.is_empty()).then_some(family::UNSEEN);
         supervisor.family.foreign_children = children;
     }
-    // At the very end: from here on nothing fails, and the next one that starts is told that this one is there.
-    if let Some(status_writer) = &supervisor.status_writer {
-        let _lock = status_writer.lock().map_err(of_status_file)?;
-        supervisor.update_status();
-    }
+    // At the very end: from here on nothing fails.
+    supervisor.status_writer.as_mut().map_or(Ok(()), StatusWriter::lock).map_err(of_status_file)?;
     for socket in &supervisor.sockets {
         if let Some(text) = socket.chosen() {
             report::say(&messages::listening(&socket.facts().name, &socket.address(), text));

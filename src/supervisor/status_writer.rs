@@ -1,12 +1,14 @@
 //! Writes the status file at each change.
 
 use std::ffi::OsStr;
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use crate::facts::{GenerationId, Time};
 use crate::machine::message::{Message, Outcome};
 use crate::machine::status::{State, Status};
 use crate::report;
+use crate::sys::fd::Locked;
 use crate::sys::proc::{ProcStat, shows_us};
 use crate::sys::sockets::Socket;
 use crate::sys::status_file::StatusFile;
@@ -20,6 +22,8 @@ const RETRY: Duration = Duration::from_secs(5);
 /// What watches.
 pub(super) struct StatusWriter {
     file: StatusFile,
+    /// Until the file is written for the first time.
+    lock: Option<Locked<OwnedFd>>,
     pid: Pid,
     pid_start: Option<u64>,
     on_hup: String,
@@ -47,6 +51,7 @@ impl StatusWriter {
         let (running, settled) = requests.into_iter().partition(|reload| reload.ended.is_none());
         Self {
             file: StatusFile::new(path, pid),
+            lock: None,
             pid,
             pid_start: None,
             on_hup,
@@ -59,12 +64,13 @@ impl StatusWriter {
         }
     }
 
-    /// Takes care that no other hupwrap takes the file, as long as the lock lives.
+    /// Takes care that no other hupwrap takes the file before it is written for the first time.
     ///
     /// # Errors
     /// One line: another has taken it, or it cannot be used.
-    pub(super) fn lock(&self) -> Result<impl Sized + use<>, String> {
-        self.file.lock()
+    pub(super) fn lock(&mut self) -> Result<(), String> {
+        self.lock = self.file.lock()?;
+        Ok(())
     }
 
     /// The requests, for a re-exec.
@@ -158,6 +164,6 @@ impl StatusWriter {
                 self.retry = Some(clock::now().saturating_add(RETRY));
             }
         }
-        self.written = text;
+        (self.written, self.lock) = (text, None);
     }
 }
