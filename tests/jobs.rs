@@ -408,6 +408,7 @@ fn an_echo_of_a_stop_has_no_effect() {
                 assert_eq!(ready, generation, "{trap} {action}");
                 // As long as an old one may send a signal, or one waits, the kernel merges another one with it.
                 wait_until("the old one is reaped, what it has left, and what these have sent is read", || {
+                    assert!(run.lives(), "{trap} {action} {}", run.stderr());
                     children(run.pid) == [pid] && is_at_rest(run.pid)
                 });
             }

@@ -511,7 +511,12 @@ fn workers(run: &mut Run, count: usize) -> Vec<(String, i32)> {
         let line = run.line("worker ");
         let mut words = line.split(' ').skip(1);
         let kind = words.next().unwrap().to_owned();
-        all.push((kind, from_outside(run.pid, words.next().unwrap().parse().unwrap())));
+        let pid = from_outside(run.pid, words.next().unwrap().parse().unwrap());
+        // While it executes, nothing shows its generation.
+        wait_until("it has executed", || {
+            fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == "sleep\n")
+        });
+        all.push((kind, pid));
     }
     all
 }

@@ -8,8 +8,9 @@ use crate::signal::Signal;
 use crate::sys::signals::{self, Received};
 use crate::sys::{Pid, clock, wait};
 
-/// How often one turn reads signals: one that comes after the last read waits for the next turn.
-const READS_A_TURN: usize = 4;
+/// How often one turn reads signals. It reads once more after each death, so that nobody is forgotten who has sent
+/// something. So many deaths, each after a read, are a flood.
+const READS_A_TURN: usize = 64;
 
 impl Supervisor {
     /// The signals that have come, with their senders, and every child that has changed.

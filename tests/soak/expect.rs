@@ -71,11 +71,18 @@ impl Scene<'_> {
                 self.log.told.values().any(is_ready)
             }
             ("--reload", 0) => return self.judge_reloaded(asked, ended, &words),
-            ("--reload", 1) => is_over || self.may_fail(asked, ended),
+            ("--reload", 1) => is_over || self.may_fail(asked, ended) || self.was_killed_at_once(&said),
             _ => false,
         };
         assert!(explained, "{words}");
         assert!(code == 0 || form == "--status" || !said.trim().is_empty(), "no reason: {words}");
+    }
+
+    /// Whether a new child was ended by a signal to forward. Without a word from the child, such a signal is delivered as soon
+    /// as COMMAND is executed: before it is blocked, and before the child tells anything.
+    fn was_killed_at_once(&self, said: &str) -> bool {
+        let is_said = |signal: &&str| said.contains(&format!("ended ({signal}) before it was ready"));
+        !self.readiness_is_told() && self.sent.iter().any(is_said)
     }
 
     fn judge_reloaded(&mut self, asked: Time, ended: Time, words: &str) {
