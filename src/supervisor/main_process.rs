@@ -88,9 +88,12 @@ impl Family {
         }
         let seen = ProcStat::at(pid).filter(|seen| began.is_none_or(|began| seen.began() == began));
         let Some(seen) = seen else {
+            let reason = || format!("pid {pid}, which does not run");
             return match is_itself {
                 true => Named::Itself,
-                false => Named::Nobody(Some(format!("pid {pid}, which does not run"))),
+                // It has ended since hupwrap listened, and may have named another one before. The next turn hears that.
+                false if wait::is_certainly_child(pid) => Named::Later(reason()),
+                false => Named::Nobody(Some(reason())),
             };
         };
         match proc::root_of(seen.pid) {

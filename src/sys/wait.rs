@@ -55,6 +55,11 @@ pub(crate) fn is_child(pid: Pid) -> bool {
     pid > 0 && is_there(Id::Pid(nix::unistd::Pid::from_raw(pid))) != Some(false)
 }
 
+/// Whether a pid certainly is that of a child of this process that has ended and is not reaped yet, or of one that lives.
+pub(crate) fn is_certainly_child(pid: Pid) -> bool {
+    pid > 0 && is_there(Id::Pid(nix::unistd::Pid::from_raw(pid))) == Some(true)
+}
+
 #[expect(clippy::disallowed_methods, reason = "with WNOWAIT nothing is reaped, and no status is lost")]
 fn is_there(which: Id) -> Option<bool> {
     let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
