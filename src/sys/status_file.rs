@@ -30,7 +30,7 @@ type Identity = (u64, u64, i64, i64, u64);
 pub(crate) struct StatusFile {
     path: PathBuf,
     own_pid: Pid,
-    /// The file that was written last, and where it is without links. That is none where nobody can tell.
+    /// The file that was written last, and its path without links. No path if it cannot be resolved.
     written: Option<Identity>,
     place: Option<PathBuf>,
 }

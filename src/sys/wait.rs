@@ -55,7 +55,7 @@ pub(crate) fn is_child(pid: Pid) -> bool {
     pid > 0 && is_there(Id::Pid(nix::unistd::Pid::from_raw(pid))) != Some(false)
 }
 
-/// Whether a pid certainly is that of a child of this process that has ended and is not reaped yet, or of one that lives.
+/// Whether a pid is that of a child of this process, alive or unreaped. False also where the kernel does not say.
 pub(crate) fn is_certainly_child(pid: Pid) -> bool {
     pid > 0 && is_there(Id::Pid(nix::unistd::Pid::from_raw(pid))) == Some(true)
 }
