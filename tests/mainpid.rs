@@ -606,10 +606,11 @@ fn answers(port: u16) -> SocketAddr {
     address
 }
 
-/// Upgrades a server by USR2 and QUIT, under load, and returns the pid of its new main process. hupwrap passes HUP on as
-/// USR2. `second`: the file that names the new master while there are two.
+/// Upgrades a server under load, and returns the pid of its new main process. hupwrap passes HUP on as USR2. `second`:
+/// the file that names the new master while there are two. `graceful`: what tells the old one to finish its requests and
+/// end; the signal that other servers have for it cuts them off.
 #[track_caller]
-fn upgrade(run: &Run, dir: &Dir, address: SocketAddr, second: &str) -> i32 {
+fn upgrade(run: &Run, dir: &Dir, address: SocketAddr, second: &str, graceful: &str) -> i32 {
     let named = |file: &str| fs::read_to_string(dir.path().join(file)).ok()?.trim().parse::<i32>().ok();
     let old = named("g.pid").expect("a pid");
     child_is(dir, old);
@@ -621,7 +622,7 @@ fn upgrade(run: &Run, dir: &Dir, address: SocketAddr, second: &str) -> i32 {
         new != 0 && !children(new).is_empty()
     });
     load.goes_on();
-    kill(old, "QUIT");
+    kill(old, graceful);
     run.said(&format!("[{old}] ended with 0; pid {new} is its main process from now on"));
     child_is(dir, new);
     load.goes_on();
@@ -633,14 +634,14 @@ fn upgrade(run: &Run, dir: &Dir, address: SocketAddr, second: &str) -> i32 {
 
 /// Runs a server that is upgraded twice, and stopped.
 #[track_caller]
-fn is_upgraded(mut setup: Vec<String>, dir: &Dir, port: u16, second: &str) {
+fn is_upgraded(mut setup: Vec<String>, dir: &Dir, port: u16, second: &str, graceful: &str) {
     let options = ["--on-hup", "forward:USR2", "--child-pidfile", "g.pid", "--status-file", "status", "--"];
     setup.splice(0..0, options.map(str::to_owned));
     let run = Setup::new(setup).dir(dir.path()).start();
     let address = answers(port);
     wait_until("its file", || fs::read_to_string(dir.path().join("g.pid")).is_ok_and(|text| text.ends_with('\n')));
-    let one = upgrade(&run, dir, address, second);
-    let two = upgrade(&run, dir, address, second);
+    let one = upgrade(&run, dir, address, second, graceful);
+    let two = upgrade(&run, dir, address, second, graceful);
     assert_ne!(one, two);
     let stop = Setup::new(["--stop", "status"]).dir(dir.path()).end();
     assert_eq!(stop.shell(), 0, "{}", stop.stderr);
@@ -667,7 +668,7 @@ fn gunicorn_is_upgraded() {
     let line = format!(
         "gunicorn --pid g.pid --bind 127.0.0.1:{port} --preload --worker-class gthread --threads 4 --log-level warning app:app"
     );
-    is_upgraded(words(&line), &dir, port, "g.pid.2");
+    is_upgraded(words(&line), &dir, port, "g.pid.2", "TERM");
 }
 
 #[test]
@@ -680,7 +681,7 @@ fn unicorn_is_upgraded() {
     dir.file("config.ru", "run lambda { |env| [200, { 'content-length' => '2' }, ['OK']] }\n", 0o644);
     dir.file("conf.rb", format!("listen '127.0.0.1:{port}'\npid 'g.pid'\npreload_app true\n"), 0o644);
     // It moves its own file out of the way, and the new master writes to the old name.
-    is_upgraded(words("unicorn -c conf.rb"), &dir, port, "g.pid");
+    is_upgraded(words("unicorn -c conf.rb"), &dir, port, "g.pid", "QUIT");
 }
 
 /// It goes into the background: with `daemon off`, it ignores USR2 as long as the process that started it lives.
@@ -702,7 +703,7 @@ fn nginx_is_upgraded() {
     );
     let file = dir.file("nginx.conf", configuration, 0o644);
     let line = format!("{} -e stderr -c {}", nginx.display(), file.display());
-    is_upgraded(words(&line), &dir, port, "g.pid");
+    is_upgraded(words(&line), &dir, port, "g.pid", "QUIT");
 }
 
 /// A daemon of the old kind: it forks twice, begins a session, and writes its pid when it is good and ready.
