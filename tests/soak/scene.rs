@@ -257,7 +257,7 @@ impl<'a> Scene<'a> {
         let only_main = self.life.options.kill_mode == "process";
         proc::living(self.hupwrap.pid, |seen| {
             let told = seen.generation.and_then(|generation| self.log.told.get(&generation));
-            !only_main || told.is_some_and(|told| told.main == seen.own_pid())
+            !only_main || told.is_some_and(|told| told.main == seen.own_pid() && told.named)
         })
     }
 

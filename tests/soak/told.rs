@@ -18,6 +18,8 @@ pub struct Told {
     pub notify: String,
     /// The main process, by the pid that it has for itself.
     pub main: i32,
+    /// Whether that one was surely named. Its predecessor may have been killed before.
+    pub named: bool,
     /// When it was about to tell that it is ready.
     pub ready: Option<Time>,
     /// When it had told it.
@@ -69,7 +71,7 @@ impl Log {
         told.last = time;
         match words[3] {
             "start" => {
-                (told.start, told.main) = (time, small(2));
+                (told.start, told.main, told.named) = (time, small(2), true);
                 told.plan = usize::try_from(number(4)).expect("a number");
                 [&mut told.env, &mut told.here, &mut told.notify]
                     .into_iter()
@@ -82,7 +84,8 @@ impl Log {
             "heard" => told.heard.push((time, small(4))),
             "exit" => told.end = Some((time, small(4))),
             "die" => told.end = Some((time, -small(4))),
-            "main" => (told.main, told.handed_over) = (small(4), Some(small(5))),
+            "main" => (told.main, told.handed_over, told.named) = (small(4), Some(small(5)), false),
+            "named" => told.named = true,
             "freeze" | "thaw" => told.frozen = words[3] == "freeze",
             "idle" => told.idle = true,
             _ => panic!("what is '{line}'?"),
