@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use nix::libc;
 
+use crate::support::watched::status_where;
 use crate::support::*;
 
 /// The actions that a check comes before.
@@ -385,23 +386,67 @@ fn a_term_during_a_check_ends_everything() {
     }
 }
 
+/// Nobody would gain by waiting: it is started again whatever the check says.
 #[test]
-fn a_child_that_ends_during_a_check_is_started_again() {
-    for (status, action) in [(0, "restart"), (1, "restart"), (0, "replace"), (1, "replace")] {
+fn a_child_that_ends_during_a_check_is_started_again_at_once() {
+    for action in ["restart", "replace", "reexec", "upgrade+replace"] {
         let dir = Dir::new();
         nix::unistd::mkfifo(&dir.path().join("go"), nix::sys::stat::Mode::S_IRWXU).unwrap();
-        let check = format!("sh -c 'echo checking >&2; read x < go; exit {status}'");
-        let list = args([&"--on-hup", &action, &"--check", &check, &"--", &puppet()]);
+        let check = "sh -c 'echo checking >&2; read x < go'";
+        let list = args([
+            &"--on-hup",
+            &action,
+            &"--check",
+            &check,
+            &"--status-file",
+            &"status",
+            &"--ready=exec",
+            &"--",
+            &puppet(),
+        ]);
         let mut run = Setup::new(list).dir(dir.path()).start();
         let (_, child) = run.ready();
         run.kill("HUP");
         run.said("checking");
         kill(child, "KILL");
-        wait_until("it is reaped", || state(child).is_none());
-        fs::write(dir.path().join("go"), "\n").unwrap();
-        assert_eq!(run.ready().0, 2);
-        assert_eq!(run.stop().shell(), 0, "{status} {action}");
+        assert_eq!(run.ready().0, 2, "{action}");
+        let status = status_where(&dir.path().join("status"), "the start answers", |status| {
+            status["reload"]["outcome"] == "ok" || status["settled"][0]["outcome"] == "ok"
+        });
+        assert_eq!(status["restarts"]["asked"], 1, "{action}");
+        if ["restart", "replace"].contains(&action) {
+            wait_until("the check is killed", || children(run.pid).len() == 1);
+        } else {
+            // A new hupwrap is checked for, once there is a child.
+            run.said_times("checking", 2);
+            fs::write(dir.path().join("go"), "\n").unwrap();
+            run.said("took over");
+        }
+        assert_eq!(run.stop().shell(), 0, "{action}");
     }
+}
+
+#[test]
+fn a_restart_that_is_due_does_not_wait_for_a_check() {
+    let dir = Dir::new();
+    nix::unistd::mkfifo(&dir.path().join("go"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let check = "sh -c 'echo checking >&2; read x < go'";
+    let options = ["--restart", "on-failure", "--restart-delay", "2s", "--check", check, "--status-file", "status"];
+    let puppet = puppet();
+    let command = ["--", puppet.to_str().unwrap()];
+    let mut run = Setup::new([&options[..], &command].concat()).dir(dir.path()).start();
+    let (_, child) = run.ready();
+    kill(child, "KILL");
+    run.said("starting it again in");
+    run.kill("HUP");
+    run.said("checking");
+    assert_eq!(run.ready().0, 2);
+    let status =
+        status_where(&dir.path().join("status"), "the start answers", |status| status["reload"]["outcome"] == "ok");
+    assert_eq!(status["reload"]["action"], "restart");
+    wait_until("the check is killed", || children(run.pid).len() == 1);
+    assert_eq!(run.stderr().matches("checking").count(), 1);
+    assert_eq!(run.stop().shell(), 0);
 }
 
 #[test]

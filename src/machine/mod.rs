@@ -285,9 +285,9 @@ impl Machine {
         self.request.is_some_and(|request| request.step == Step::Renewing)
     }
 
-    /// Whether nothing is in the way of a start.
+    /// Whether nothing is in the way of a start. The check of a renewal is not: see `overtake_check`.
     fn may_start(&self) -> bool {
-        let allowed = self.request.is_none() || self.is_renewing();
+        let allowed = self.request.is_none_or(|request| request.step == Step::Renewing || request.is_overtaken());
         self.child.phase == Phase::Absent && self.other.is_none() && allowed
     }
 

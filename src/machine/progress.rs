@@ -118,6 +118,16 @@ impl Machine {
         true
     }
 
+    /// A start that is due does not wait for the check of a renewal, which shares it. A new hupwrap can wait.
+    pub(super) fn overtake_check(&mut self, turn: &mut Turn) {
+        let Some(request) = self.request.as_mut().filter(|request| request.is_overtaken()) else { return };
+        turn.push(Effect::Abandon);
+        request.step = Step::Renewing;
+        let all = request.kind.and(self.again);
+        self.again = all.wants_new_hupwrap().then_some(RequestKind::Upgrade);
+        self.start_soon(turn);
+    }
+
     /// What waited for another request begins when that is over, the drain of the old child included.
     pub(super) fn take_up_again(&mut self, turn: &mut Turn) -> bool {
         if self.request.is_some() || self.stop.is_some() || self.child.phase == Phase::NotStarted {

@@ -260,6 +260,7 @@ impl Machine {
         if !is_due || !self.may_start() {
             return false;
         }
+        self.overtake_check(turn);
         let is_asked = self.next == Some(Next::Start) && self.last_id > 0;
         // Ctrl-C has not reached the child to come.
         (self.next, self.interrupted) = (None, None);

@@ -830,15 +830,39 @@ fn the_last_try_of_the_first_start_settles_who_asked_for_it() {
 }
 
 #[test]
-fn a_start_that_is_due_during_a_check_wakes_nobody() {
-    let mut bench = Bench::unborn(|args| args.check = Some("x".to_owned()), |_| ());
-    bench.tell(Event::Began);
-    bench.tell(start_failed(1, true));
-    bench.tell(Event::Signal { signal: Signal::HUP, sender: Sender::Process, hung_up: false, shared: false });
-    bench.pass(SECOND);
-    assert_eq!(bench.left(), Some(29 * SECOND));
-    bench.tell(Event::Refused("x".to_owned()));
-    assert_eq!(bench.left(), Some(Duration::ZERO));
+fn a_start_that_is_due_does_not_wait_for_a_check() {
+    let hup = Event::Signal { signal: Signal::HUP, sender: Sender::Process, hung_up: false, shared: false };
+    let checking = |on_hup: &str| {
+        let change = |args: &mut Args| {
+            (args.on_hup, args.check) = (vec![on_hup.to_owned()], Some("x".to_owned()));
+        };
+        let mut bench = Bench::unborn(change, |_| ());
+        bench.tell(Event::Began);
+        bench.tell(start_failed(1, true));
+        bench.tell(hup.clone());
+        bench
+    };
+    // Who asks for a start shares it.
+    let mut bench = checking("restart");
+    assert_eq!(bench.pass(SECOND), [Effect::Abandon, STARTING_SOON, Effect::Start(2)]);
+    assert_eq!(bench.outcomes(Event::Executed(2)), [settled(RequestKind::Restart, Outcome::Ok)]);
+    assert_eq!(bench.machine.again, None);
+    // A new hupwrap can wait.
+    let mut bench = checking("reexec");
+    assert_eq!(bench.pass(SECOND), [Effect::Abandon, STARTING_SOON, Effect::Start(2)]);
+    assert_eq!(
+        bench.outcomes(Event::Executed(2)),
+        [settled(RequestKind::Reexec, Outcome::Ok), Message::Began(RequestKind::Upgrade)]
+    );
+    // The check of anything else ends first, in its time.
+    for on_hup in ["upgrade", "forward"] {
+        let mut bench = checking(on_hup);
+        bench.pass(SECOND);
+        assert_eq!((bench.out.clone(), bench.left()), (vec![], Some(29 * SECOND)), "{on_hup}");
+        bench.tell(Event::Refused("x".to_owned()));
+        assert_eq!(bench.left(), Some(Duration::ZERO), "{on_hup}");
+        assert_eq!(bench.pass(Duration::ZERO), [Effect::Start(2)], "{on_hup}");
+    }
 }
 
 #[test]
@@ -861,25 +885,27 @@ fn a_late_child_that_cannot_be_executed_after_all() {
 
 #[test]
 fn who_asks_when_the_child_has_ended_during_a_check_has_an_outcome_too() {
-    for is_gone in [false, true] {
+    let hup = Event::Signal { signal: Signal::HUP, sender: Sender::Process, hung_up: false, shared: false };
+    let ended = || {
         let mut bench = Bench::with(|args| args.check = Some("x".to_owned()), |_| ());
-        let hup = Event::Signal { signal: Signal::HUP, sender: Sender::Process, hung_up: false, shared: false };
         bench.tell(hup.clone());
         bench.tell(Event::ChildEnded(1, ExitStatus::Exited(3)));
-        if is_gone {
-            bench.tell(Event::RestGone(1));
-        }
-        assert_eq!(bench.outcomes(hup), []);
-        let refused = Outcome::Refused("no".to_owned());
-        assert_eq!(
-            bench.outcomes(Event::Refused("no".to_owned())),
-            [settled(RequestKind::Restart, refused), Message::Began(RequestKind::Restart)]
-        );
-        if !is_gone {
-            bench.tell(Event::RestGone(1));
-        }
-        assert_eq!(bench.outcomes(Event::Executed(2)), [settled(RequestKind::Restart, Outcome::Ok)], "{is_gone}");
-    }
+        assert_eq!(bench.outcomes(hup.clone()), []);
+        bench
+    };
+    let refused = Outcome::Refused("no".to_owned());
+    let mut bench = ended();
+    assert_eq!(
+        bench.outcomes(Event::Refused("no".to_owned())),
+        [settled(RequestKind::Restart, refused), Message::Began(RequestKind::Restart)]
+    );
+    bench.tell(Event::RestGone(1));
+    assert_eq!(bench.outcomes(Event::Executed(2)), [settled(RequestKind::Restart, Outcome::Ok)]);
+    // The start does not wait for the check, and both share it.
+    let mut bench = ended();
+    assert_eq!(bench.tell(Event::RestGone(1)), [Effect::Abandon, Effect::Start(2)]);
+    assert_eq!(bench.outcomes(Event::Executed(2)), [settled(RequestKind::Restart, Outcome::Ok)]);
+    assert_eq!(bench.machine.again, None);
 }
 
 #[test]
