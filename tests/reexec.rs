@@ -542,7 +542,7 @@ fn descriptors_that_run_out_stop_nothing() {
             if crossed && mode == "upgrade+replace" {
                 wait_until("the replace is over", || {
                     let said = run.stderr()[before..].to_owned();
-                    said.contains("replace failed") || said.contains("is ready")
+                    said.contains("replace failed") || said.contains("is ready; stopping")
                 });
             }
             limit_fds(run.pid, 1024);

@@ -859,7 +859,7 @@ fn a_term_during_a_probe_or_a_reexec_ends_everything() {
             0 => {}
             1 => run.said("took over"),
             2 => run.said("replacing"),
-            _ => run.said("is ready"),
+            _ => run.said("is ready; stopping"),
         }
         ends(run, &[3, 143], &format!("round {round}"));
     }
