@@ -598,6 +598,38 @@ fn a_command_that_goes_into_the_background_gets_a_hint() {
     assert_eq!(hinted(&[], "sleep 1000 >&- 2>&- & trap 'exit 0' TERM; kill -TERM $PPID; wait; exit 0"), 0);
 }
 
+/// hupwrap is slow between the moment when it has listened (a look, the word of the first process, nothing more) and the
+/// look at the process that was named. In between, that one names another and ends.
+#[test]
+fn the_last_word_of_a_process_is_heard_before_it_counts_as_dead() {
+    let test = "mainpid::the_last_word_of_a_process_is_heard_before_it_counts_as_dead";
+    if installed("strace").is_none() || installed("perl").is_none() {
+        return skipped(test, "strace(1), or perl");
+    }
+    let code = r#"$| = 1;
+sub say_it { socket(my $s, 1, 2, 0) or die; send($s, $_[0], 0, pack('S a*', 1, $ENV{NOTIFY_SOCKET} =~ s/^@/\0/r)) or die }
+my $first = $$;
+my $second = fork // die;
+if (!$second) {
+    my $third = fork // die;
+    if (!$third) { $SIG{TERM} = sub { exit 7 }; print "third $$\n"; sleep 1 while 1 }
+    select undef, undef, undef, 0.001 while kill 0, $first;
+    select undef, undef, undef, 0.2;
+    say_it("MAINPID=$third");
+    exit 4;
+}
+say_it("MAINPID=$second\nREADY=1");
+exit 3;
+"#;
+    let strace = ["-D", "-qq", "-o/dev/null", "-e", "inject=recvfrom:delay_exit=500000:when=4+"];
+    let options = ["--ready", "notify", "--", "perl", "-e", code];
+    let mut run = Setup::of("strace", strace.into_iter().chain([hupwrap().to_str().unwrap()]).chain(options)).start();
+    let third: i32 = run.line("third ")["third ".len()..].parse().unwrap();
+    run.said(&format!("pid {third} is its main process from now on"));
+    run.kill("TERM");
+    assert_eq!(run.end().shell(), 7);
+}
+
 /// Where a server listens answers.
 #[track_caller]
 fn answers(port: u16) -> SocketAddr {
