@@ -160,11 +160,6 @@ impl Request {
         self.kind.wants_new_child()
     }
 
-    /// Whether a start that is due does not wait for it.
-    pub(super) fn is_overtaken(&self) -> bool {
-        self.wants_new_child() && matches!(self.step, Step::Checking { .. })
-    }
-
     /// Whether it has an outcome. A forward has one for a HUP only: another signal may be sent at any time, and nobody
     /// waits for its delivery.
     pub(super) fn has_outcome(&self) -> bool {

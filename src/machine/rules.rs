@@ -68,7 +68,9 @@ impl Machine {
     fn stop_late(&mut self, turn: &mut Turn) -> bool {
         let waited = self.settings.ready_limit();
         if self.child.is_late(turn) {
-            self.settle(Outcome::Failed(Failure::NotReady(waited)), turn);
+            if self.is_renewing() {
+                self.settle(Outcome::Failed(Failure::NotReady(waited)), turn);
+            }
             turn.say(Message::NotReady(self.child.id, waited));
             self.child.late = true;
             self.child.stop_for_another(&self.settings, turn);
@@ -260,7 +262,9 @@ impl Machine {
         if !is_due || !self.may_start() {
             return false;
         }
-        self.overtake_check(turn);
+        if self.overtake_check(turn) {
+            return true;
+        }
         let is_asked = self.next == Some(Next::Start) && self.last_id > 0;
         // Ctrl-C has not reached the child to come.
         (self.next, self.interrupted) = (None, None);

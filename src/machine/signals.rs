@@ -143,6 +143,13 @@ impl Machine {
         if can_receive {
             self.child.send(&self.settings, sent, turn);
         }
+        if signal == Signal::HUP {
+            self.backoff.reset();
+            // Somebody wants to be heard, and not after a delay.
+            if matches!(self.next, Some(Next::StartAt(_))) {
+                self.start_soon(turn);
+            }
+        }
         match self.successor() {
             Some(successor) if is_immediate => successor.send(&self.settings, sent, turn),
             // It may not be ready to receive the signal, and die of it.

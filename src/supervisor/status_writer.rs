@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use crate::facts::{GenerationId, Time};
+use crate::machine::RequestKind;
 use crate::machine::message::{Message, Outcome};
 use crate::machine::status::{State, Status};
 use crate::report;
@@ -92,7 +93,9 @@ impl StatusWriter {
         let reason = reason.unwrap_or_default();
         match line {
             Message::Began(kind) => {
-                self.running.push(Reload { action: kind.name().to_owned(), asked: now, began: now, ended: None });
+                // What was put back begins once more.
+                let asked = self.take_running(*kind).map_or(now, |before| before.asked);
+                self.running.push(Reload { action: kind.name().to_owned(), asked, began: now, ended: None });
             }
             Message::Settled { kind, began, outcome } => {
                 let answer = match outcome {
@@ -100,12 +103,10 @@ impl StatusWriter {
                     Outcome::Refused(_) => Answer::Refused(reason),
                     Outcome::Failed(_) => Answer::Failed(reason),
                 };
-                let action = kind.name();
                 // A HUP that is forwarded at once begins and ends at the same time.
-                let running = self.running.iter().position(|reload| reload.action == action);
-                let asked = running.map_or(*began, |at| self.running.remove(at).asked);
+                let asked = self.take_running(*kind).map_or(*began, |before| before.asked);
                 let ended = Some((now, answer));
-                self.settled.push(Reload { action: action.to_owned(), asked, began: *began, ended });
+                self.settled.push(Reload { action: kind.name().to_owned(), asked, began: *began, ended });
             }
             Message::Stopping(_) => self.cut_off(now),
             Message::NotReady(generation, _) => self.late = Some(*generation),
@@ -113,6 +114,14 @@ impl StatusWriter {
         }
         let surplus = self.shown().1.len().saturating_sub(MOST_SETTLED);
         self.settled.drain(..surplus);
+    }
+
+    /// Takes out the request that is under way: there is one of each sort at most. What it does may have become less: a
+    /// restart may be all that is left of a re-exec.
+    fn take_running(&mut self, kind: RequestKind) -> Option<Reload> {
+        let forwards = |action: &str| action == RequestKind::Forward.name();
+        let at = self.running.iter().position(|reload| forwards(&reload.action) == forwards(kind.name()))?;
+        Some(self.running.remove(at))
     }
 
     /// hupwrap ends: nothing comes of a request that is under way.
