@@ -447,6 +447,24 @@ fn a_main_process_that_comes_during_a_stop_is_stopped_too() {
     }
 }
 
+/// It gets the signal that has stopped the process before it, not the usual one.
+#[test]
+fn a_main_process_that_comes_during_a_stop_gets_the_signal_of_that_stop() {
+    for (on, signal) in [("TERM=stop:QUIT", "TERM"), ("TERM=ignore", "QUIT")] {
+        for mode in ["mixed", "process"] {
+            let dir = Dir::new();
+            let script =
+                r#"trap 'exit 3' QUIT; "$0" exit=QUIT:7 & echo $! > main; echo first $$; while :; do wait; done"#;
+            let run = supervise(&dir, &["--kill-mode", mode, "--on", on], script);
+            both_are_there(&run);
+            run.kill(signal);
+            let ended = run.end();
+            assert_eq!(ended.shell(), 7, "{on}, {mode}: {ended:?}");
+            assert!(!ended.stdout.contains("got TERM"), "{on}, {mode}: {}", ended.stdout);
+        }
+    }
+}
+
 #[test]
 fn a_main_process_that_comes_during_a_stop_is_killed_in_time() {
     for mode in ["mixed", "group", "process"] {
