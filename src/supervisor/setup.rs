@@ -93,6 +93,9 @@ pub(crate) fn setup(mut config: Config, startup: Startup) -> Result<Box<Supervis
     // All but the faults are blocked since the first instruction; a fault that --on names is from now on.
     signals::block(listened, crate::BLOCKED_AT_STARTUP)
         .map_err(|error| format!("cannot block signals: {}", start_error::describe(error)))?;
+    // Before a lookup of a name: that is a child of hupwrap's own.
+    let has_children = wait::has_children();
+    let children = if has_children == Some(false) { Vec::new() } else { proc::children() };
     let sockets = bind(&mut config, &startup, inherited)?;
     check_readiness(&config, &startup, &sockets)?;
     let signal_fd = SignalFd::new(listened, startup.pid).map_err(no_signals)?;
@@ -115,12 +118,8 @@ pub(crate) fn setup(mut config: Config, startup: Startup) -> Result<Box<Supervis
         snapshot: None,
     };
     let mut supervisor = assemble(config, startup, parts);
-    let has_children = wait::has_children();
-    if has_children != Some(false) {
-        let children = proc::children();
-        supervisor.family.first = (has_children == Some(true) || !children.is_empty()).then_some(family::UNSEEN);
-        supervisor.family.foreign_children = children;
-    }
+    supervisor.family.first = (has_children == Some(true) || !children.is_empty()).then_some(family::UNSEEN);
+    supervisor.family.foreign_children = children;
     // At the very end: from here on nothing fails.
     supervisor.status_writer.as_mut().map_or(Ok(()), StatusWriter::lock).map_err(of_status_file)?;
     for socket in &supervisor.sockets {
