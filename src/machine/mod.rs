@@ -229,12 +229,11 @@ impl Machine {
         self.child.id == generation || self.successor().is_some_and(|successor| successor.id == generation)
     }
 
-    /// The signal that a child which is being stopped gets: KILL when its time was up, or the stop signal. None for a child
-    /// that is not being stopped.
+    /// The signal that a child which is being stopped has got: KILL when its time was up, or what has asked it to end. None
+    /// for a child that is not being stopped.
     pub fn stop_signal(&self, generation: GenerationId) -> Option<Signal> {
         match self.generations().find(|life| life.id == generation)?.phase {
-            Phase::Stopping { killed: true, .. } => Some(Signal::KILL),
-            Phase::Stopping { .. } => Some(self.settings.stop_signal),
+            Phase::Stopping { by, .. } => Some(by),
             _ => None,
         }
     }

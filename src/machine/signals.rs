@@ -54,8 +54,7 @@ impl Machine {
     }
 
     pub(super) fn note_signal(&mut self, signal: Signal, sender: Sender, shared: bool, turn: &mut Turn) {
-        let may_echo = matches!(signal, Signal::TERM | Signal::INT | Signal::QUIT);
-        if !(may_echo && self.is_echo(sender)) {
+        if !(signal.may_echo() && self.is_echo(sender)) {
             self.act_on(signal, sender, shared, turn);
         }
     }

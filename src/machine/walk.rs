@@ -757,7 +757,7 @@ impl State {
         }
         let bounded = |default: Limit| matches!(m.settings.stop_timeout.unwrap_or(default), Limit::After(_));
         for life in m.generations() {
-            if life.phase == (Phase::Stopping { deadline: None, killed: false })
+            if matches!(life.phase, Phase::Stopping { deadline: None, killed: false, .. })
                 && m.stop.is_none()
                 && bounded(Limit::After(STOP_TIMEOUT))
             {

@@ -14,7 +14,7 @@ use crate::sys::notify_socket::NotifySocket;
 use crate::sys::proc::{self, ProcStat};
 use crate::sys::ready_pipe::ReadyPipe;
 use crate::sys::spawn::Spawned;
-use crate::sys::{Pid, clock};
+use crate::sys::{Pid, clock, terminal};
 use crate::text::main_process::{Announced, EndedChild, Written};
 use crate::text::messages;
 use crate::text::notify::{self, Notice};
@@ -33,7 +33,7 @@ pub(super) struct Child {
     pub pid: Option<Pid>,
     /// The pid that it has or had, for people.
     pub number: Pid,
-    /// Its process group, where that is not hupwrap's. The group may outlive it.
+    /// Its process group when that was last looked up, where it was not hupwrap's. See [`Child::look_group_up`].
     pub group: Option<Pid>,
     /// When it was started; none where the hupwrap before this one has started it.
     pub started: Option<Time>,
@@ -88,6 +88,20 @@ impl Child {
             awaits_terminal: false,
             born: None,
         }
+    }
+
+    /// Its process group, where that is not hupwrap's. A process may change its group at any time, and the number of a
+    /// group without members may mean the processes of others. As long as the child is not reaped, that of its group
+    /// cannot. Where the kernel does not tell it, the same is true of the group that has the number of the child.
+    pub(super) fn look_group_up(&mut self) -> Option<Pid> {
+        if let Some(pid) = self.pid {
+            self.group = match terminal::group_of(pid) {
+                // 0 is a group outside of this pid namespace. To `kill(2)`, 1 means every process.
+                Some(group) => Some(group).filter(|group| *group > 1 && *group != terminal::own_group()),
+                None => self.group.filter(|group| *group == pid),
+            };
+        }
+        self.group
     }
 
     /// What to wait for; the exec only where somebody does.

@@ -267,6 +267,7 @@ impl Supervisor {
             let is_gone = matches!(event, Event::ChildEnded(..) | Event::RestGone(_));
             let background = self.background(&event);
             self.machine.handle(clock::now(), event, &mut effects);
+            self.refuse_forward(&mut effects);
             if let Some(line) = background.filter(|_| self.machine.ends_by_itself()) {
                 report::say(&line);
             }
