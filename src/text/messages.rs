@@ -11,6 +11,7 @@ use crate::facts::GenerationId;
 use crate::machine::RequestKind;
 use crate::machine::message::{Failure, Message, Outcome};
 use crate::signal::Signal;
+use crate::text::from_1970;
 use crate::text::status_file::exit;
 
 /// A kind of event.
@@ -167,7 +168,7 @@ impl Words {
 
     /// What the service manager is shown of a child that serves. Without its pid: the child may hand over to another process.
     pub(crate) fn running(&self, since: SystemTime) -> String {
-        format!("{} has been running since {}", self.command, humantime::format_rfc3339_seconds(since))
+        format!("{} has been running since {}", self.command, humantime::format_rfc3339_seconds(from_1970(since)))
     }
 
     /// The line for a message of the machine. `serves`: whether a child is running and ready. `last_try`: why the newest
