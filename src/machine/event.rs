@@ -47,7 +47,7 @@ pub enum Event {
     MainAwaited(GenerationId),
     /// The main process is found: it is the child from now on.
     MainFound(GenerationId),
-    /// The child is no more, and was reaped.
+    /// The child has ended, and was reaped.
     ChildEnded(GenerationId, ExitStatus),
     /// Processes of the generation remain, though its child has ended.
     RestRemains(GenerationId),

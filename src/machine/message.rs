@@ -40,14 +40,14 @@ pub enum Message {
     Settled {
         /// What was asked.
         kind: RequestKind,
-        /// When that began which settles it: the start, the new hupwrap, the delivery, or where it is refused the check.
+        /// When the start, upgrade or delivery that settles it began, or if it is refused, its check.
         began: Time,
         /// What came of it.
         outcome: Outcome,
     },
     /// A child executes the program.
     Started(GenerationId),
-    /// A child has ended, and so.
+    /// A child has ended with this status.
     Ended(GenerationId, ExitStatus),
     /// A child is ready.
     Ready(GenerationId),
@@ -77,7 +77,7 @@ pub enum Message {
         /// Whether the successor is ready.
         ready: bool,
     },
-    /// The child was not ready in time, and nothing replaces it.
+    /// The child was not ready in time, and is stopped.
     NotReady(GenerationId, Duration),
     /// The new hupwrap has taken over.
     Reexecuted {

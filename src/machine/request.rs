@@ -147,8 +147,7 @@ impl Step {
 pub(super) struct Request {
     pub(super) kind: RequestKind,
     pub(super) step: Step,
-    /// When that began which can settle it: its check, and later its start, the new hupwrap or the delivery. As
-    /// CLOCK_MONOTONIC reads it.
+    /// When its check began, or later the start, upgrade or delivery that can settle it. By CLOCK_MONOTONIC.
     pub(super) began: Time,
     /// The signals to forward, where that is what was asked.
     pub(super) signals: SignalSet,

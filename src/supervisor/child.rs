@@ -47,7 +47,7 @@ pub(super) struct Child {
     pub unexecuted: Option<Spawned>,
     /// Its NOTIFY_SOCKET.
     pub notify: Option<NotifySocket>,
-    /// What it says by a newline that it is ready by.
+    /// The pipe of `--ready fd:N`.
     pub pipe: Option<ReadyPipe>,
     /// The connection that is to show it.
     pub attempt: Option<Attempt>,

@@ -33,8 +33,7 @@ impl Purpose {
     }
 }
 
-/// What a helper was for, and what it has found: it is so, or it depends on a connection to an address, or it is not so,
-/// for this reason.
+/// What a helper was for, and what it has found: yes; or an address to connect to; or the reason why not.
 pub(super) type Answer = (Purpose, Result<Option<SocketAddr>, String>);
 
 /// One that is under way.

@@ -19,7 +19,7 @@ use crate::text::status_file::{self, Answer, CUT_OFF, Listening, MOST_SETTLED, R
 /// How long after a failure the file is tried again, if nothing changes before.
 const RETRY: Duration = Duration::from_secs(5);
 
-/// What watches.
+/// Keeps the status file up to date.
 pub(super) struct StatusWriter {
     file: StatusFile,
     /// Until the file is written for the first time.

@@ -173,7 +173,7 @@ impl Iterator for Names {
 
 impl Drop for Names {
     fn drop(&mut self) {
-        // SAFETY: it is open, and used no more.
+        // SAFETY: it is open, and not used afterwards.
         unsafe { libc::closedir(self.0.as_ptr()) };
     }
 }

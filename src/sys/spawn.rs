@@ -1,4 +1,4 @@
-//! Starting a program, and finding it.
+//! Starts a program.
 //!
 //! The child is made with `clone(CLONE_VM)`: it borrows hupwrap's memory until it executes, as with vfork, and so costs
 //! no copy of the page tables. Unlike with vfork, hupwrap does not sleep until then, so that a child that is stopped by

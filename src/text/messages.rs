@@ -129,7 +129,7 @@ pub fn not_sent(signal: Signal, pid: i32, reason: &str) -> LogLine {
     LogLine::new(&NOT_SENT, [json!(signal.to_string()), json!(pid), json!(reason)], text)
 }
 
-/// A try of `--ready cmd:` has failed, for another reason than the one before.
+/// A try of `--ready cmd:` or `tcp:` has failed, for another reason than the one before.
 pub fn tried(generation: GenerationId, pid: i32, reason: &str) -> LogLine {
     let facts = [json!(generation), json!(pid), json!(reason)];
     LogLine::new(&TRIED, facts, format!("generation {generation} is not ready yet: {reason}"))

@@ -61,7 +61,7 @@ pub struct Reload {
     pub action: String,
     /// When it was taken up.
     pub asked: Time,
-    /// When that began which settles it.
+    /// When the start, upgrade or delivery that settles it began.
     pub began: Time,
     /// When it was over, and what came of it; none while it is under way.
     pub ended: Option<(Time, Answer)>,

@@ -1,7 +1,7 @@
-//! The waiting commands: they ask another hupwrap, which its status file names, and wait for the answer. The directory of
-//! the file reports each change, and a pidfd reports the end of hupwrap; without them the command polls, and once a second
-//! it looks anyway. What a file
-//! answers is decided in `answer`, what people see of it in [`summary`]; both are pure.
+//! The waiting commands: they ask another hupwrap, which its status file names, and wait for the answer. The directory
+//! of the file reports each change, and a pidfd reports the end of hupwrap. Without them the command polls, and once a
+//! second it looks anyway. What a file answers is decided in `answer`, what people see of it in [`summary`]; both are
+//! pure.
 
 mod answer;
 mod found;
