@@ -26,6 +26,7 @@ const DATAGRAMS_A_TURN: usize = 64;
 const LONG_TRY: Duration = Duration::from_secs(5);
 
 /// A child, and what was made for it.
+#[derive(Default)]
 pub(super) struct Child {
     /// Which.
     pub generation: GenerationId,
@@ -68,26 +69,7 @@ pub(super) struct Child {
 impl Child {
     /// A child of which only this is known.
     pub(super) fn new(generation: GenerationId, pid: Option<Pid>, group: Option<Pid>) -> Self {
-        Self {
-            generation,
-            pid,
-            number: pid.unwrap_or(0),
-            group,
-            started: None,
-            announced: None,
-            file_before: None,
-            ended: None,
-            unexecuted: None,
-            notify: None,
-            pipe: None,
-            attempt: None,
-            try_began: None,
-            not_ready_because: None,
-            asked: None,
-            refused: Vec::new(),
-            awaits_terminal: false,
-            born: None,
-        }
+        Self { generation, pid, number: pid.unwrap_or(0), group, ..Self::default() }
     }
 
     /// What to wait for; the exec only where somebody does.
