@@ -30,22 +30,17 @@ impl Supervisor {
 
     pub(super) fn say(&mut self, line: &Message) {
         let pid = |generation| self.family.number(generation);
+        let serves = self.machine.serving().is_some();
+        let last_try = self.family.why_not_ready();
         // Most of what happens nobody wants to hear of: it is not put into words.
         let text = (!line.is_usual() || report::is_said(&messages::STARTED)).then(|| {
-            let log_line = self.words.log_line(
-                line,
-                self.machine.serving().is_some(),
-                self.family.why_not_ready().as_deref(),
-                pid,
-            );
+            let log_line = self.words.log_line(line, serves, last_try.as_deref(), pid);
             report::say(&log_line);
             log_line.text
         });
         if let Some(status_writer) = &mut self.status_writer {
             let reason = match line {
-                Message::Settled { outcome, .. } => {
-                    self.words.reason(outcome, self.machine.serving().is_some(), self.family.why_not_ready().as_deref())
-                }
+                Message::Settled { outcome, .. } => self.words.reason(outcome, serves, last_try.as_deref()),
                 _ => None,
             };
             status_writer.hear(clock::now(), line, reason);
