@@ -11,9 +11,10 @@ use nix::poll::{PollFd, PollFlags};
 
 use crate::config::{Level, LogFormat};
 use crate::sys::{output, poll, start_error};
+use crate::text::events::MessageKind;
 use crate::text::is_plain;
 use crate::text::log_line::{json_line, text_line};
-use crate::text::messages::{self, LogLine, MessageKind};
+use crate::text::messages::{self, LogLine};
 
 /// How lines look, and which lines are written.
 #[derive(Clone, Copy, Default, Debug)]

@@ -6,15 +6,13 @@ use crate::machine::event::Event;
 use crate::machine::message::Message;
 use crate::report;
 use crate::sys::clock;
-use crate::text::messages;
+use crate::text::{events, messages};
 
 impl Supervisor {
     /// Says what happens, to those who want to hear all of it.
     pub(super) fn mention(&mut self, event: &Event) {
         match event {
-            Event::Signal { signal, .. } if report::is_said(&messages::SIGNAL) => {
-                report::say(&messages::signal(*signal))
-            }
+            Event::Signal { signal, .. } if report::is_said(&events::SIGNAL) => report::say(&messages::signal(*signal)),
             Event::Executed(generation) => self.say(&Message::Started(*generation)),
             _ => {}
         }
@@ -33,7 +31,7 @@ impl Supervisor {
         let serves = self.machine.serving().is_some();
         let last_try = self.family.why_not_ready();
         // Most of what happens nobody wants to hear of: it is not put into words.
-        let text = (!line.is_usual() || report::is_said(&messages::STARTED)).then(|| {
+        let text = (!line.is_usual() || report::is_said(&events::STARTED)).then(|| {
             let log_line = self.words.log_line(line, serves, last_try.as_deref(), pid);
             report::say(&log_line);
             log_line.text

@@ -1,6 +1,7 @@
 //! Text formats: what hupwrap reads and writes, without touching a file. Pure.
 
 pub mod env_file;
+pub mod events;
 mod fact_lines;
 pub mod handover;
 pub(crate) mod hints;
