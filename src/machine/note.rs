@@ -189,7 +189,7 @@ impl Machine {
     }
 
     fn note_end(&mut self, id: GenerationId, status: ExitStatus, turn: &Turn) {
-        // What a successor came to is said with the request. After a stop the child's status is hupwrap's own.
+        // How a successor ended is said with the request. After a stop the child's status is hupwrap's own.
         if id == self.child.id || (id < self.child.id && self.stop.is_none()) {
             self.last_exit = Some(status);
         }

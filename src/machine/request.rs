@@ -79,7 +79,7 @@ impl RequestKind {
         }
     }
 
-    /// One request that does what both would. Where one wants the old child gone first, so it is.
+    /// One request that does what both would. If one of them wants the old child gone first, it is.
     pub(super) fn and(self, other: Option<Self>) -> Self {
         let Some(other) = other else { return self };
         let new_child = match (self.without_hupwrap(), other.without_hupwrap()) {

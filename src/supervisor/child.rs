@@ -28,7 +28,7 @@ const LONG_TRY: Duration = Duration::from_secs(5);
 /// A child, and what was made for it.
 #[derive(Default)]
 pub(super) struct Child {
-    /// Which.
+    /// Its generation.
     pub generation: GenerationId,
     /// Its pid, until it is reaped.
     pub pid: Option<Pid>,
@@ -40,7 +40,7 @@ pub(super) struct Child {
     pub started: Option<Time>,
     /// The main process that it has announced.
     pub announced: Option<Announced>,
-    /// When the `--child-pidfile` that was there before it was written.
+    /// When the `--child-pidfile` was written that was there before this child.
     pub file_before: Option<Written>,
     /// When it has ended, while its main process may still be named. The machine has not heard of its end.
     pub ended: Option<EndedChild>,
@@ -62,7 +62,7 @@ pub(super) struct Child {
     pub refused: Vec<ProcStat>,
     /// Whether it was stopped and has its process group in the background, so that it needs the terminal to go on.
     pub awaits_terminal: bool,
-    /// Itself, where it was started beside another: by its time, orphans are told apart.
+    /// Its identity, if it was started beside another child: its age tells whose an orphan is.
     pub born: Option<ProcStat>,
 }
 
@@ -72,7 +72,7 @@ impl Child {
         Self { generation, pid, number: pid.unwrap_or(0), group, ..Self::default() }
     }
 
-    /// What to wait for; the exec only where somebody does.
+    /// The descriptors to wait for; that of the exec only if somebody waits for the exec.
     pub(super) fn fds(&self, awaits_execution: bool) -> impl Iterator<Item = (BorrowedFd<'_>, PollFlags)> {
         let unexecuted = self.unexecuted.as_ref().filter(|_| awaits_execution).map(AsFd::as_fd);
         let notify = self.notify.as_ref().filter(|notify| !notify.fails()).map(AsFd::as_fd);

@@ -126,7 +126,7 @@ impl Helper {
     }
 }
 
-/// Whether there is a stderr.
+/// Whether stderr is open.
 fn has_stderr() -> bool {
     nix::fcntl::fcntl(std::io::stderr(), nix::fcntl::FcntlArg::F_GETFD).is_ok()
 }

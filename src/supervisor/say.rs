@@ -1,4 +1,4 @@
-//! Tells of what happens: lines for people, the status file, the service manager.
+//! Reports what happens: lines for people, the status file, the service manager.
 
 use super::Supervisor;
 use super::service_manager::Service;
@@ -30,7 +30,7 @@ impl Supervisor {
         let pid = |generation| self.family.number(generation);
         let serves = self.machine.serving().is_some();
         let last_try = self.family.why_not_ready();
-        // Most of what happens nobody wants to hear of: it is not put into words.
+        // Most messages are not wanted: they are not put into words.
         let text = (!line.is_usual() || report::is_said(&events::STARTED)).then(|| {
             let log_line = self.words.log_line(line, serves, last_try.as_deref(), pid);
             report::say(&log_line);
@@ -49,7 +49,7 @@ impl Supervisor {
         }
     }
 
-    /// What there is to serve.
+    /// What the service manager must know of the child and the requests.
     pub(super) fn service(&self) -> Service {
         let running = self.machine.serving_since().map(|since| self.words.running(clock::wall_time(since)));
         Service { serving: self.machine.serving().zip(running), is_asked: self.machine.is_asked() }

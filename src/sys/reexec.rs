@@ -25,7 +25,7 @@ use crate::text::handover::{Handover, check_introduction, introduction};
 
 /// The variable that names the descriptor of the state after the exec: the pid it is meant for, and the number.
 const VARIABLE: &str = "HUPWRAP_HANDOVER";
-/// By what a state is known that came through a pipe.
+/// Marks a state that comes through a pipe.
 const PIPED: &[u8] = b"\nwriter hupwrap ";
 
 /// Where hupwrap's own file is looked for: the path it was started by, which a deploy may by now have given another
@@ -331,7 +331,7 @@ fn read_carrier(carrier: OwnedFd) -> Vec<u8> {
     let mut file = File::from(carrier);
     // A memfd of format 2 is at its end. A pipe cannot be rewound.
     let _ = file.rewind();
-    // Tried twice: what fails once for no reason that lasts must not cost the state. The second read goes on from there.
+    // Tried twice: an error that does not last must not cost the state. The second read goes on from there.
     let _ = file.read_to_end(&mut bytes).or_else(|_| file.read_to_end(&mut bytes));
     bytes
 }

@@ -49,7 +49,7 @@ pub(crate) struct Spawn {
     pub own_group: bool,
     /// What it gets when hupwrap is killed.
     pub tether: Option<Signal>,
-    /// Which descriptor of hupwrap's it gets under which number, those it inherits anyway aside. Each number once.
+    /// Which descriptor of hupwrap's it gets under which number, besides those that it inherits anyway. Each number once.
     pub fds: Vec<(RawFd, RawFd)>,
 }
 

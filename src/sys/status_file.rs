@@ -104,7 +104,7 @@ impl StatusFile {
     }
 
     /// Replaces its content. Where the path leads elsewhere by now, the file that was written before is removed: it would
-    /// say for ever what is no longer true.
+    /// never be true again.
     ///
     /// # Errors
     /// Says why not. The content before is still there.

@@ -148,7 +148,7 @@ pub(super) fn remove(path: &str, made: SocketFile) {
 /// Whether a socket was bound in the directory of a path. A state that says otherwise is forged: what it calls the file of
 /// the socket is somebody else's.
 pub(super) fn is_bound_beside(socket: &OwnedFd, path: &str) -> bool {
-    // Tried twice: what fails once for no reason that lasts must not leave a file behind.
+    // Tried twice: an error that does not last must not leave a file behind.
     let ask = || getsockname::<UnixAddr>(socket.as_raw_fd());
     let bound = ask().or_else(|_| ask());
     bound.is_ok_and(|bound| bound.path().is_some_and(|bound| directory_of(bound) == directory_of(Path::new(path))))
@@ -212,7 +212,7 @@ fn is_stale(path: &str) -> Result<bool, Refusal> {
     }
 }
 
-/// Locks a directory against other hupwraps. None if that is impossible, or somebody else keeps the lock over so many
+/// Locks a directory against other hupwraps. None if that is impossible, or somebody else keeps the lock over this many
 /// tries, one each 10 ms. Only a start does this: a loop that supervises must not wait for a stranger.
 pub(super) fn lock(directory: &Path, tries: u8) -> Option<Locked<OwnedFd>> {
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;

@@ -36,7 +36,7 @@ pub struct Handover {
     pub(crate) child_group: Option<i32>,
     /// The main process that the child has announced.
     pub(crate) announced: Option<Announced>,
-    /// When the `--child-pidfile` that was there before the child was written.
+    /// When the `--child-pidfile` was written that was there before this child.
     pub(crate) file_before: Option<Written>,
     /// The child, where it has ended and its main process is waited for.
     pub(crate) ended: Option<EndedChild>,

@@ -17,7 +17,7 @@ pub(crate) mod words;
 use std::borrow::Cow;
 use std::time::SystemTime;
 
-/// A text of at most so many characters. A long one loses its middle: it begins with what is named, and ends with what is
+/// A text of at most `longest` characters. A long one loses its middle: it begins with what is named, and ends with what is
 /// said about it.
 pub(crate) fn cut(text: &str, longest: usize) -> Cow<'_, str> {
     let length = text.chars().count();

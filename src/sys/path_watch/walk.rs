@@ -63,7 +63,7 @@ impl Walk {
         (!self.failed).then_some(Found { digests, unwatched: self.unwatched })
     }
 
-    /// Looks at about so many names.
+    /// Looks at roughly this many names.
     pub(super) fn step(&mut self, budget: usize, paths: &[OsString], watches: &mut Watches) {
         self.budget = budget;
         while self.budget > 0 && !self.done {
