@@ -72,7 +72,7 @@ impl Child {
         Self { generation, pid, number: pid.unwrap_or(0), group, ..Self::default() }
     }
 
-    /// The descriptors to wait for; that of the exec only if somebody waits for the exec.
+    /// What to wait for; the exec only where somebody does.
     pub(super) fn fds(&self, awaits_execution: bool) -> impl Iterator<Item = (BorrowedFd<'_>, PollFlags)> {
         let unexecuted = self.unexecuted.as_ref().filter(|_| awaits_execution).map(AsFd::as_fd);
         let notify = self.notify.as_ref().filter(|notify| !notify.fails()).map(AsFd::as_fd);
