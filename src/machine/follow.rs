@@ -120,8 +120,8 @@ impl Machine {
         Next::StartAt(turn.now.saturating_add(delay))
     }
 
-    /// The policy starts the child again. `status`: how it ended; none where it was stopped because it was late. Returns
-    /// none where that was once too often.
+    /// The policy starts the child again. `status`: how it ended; none if it was stopped because it was late. Returns
+    /// none if the restart limit is reached.
     fn restart_later(&mut self, status: Option<ExitStatus>, turn: &mut Turn) -> Option<Next> {
         let ended = self.ended_at(turn);
         if self.child.ready_at.is_some_and(|ready| ended.saturating_sub(ready) >= self.settings.restart.reset) {

@@ -189,7 +189,7 @@ impl Machine {
     }
 
     fn note_end(&mut self, id: GenerationId, status: ExitStatus, turn: &Turn) {
-        // What a successor came to is said with the request. The child's status may become hupwrap's own.
+        // How a successor ended is said with the request. The child's status may become hupwrap's own.
         let is_last = id < self.child.id && self.stop.is_none() && self.child.has_child();
         if id == self.child.id || is_last {
             self.last_exit = Some(status);

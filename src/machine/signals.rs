@@ -59,7 +59,7 @@ impl Machine {
         }
     }
 
-    /// Whether a process of a generation sent this that is being stopped: it passes on what hupwrap sent it.
+    /// Whether this was sent by a process of a generation that is being stopped: it passes on what hupwrap sent it.
     fn is_echo(&self, sender: Sender) -> bool {
         self.stopping().any(|id| sender == Sender::Member(id))
     }

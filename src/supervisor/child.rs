@@ -26,8 +26,9 @@ const DATAGRAMS_A_TURN: usize = 64;
 const LONG_TRY: Duration = Duration::from_secs(5);
 
 /// A child, and what was made for it.
+#[derive(Default)]
 pub(super) struct Child {
-    /// Which.
+    /// Its generation.
     pub generation: GenerationId,
     /// Its pid, until it is reaped.
     pub pid: Option<Pid>,
@@ -39,7 +40,7 @@ pub(super) struct Child {
     pub started: Option<Time>,
     /// The main process that it has announced.
     pub announced: Option<Announced>,
-    /// When the `--child-pidfile` that was there before it was written.
+    /// When the `--child-pidfile` was written that was there before this child.
     pub file_before: Option<Written>,
     /// When it has ended, while its main process may still be named. The machine has not heard of its end.
     pub ended: Option<EndedChild>,
@@ -47,7 +48,7 @@ pub(super) struct Child {
     pub unexecuted: Option<Spawned>,
     /// Its NOTIFY_SOCKET.
     pub notify: Option<NotifySocket>,
-    /// What it says by a newline that it is ready by.
+    /// The pipe of `--ready fd:N`.
     pub pipe: Option<ReadyPipe>,
     /// The connection that is to show it.
     pub attempt: Option<Attempt>,
@@ -61,33 +62,14 @@ pub(super) struct Child {
     pub refused: Vec<ProcStat>,
     /// Whether it was stopped and has its process group in the background, so that it needs the terminal to go on.
     pub awaits_terminal: bool,
-    /// Itself, where it was started beside another: by its time, orphans are told apart.
+    /// Its identity, if it was started beside another child: its age tells whose an orphan is.
     pub born: Option<ProcStat>,
 }
 
 impl Child {
     /// A child of which only this is known.
     pub(super) fn new(generation: GenerationId, pid: Option<Pid>, group: Option<Pid>) -> Self {
-        Self {
-            generation,
-            pid,
-            number: pid.unwrap_or(0),
-            group,
-            started: None,
-            announced: None,
-            file_before: None,
-            ended: None,
-            unexecuted: None,
-            notify: None,
-            pipe: None,
-            attempt: None,
-            try_began: None,
-            not_ready_because: None,
-            asked: None,
-            refused: Vec::new(),
-            awaits_terminal: false,
-            born: None,
-        }
+        Self { generation, pid, number: pid.unwrap_or(0), group, ..Self::default() }
     }
 
     /// Its process group, where that is not hupwrap's. A process may change its group at any time, and the number of a

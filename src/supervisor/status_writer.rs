@@ -20,7 +20,7 @@ use crate::text::status_file::{self, Answer, CUT_OFF, Listening, MOST_SETTLED, R
 /// How long after a failure the file is tried again, if nothing changes before.
 const RETRY: Duration = Duration::from_secs(5);
 
-/// What watches.
+/// Keeps the status file up to date.
 pub(super) struct StatusWriter {
     file: StatusFile,
     /// Until the file is written for the first time.
@@ -42,7 +42,7 @@ pub(super) struct StatusWriter {
 }
 
 impl StatusWriter {
-    /// Of this file. Whether it can be written shows when it is.
+    /// For this file. Whether it can be written is known only when it is written.
     pub(super) fn new(path: &OsStr, pid: Pid, on_hup: String, sockets: &[Socket], requests: Vec<Reload>) -> Self {
         let listen = sockets.iter().zip(crate::text::listen::FIRST_FD..).map(|(socket, fd)| Listening {
             name: socket.facts().name.clone(),
@@ -79,8 +79,8 @@ impl StatusWriter {
         self.settled.iter().chain(&self.running).cloned().collect()
     }
 
-    /// The request that the file shows, and those before it that are settled. None that is under way is hidden by one that
-    /// was settled beside it.
+    /// The request that the file shows, and those before it that are settled. One that is
+    /// under way is shown even if another one was settled in the meantime.
     fn shown(&self) -> (Option<&Reload>, &[Reload]) {
         match (self.running.last(), self.settled.split_last()) {
             (None, Some((last, before))) => (Some(last), before),
@@ -124,7 +124,7 @@ impl StatusWriter {
         Some(self.running.remove(at))
     }
 
-    /// hupwrap ends: nothing comes of a request that is under way.
+    /// hupwrap ends: a request that is under way has failed.
     fn cut_off(&mut self, now: Time) {
         let ended = Some((now, Answer::Failed(CUT_OFF.to_owned())));
         self.settled.extend(self.running.drain(..).map(|reload| Reload { ended: ended.clone(), ..reload }));
@@ -142,7 +142,7 @@ impl StatusWriter {
         }
     }
 
-    /// Writes the file where it says something else.
+    /// Writes the file if its content changes.
     pub(super) fn update(&mut self, status: &Status, pid_of: impl Fn(GenerationId) -> Pid) {
         if status.state == State::Ended {
             self.cut_off(clock::now());

@@ -14,8 +14,8 @@ use crate::sys::fd::{new_fd, take};
 use crate::sys::poll::is_ready;
 use crate::sys::{Pid, own_pid};
 
-/// The kernel's idea of how long a signal set is. glibc's wrappers hide signals 32 and 33; the child's mask must not
-/// lose them, so they are gone round.
+/// How long a signal set is for the kernel. glibc's wrappers hide signals 32 and 33; the child's mask must not
+/// lose them, so the wrappers are not used.
 const SET_SIZE: usize = size_of::<u64>();
 
 /// How often one turn reads from a signalfd at most.
@@ -24,9 +24,9 @@ const BATCHES_A_TURN: usize = 64;
 /// A signal that was read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Received {
-    /// Which.
+    /// The signal.
     pub signal: Signal,
-    /// From whom.
+    /// Who sent it.
     pub sender: Sender,
     /// The pid of the process that sent it; 0 where no process did, or one outside of this pid namespace.
     pub pid: Pid,

@@ -69,7 +69,7 @@ pub(super) fn to(form: Form, seen: &Read, asked: Time, ended: bool) -> Option<An
     match answer {
         // An outcome counts whenever it is read: it may be that hupwrap ended after it, or with it.
         Some(Answer::Yes(_) | Answer::No(_)) if form == Form::Reload => answer,
-        // What was ready is so no longer.
+        // It is no longer ready.
         _ if ended => Some(Answer::Gone(format!("its hupwrap, pid {}, has ended{}", seen.pid, last_words(seen)))),
         answer => answer,
     }

@@ -80,7 +80,7 @@ impl Found {
         Ok(Self { target, began, seen, purpose })
     }
 
-    /// Reads the file once more. A file that is no good, or another's, says nothing new.
+    /// Reads the file once more. A file that is not usable, or that of another hupwrap, says nothing new.
     pub(super) fn look(&mut self, path: &Path) {
         let text = status_input::read(path, self.purpose).ok();
         let read = text.and_then(|input| status_file::read(&input.text).ok());

@@ -1,7 +1,7 @@
-//! The waiting commands: they ask another hupwrap, which its status file names, and wait for the answer. The directory of
-//! the file reports each change, and a pidfd reports the end of hupwrap; without them the command polls, and once a second
-//! it looks anyway. What a file
-//! answers is decided in `answer`, what people see of it in [`summary`]; both are pure.
+//! The waiting commands: they ask another hupwrap, which its status file names, and wait for the answer. The directory
+//! of the file reports each change, and a pidfd reports the end of hupwrap. Without them the command polls, and once a
+//! second it looks anyway. What a file answers is decided in `answer`, what people see of it in [`summary`]; both are
+//! pure.
 
 mod answer;
 mod found;
@@ -212,7 +212,7 @@ impl Waiting<'_> {
         let left = until.map(|until| until.saturating_sub(now));
         let fds = reports.into_iter().flatten().chain(self.interrupt.as_ref().map(AsFd::as_fd));
         let mut fds: Vec<PollFd> = fds.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
-        // Whatever goes wrong here shows again at once, or is over.
+        // An error here is seen again at the next look, or has passed.
         let _ = poll::wait(&mut fds, left);
         self.interrupt.as_ref().and_then(Interrupt::came)
     }
