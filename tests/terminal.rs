@@ -388,6 +388,30 @@ fn a_child_that_has_left_the_group_hears_the_terminal() {
 }
 
 #[test]
+fn what_the_terminal_sends_reaches_the_whole_group_of_the_child() {
+    shell_at!(terminal, shell);
+    terminal.enter(r#""$H" --group own -- sh -c 'echo ready 1 $$; sleep 1000; exit 3'"#);
+    let (_, child) = terminal.ready();
+    let hupwrap = parent(child).unwrap();
+    let mut sleep = 0;
+    wait_until("it sleeps", || {
+        sleep = children(child).into_iter().find(|pid| status(*pid, "Name") == "sleep").unwrap_or(0);
+        sleep != 0
+    });
+    terminal.keys(CTRL_Z);
+    terminal.line("[1]+  Stopped");
+    terminal.prompt();
+    stopped(&[hupwrap, child, sleep]);
+    terminal.enter("fg");
+    wait_until("all continue", || [hupwrap, child, sleep].iter().all(|pid| state(*pid) == Some('S')));
+    // A shell ends by Ctrl-C only if the command that it waits for does.
+    terminal.keys(CTRL_C);
+    terminal.prompt();
+    wait_until("all are gone", || ![hupwrap, child, sleep].into_iter().any(is_alive));
+    assert_eq!(terminal.foreground(), shell.pid);
+}
+
+#[test]
 fn the_group_can_be_chosen() {
     shell_at!(terminal, shell);
     // Its own in the foreground: what the terminal sends is passed on, and the foreground is left where it is.

@@ -129,42 +129,49 @@ impl Generation {
 
     /// Sends a signal to the child, and in `group` mode to its group.
     pub(super) fn send(&self, settings: &Settings, signal: Signal, turn: &mut Turn) {
+        self.pass_on(settings, signal, false, turn);
+    }
+
+    /// The same. What comes from the terminal (`to_job`) goes to the whole group, as the terminal would send it, unless
+    /// nobody but the child may ever be signalled.
+    pub(super) fn pass_on(&self, settings: &Settings, signal: Signal, to_job: bool, turn: &mut Turn) {
         let to = match settings.kill_mode {
-            KillMode::Mixed | KillMode::Process => To::Child,
             KillMode::Group => To::Group,
+            KillMode::Mixed if to_job => To::Group,
+            KillMode::Mixed | KillMode::Process => To::Child,
         };
         self.signal(to, signal, turn);
     }
 
-    /// Asks the child to end.
-    pub(super) fn stop(&mut self, settings: &Settings, by: Signal, limit: Limit, turn: &mut Turn) {
+    /// Asks the child to end. `to_job`: as in [`Self::pass_on`].
+    pub(super) fn stop(&mut self, settings: &Settings, by: Signal, limit: Limit, to_job: bool, turn: &mut Turn) {
         self.probation = None;
         if limit == Limit::After(Duration::ZERO) {
             self.kill(settings, turn);
             return;
         }
-        self.send(settings, by, turn);
+        self.pass_on(settings, by, to_job, turn);
         // A stopped child can only react when it continues.
-        self.send(settings, Signal::CONT, turn);
+        self.pass_on(settings, Signal::CONT, to_job, turn);
         self.phase = Phase::Stopping { deadline: after(turn.now, limit), by, killed: false };
     }
 
     /// Asks the child to end that makes place for another.
     pub(super) fn stop_for_another(&mut self, settings: &Settings, turn: &mut Turn) {
-        self.stop(settings, settings.stop_signal, settings.stop_limit(), turn);
+        self.stop(settings, settings.stop_signal, settings.stop_limit(), false, turn);
     }
 
     /// hupwrap is told to stop, for the first time or once more. A deadline that runs goes on running.
-    pub(super) fn stop_for_good(&mut self, settings: &Settings, by: Signal, turn: &mut Turn) {
+    pub(super) fn stop_for_good(&mut self, settings: &Settings, by: Signal, to_job: bool, turn: &mut Turn) {
         self.late = false;
         match self.phase {
             Phase::Starting | Phase::Running => {
                 let limit = settings.stop_timeout.unwrap_or(Limit::Never);
-                self.stop(settings, by, limit, turn);
+                self.stop(settings, by, limit, to_job, turn);
             }
             Phase::Stopping { deadline, killed, by: before } => {
-                self.send(settings, by, turn);
-                self.send(settings, Signal::CONT, turn);
+                self.pass_on(settings, by, to_job, turn);
+                self.pass_on(settings, Signal::CONT, to_job, turn);
                 self.phase = Phase::Stopping { deadline, killed, by: if killed { before } else { by } };
             }
             Phase::Sweeping { .. } => {

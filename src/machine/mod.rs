@@ -82,8 +82,9 @@ pub struct Machine {
     unchecked: SignalSet,
     /// What told hupwrap to stop.
     stop: Option<Signal>,
-    /// The signal of a stop that was not passed on yet. A rule does that within the same event.
-    stop_by: Option<Signal>,
+    /// The signal of a stop that was not passed on yet, and whether it goes to the child's whole group. A rule does that
+    /// within the same event.
+    stop_by: Option<(Signal, bool)>,
     /// Signals to forward that wait until a child can receive them.
     held_signals: SignalSet,
     /// Whether a HUP among those has no outcome yet.

@@ -55,7 +55,7 @@ impl Machine {
             Step::Checked if request.kind == RequestKind::Forward => {
                 let signals = request.signals;
                 self.request = None;
-                signals.iter().for_each(|signal| self.forward(signal, turn));
+                signals.iter().for_each(|signal| self.forward(signal, false, turn));
             }
             Step::Asked | Step::Checked if request.kind.wants_new_hupwrap() => {
                 request.step = Step::Probing { deadline: turn.now.saturating_add(PROBE_TIMEOUT) };

@@ -41,11 +41,11 @@ impl Machine {
 
     /// A stop takes precedence over everything: requests are dropped, and what is up is asked to end.
     fn stop_for_good(&mut self, turn: &mut Turn) -> bool {
-        let (Some(told), Some(by)) = (self.stop, self.stop_by.take()) else { return false };
+        let (Some(told), Some((by, to_job))) = (self.stop, self.stop_by.take()) else { return false };
         self.drop_requests(turn);
         let settings = &self.settings;
         for life in self.other.iter_mut().chain([&mut self.child]) {
-            life.stop_for_good(settings, by, turn);
+            life.stop_for_good(settings, by, to_job, turn);
         }
         match (&self.child.phase, self.next) {
             (Phase::NotStarted, _) => {

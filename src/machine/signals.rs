@@ -31,7 +31,7 @@ impl Machine {
         }
         let is_renewal = self.settings.on.of(Signal::HUP).is_request();
         if is_renewal && is_hang_up {
-            return self.told_to_stop(Signal::HUP, Signal::HUP, turn);
+            return self.told_to_stop(Signal::HUP, Signal::HUP, false, turn);
         }
         let may_hang_up = self.settings.place.has_terminal && self.terminal_gone.is_none();
         if is_renewal && may_hang_up && !self.settings.place.nohup {
@@ -45,7 +45,7 @@ impl Machine {
         self.terminal_gone = self.terminal_gone.or(Some(turn.now));
         let suspect = self.suspect_hup.take();
         if self.is_recent(suspect, turn) {
-            self.told_to_stop(Signal::HUP, Signal::HUP, turn);
+            self.told_to_stop(Signal::HUP, Signal::HUP, false, turn);
         }
     }
 
@@ -80,6 +80,8 @@ impl Machine {
             sender == Sender::Kernel && (signal.is_job_control() || is_interrupt || signal == Signal::WINCH);
         // What the terminal sends reaches the whole foreground group.
         let heard = from_terminal && shared && self.child.has_child();
+        // A shell continues a whole job as well.
+        let to_job = !shared && (from_terminal || signal == Signal::CONT);
         if heard && is_interrupt {
             self.interrupted = Some(turn.now);
         }
@@ -92,15 +94,15 @@ impl Machine {
             Action::Stop(None) | Action::Forward(None) if heard => {}
             Action::Stop(by) => {
                 let default = if signal == Signal::TERM { self.settings.stop_signal } else { signal };
-                self.told_to_stop(signal, by.unwrap_or(default), turn);
+                self.told_to_stop(signal, by.unwrap_or(default), to_job, turn);
             }
             // Ctrl-C with no child to receive it.
             Action::Forward(_) if from_terminal && is_interrupt && !self.child.has_child() => {
-                self.told_to_stop(signal, signal, turn);
+                self.told_to_stop(signal, signal, to_job, turn);
             }
             Action::Forward(_) if self.must_check(signal) => self.unchecked.insert(signal),
             action @ Action::Forward(_) => {
-                self.forward(signal, turn);
+                self.forward(signal, to_job, turn);
                 let must_follow = !heard || action == Action::Forward(Some(Signal::STOP));
                 if signal.is_job_control() && !self.settings.place.is_init && must_follow {
                     // The terminal, and a child that stops its own group, stop hupwrap where the kernel would, and not
@@ -119,17 +121,18 @@ impl Machine {
     }
 
     /// Stops for good. A rule passes the signal on.
-    fn told_to_stop(&mut self, told: Signal, by: Signal, turn: &mut Turn) {
+    fn told_to_stop(&mut self, told: Signal, by: Signal, to_job: bool, turn: &mut Turn) {
         if self.stop.is_none() {
             turn.say(Message::Stopping(told));
             self.stop = Some(told);
         }
-        self.stop_by = Some(by);
+        self.stop_by = Some((by, to_job));
     }
 
     /// Forwards a signal: at once to a child that can receive it, later to one that cannot yet. A HUP that is forwarded
-    /// is a request, and over as soon as it is delivered. It has begun with its check, or when it is held.
-    pub(super) fn forward(&mut self, signal: Signal, turn: &mut Turn) {
+    /// is a request, and over as soon as it is delivered. It has begun with its check, or when it is held. `to_job`: as in
+    /// [`Generation::pass_on`].
+    pub(super) fn forward(&mut self, signal: Signal, to_job: bool, turn: &mut Turn) {
         let sent = match self.settings.on.of(signal) {
             Action::Forward(Some(other)) => other,
             _ => signal,
@@ -140,7 +143,7 @@ impl Machine {
         let can_receive = self.child.has_child() && (self.child.hears || is_immediate || self.stop.is_some());
         let is_awaited = self.stop.is_none() && !matches!(self.next, Some(Next::End(_)));
         if can_receive {
-            self.child.send(&self.settings, sent, turn);
+            self.child.pass_on(&self.settings, sent, to_job, turn);
         }
         if signal == Signal::HUP {
             self.backoff.reset();
@@ -150,7 +153,7 @@ impl Machine {
             }
         }
         match self.successor() {
-            Some(successor) if is_immediate => successor.send(&self.settings, sent, turn),
+            Some(successor) if is_immediate => successor.pass_on(&self.settings, sent, to_job, turn),
             // It may not be ready to receive the signal, and die of it.
             Some(_) => self.held_signals.insert(sent),
             None if !can_receive && !is_immediate && is_awaited => self.held_signals.insert(sent),

@@ -555,12 +555,15 @@ fn ctrl_c_starts_no_stop_but_makes_the_end_final() {
     bench.tell(Event::StartFailed(2, StartError { code: 127, transient: true, reason: String::new() }));
     assert_eq!(bench.signal("INT", Sender::Kernel), [Effect::Finish(Ending::Told(Signal::INT))]);
     // In a group of its own the child has heard nothing.
-    assert_eq!(Bench::new().signal("INT", Sender::Kernel), [sent(To::Child, "INT"), sent(To::Child, "CONT")]);
+    // The whole job gets it, as from a terminal.
+    assert_eq!(Bench::new().signal("INT", Sender::Kernel), [sent(To::Group, "INT"), sent(To::Group, "CONT")]);
     // Nor has one that has left hupwrap's group.
     let mut bench = shared();
     assert_eq!(bench.signal("INT", Sender::Kernel), []);
     bench.shared = false;
-    assert_eq!(bench.signal("QUIT", Sender::Kernel), [sent(To::Child, "QUIT"), sent(To::Child, "CONT")]);
+    assert_eq!(bench.signal("QUIT", Sender::Kernel), [sent(To::Group, "QUIT"), sent(To::Group, "CONT")]);
+    let mut bench = Bench::with(|args| args.kill_mode = Some("process".to_owned()), |_| ());
+    assert_eq!(bench.signal("INT", Sender::Kernel), [sent(To::Child, "INT"), sent(To::Child, "CONT")]);
 }
 
 #[test]

@@ -707,7 +707,7 @@ impl State {
         let idle = m.request.is_none() && m.again.is_none();
         let open = m.request.map(|request| request.kind).filter(|kind| *kind != RequestKind::Forward);
         let is_put_back = world.open == Some(RequestKind::Upgrade) && wants_new_hupwrap(m.again);
-        if !is_it_or_part(open, world.open) && !(open.is_none() && is_put_back) {
+        if !(is_it_or_part(open, world.open) || (open.is_none() && is_put_back)) {
             self.fail("a request is over without an outcome");
         }
         let is_checked = |request: Request| matches!(request.step, Step::Checking { .. } | Step::Probing { .. });
