@@ -378,6 +378,39 @@ fn what_systemd_gives_goes_first() {
 }
 
 #[test]
+fn the_next_child_finds_them_as_blocking_as_the_first_did() {
+    if installed("python3").is_none() {
+        return skipped("non-blocking sockets", "python3");
+    }
+    let script = r#"import os, time
+print("found", *map(os.get_blocking, (3, 4, 5)), flush=True)
+if os.environ["HUPWRAP_GENERATION"] != "4":
+    for socket in (3, 4, 5):
+        os.set_blocking(socket, not os.get_blocking(socket))
+print("ready", os.environ["HUPWRAP_GENERATION"], os.getpid(), flush=True)
+time.sleep(1000)"#;
+    let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (reader, _writer) = std::io::pipe().unwrap();
+    tcp.set_nonblocking(true).unwrap();
+    let options = ["--on", "USR1=reexec", "--on", "USR2=replace", "--ready", "exec", "--listen", "tcp:127.0.0.1:0"];
+    let command = ["--", "python3", "-c", script];
+    let given = vec![tcp.into(), reader.into()];
+    let mut run = activated("LISTEN_FDS=2", given, words(&[&options[..], &command[..]].concat())).start();
+    for (generation, signal) in [(1, "HUP"), (2, "USR1"), (3, "HUP"), (4, "USR2")] {
+        assert_eq!(run.line("found"), "found False True True", "{generation}");
+        assert_eq!(run.ready().0, generation);
+        run.kill(signal);
+    }
+    // The fourth has left them as they were. In a replace the old child shares them, and nobody changes them.
+    assert_eq!(run.line("found"), "found False True True");
+    assert_eq!(run.ready().0, 5);
+    run.kill("USR2");
+    assert_eq!(run.line("found"), "found True False False");
+    run.kill("TERM");
+    run.end();
+}
+
+#[test]
 fn a_script_that_stays_has_them_under_its_pid() {
     let script = "echo $LISTEN_PID $$ $LISTEN_FDS; sh -c 'sleep 1000' & wait";
     let mut run = Setup::new(args([&"--listen", &"tcp:127.0.0.1:0", &"sh", &"-c", &script])).start();

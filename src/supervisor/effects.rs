@@ -51,6 +51,7 @@ impl Supervisor {
                 self.forget();
                 if generation > 1 {
                     self.prepare_terminal();
+                    self.prepare_sockets();
                 }
                 self.unreceived = SignalSet::EMPTY;
                 match self.start(generation) {

@@ -1,12 +1,20 @@
-//! The files of hupwrap that somebody has removed: a child that closes its socket, a cleaner of /tmp.
+//! What a child or somebody else has changed for the next child: sockets, and files of hupwrap that were removed by a child
+//! that closes its socket, or by a cleaner of /tmp.
 
 use super::Supervisor;
 use super::status_writer::StatusWriter;
 use crate::report;
-use crate::sys::sockets::{self, Restored};
+use crate::sys::sockets::{self, Restored, Socket};
 use crate::text::messages;
 
 impl Supervisor {
+    /// Leaves the sockets to the next child as the first one found them. A child that still runs has set what it needs.
+    pub(super) fn prepare_sockets(&self) {
+        if self.family.children.iter().all(|child| child.pid.is_none() && child.ended.is_none()) {
+            self.sockets.iter().for_each(Socket::restore_blocking);
+        }
+    }
+
     /// Creates the files of the sockets, the pidfile and the status file again where they are missing. To be called at each
     /// request and when a child is gone, before the next one is started.
     pub(super) fn restore_files(&mut self) {

@@ -11,7 +11,7 @@ use nix::sys::socket::{
     getsockopt, listen as listen_at, setsockopt, socket, sockopt,
 };
 
-use crate::sys::fd::{above, keep_over_exec, take};
+use crate::sys::fd::{above, is_non_blocking, keep_over_exec, set_non_blocking, take};
 use crate::sys::resolve::resolve;
 use crate::sys::unix_path::{self, file_at, is_bound_beside};
 use crate::sys::{Pid, start_error};
@@ -23,6 +23,8 @@ pub(crate) struct Socket {
     fd: OwnedFd,
     facts: SocketFacts,
     local: Option<SocketAddr>,
+    /// Whether it was non-blocking for the first child.
+    non_blocking: bool,
 }
 
 impl Socket {
@@ -31,7 +33,8 @@ impl Socket {
             SocketKind::Tcp | SocketKind::Udp => local_address(fd.as_fd()),
             SocketKind::Unix | SocketKind::Other => None,
         };
-        Self { facts: SocketFacts { fd: fd.as_raw_fd(), kind, name, said, made }, fd, local }
+        let non_blocking = is_non_blocking(&fd) == Some(true);
+        Self { facts: SocketFacts { fd: fd.as_raw_fd(), kind, name, said, made }, fd, local, non_blocking }
     }
 
     /// What a re-executed hupwrap must know of it, and the child is told.
@@ -43,10 +46,22 @@ impl Socket {
     ///
     /// # Errors
     /// It is not open.
-    pub(crate) fn from_facts(facts: SocketFacts) -> Result<Self, String> {
+    pub(crate) fn from_facts(facts: SocketFacts, non_blocking: bool) -> Result<Self, String> {
         let fd = take(facts.fd).map_err(|_| format!("the socket '{}' is not open any more", facts.name))?;
         let is_ours = facts.said.as_ref().is_some_and(|path| is_bound_beside(&fd, path));
-        Ok(Self::new(fd, facts.kind, facts.name, facts.said, facts.made.filter(|_| is_ours)))
+        let mut socket = Self::new(fd, facts.kind, facts.name, facts.said, facts.made.filter(|_| is_ours));
+        socket.non_blocking = non_blocking;
+        Ok(socket)
+    }
+
+    /// Its descriptor, if it was non-blocking for the first child.
+    pub(crate) fn non_blocking(&self) -> Option<RawFd> {
+        self.non_blocking.then_some(self.facts.fd)
+    }
+
+    /// Makes it blocking or non-blocking again as the first child found it. A child has changed that for every later one.
+    pub(crate) fn restore_blocking(&self) {
+        set_non_blocking(&self.fd, self.non_blocking);
     }
 
     /// Where it listens in fact, for people: `tcp:127.0.0.1:8080` with the address that a name stood for and the port

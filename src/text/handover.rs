@@ -57,6 +57,8 @@ pub struct Handover {
     pub(crate) first_child: Option<(i32, u64)>,
     /// The sockets that outlive the child.
     pub(crate) sockets: Vec<SocketFacts>,
+    /// The descriptors of those that were non-blocking for the first child.
+    pub(crate) non_blocking_sockets: Vec<i32>,
     /// The child's NOTIFY_SOCKET.
     pub(crate) notify: Option<NotifySocketFacts>,
     /// Where hupwrap's own file is looked for.
@@ -218,6 +220,9 @@ impl Handover {
         for socket in &self.sockets {
             fact("socket", socket);
         }
+        for socket in &self.non_blocking_sockets {
+            fact("non_blocking_socket", socket);
+        }
         if let Some(NotifySocketFacts { socket, directory, path }) = &self.notify {
             fact("notify_socket", socket);
             fact("notify_path", path);
@@ -288,6 +293,7 @@ impl Handover {
             foreign_children: facts.all("foreign_child", pid),
             first_child: facts.all("first_child", identity).pop(),
             sockets: facts.sockets(),
+            non_blocking_sockets: facts.all("non_blocking_socket", parsed),
             origin: facts.all("origin", unhex),
             pidfile: facts.fd("pidfile"),
             signal_fd: facts.fd("signal_fd"),
@@ -368,6 +374,7 @@ mod tests {
                 },
                 SocketFacts { fd: 8, kind: SocketKind::Other, name: "unknown".to_owned(), said: None, made: None },
             ],
+            non_blocking_sockets: vec![8],
             notify: Some(NotifySocketFacts { socket: 9, directory: Some(10), path: "/run/x y".to_owned() }),
         }
     }

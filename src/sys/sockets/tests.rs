@@ -387,7 +387,7 @@ fn a_socket_crosses_as_facts() {
     assert_eq!(&facts, socket.facts());
     // As an exec does it: the descriptor alone remains.
     std::mem::forget(socket);
-    let socket = Socket::from_facts(facts).unwrap();
+    let socket = Socket::from_facts(facts, false).unwrap();
     assert!(!is_kept(&socket));
     UnixStream::connect(dir.at("s")).unwrap();
     drop(socket);
@@ -395,9 +395,9 @@ fn a_socket_crosses_as_facts() {
     let tcp = listen("tcp:127.0.0.1:0");
     let (facts, address) = (tcp.facts().clone(), tcp.address());
     std::mem::forget(tcp);
-    assert_eq!(Socket::from_facts(facts).unwrap().address(), address);
+    assert_eq!(Socket::from_facts(facts, false).unwrap().address(), address);
     let facts: SocketFacts = "1000000 tcp - a:b".parse().unwrap();
-    assert_eq!(Socket::from_facts(facts).err().as_deref(), Some("the socket 'a' is not open any more"));
+    assert_eq!(Socket::from_facts(facts, false).err().as_deref(), Some("the socket 'a' is not open any more"));
 }
 
 /// Numbers that no other test gets: a descriptor that is opened takes the lowest.
