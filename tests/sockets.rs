@@ -873,6 +873,42 @@ fn a_file_that_was_created_again_is_kept_over_a_re_exec_wherever_it_is() {
 }
 
 #[test]
+fn sockets_that_a_child_has_shut_down_take_connections_again() {
+    for action in ["restart", "reexec", "replace"] {
+        let dir = Dir::new();
+        let unix = dir.path().join("s");
+        let given = TcpListener::bind("127.0.0.1:0").unwrap();
+        let inherited = given.local_addr().unwrap().to_string();
+        let listen = format!("unix:{}", unix.display());
+        let options = ["--on-hup", action, "--ready", "exec", "--listen", "tcp:127.0.0.1:0", "--listen", &listen, "--"];
+        let command = args([&socketeer(), &"shuts"]);
+        let setup = [words(&options), command].concat();
+        let mut run = activated("LISTEN_FDS=1", vec![given.into()], setup).start();
+        let own = address(&run, "tcp:127.0.0.1:0");
+        let (_, mut old) = run.ready();
+        for generation in 2..4 {
+            run.kill("HUP");
+            let (_, child) = run.ready();
+            gone(old);
+            for address in [&inherited, &own] {
+                run.said_times(&format!("somebody has called shutdown(2) on 'tcp:{address}'"), generation - 1);
+                assert_eq!(answer(TcpStream::connect(address).unwrap()), (generation as u64, child), "{action}");
+            }
+            // In a replace, the second child was started before, and has the unix socket that the first one shuts down.
+            let is_replace = action == "replace";
+            let times = if is_replace { 1 } else { generation - 1 };
+            let line = format!("shutdown(2) on '{listen}'; it takes connections again, with a new socket");
+            run.said_times(&line, times);
+            if !is_replace || generation > 2 {
+                assert_eq!(answer(UnixStream::connect(&unix).unwrap()), (generation as u64, child), "{action}");
+            }
+            old = child;
+        }
+        assert_eq!(run.stop().shell(), 0);
+    }
+}
+
+#[test]
 fn an_old_child_that_removes_the_file_leaves_the_new_one_reachable() {
     let dir = Dir::new();
     let path = dir.path().join("s");

@@ -117,47 +117,6 @@ impl Socket {
             unix_path::remove(path, made);
         }
     }
-
-    /// Makes the file of a unix socket again if somebody has removed it. If its second name is gone too, it is the file
-    /// of a new socket, above `lowest`, which the next child gets. Returns what was done, if there was anything to do.
-    fn restore(&mut self, lowest: RawFd) -> Result<Option<Restored>, String> {
-        let (Some(made), Some(path)) = (self.facts.made, &self.facts.said) else { return Ok(None) };
-        match file_at(path) {
-            Ok(None) if unix_path::bring_back(path, made) => Ok(Some(Restored::Same)),
-            Ok(None) => {
-                self.fd = unix_path::bind_again(path, made.mode, lowest)?;
-                self.facts.fd = self.fd.as_raw_fd();
-                let file = file_at(path).ok().flatten().unwrap_or(made);
-                let file = SocketFile { mode: made.mode, ..file };
-                unix_path::keep(path, file);
-                self.facts.made = Some(file);
-                Ok(Some(Restored::New))
-            }
-            found if made.is_at(found) => {
-                unix_path::keep(path, made);
-                Ok(None)
-            }
-            Ok(Some(_)) => Err("another file is there, which is left alone".to_owned()),
-            Err(error) => Err(start_error::describe(error).to_owned()),
-        }
-    }
-}
-
-/// How the file of a unix socket was made again.
-#[derive(PartialEq, Eq, Debug)]
-pub(crate) enum Restored {
-    /// It leads to the socket that the children have.
-    Same,
-    /// It leads to a new socket, for the next start.
-    New,
-}
-
-/// Makes the files of unix sockets again that somebody has removed. Returns the path of each file that was missing, or is
-/// not as it should be, and what is wrong with the latter.
-pub(crate) fn restore(sockets: &mut [Socket]) -> Vec<(String, Result<Restored, String>)> {
-    let lowest = lowest(sockets.len());
-    let restored = |socket: &mut Socket| Some((socket.facts.said.clone()?, socket.restore(lowest).transpose()?));
-    sockets.iter_mut().filter_map(restored).collect()
 }
 
 /// The first number above those of this many sockets in the child: copying one to its place overwrites no other.
@@ -332,5 +291,6 @@ fn local_path(fd: BorrowedFd) -> Option<String> {
     Some(address.as_pathname()?.to_str()?.to_owned())
 }
 
+pub(crate) mod restore;
 #[cfg(test)]
 mod tests;
