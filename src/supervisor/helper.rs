@@ -33,9 +33,9 @@ impl Purpose {
     }
 }
 
-/// What a helper was for, and what it has found: it is so, or it depends on a connection to an address, or it is not so,
-/// for this reason.
-pub(super) type Answer = (Purpose, Result<Option<SocketAddr>, String>);
+/// What a helper was for, and what it has found: it is so, or it depends on a connection to one of these addresses,
+/// or it is not so, for this reason.
+pub(super) type Answer = (Purpose, Result<Vec<SocketAddr>, String>);
 
 /// One that is under way.
 pub(super) struct Helper {
@@ -111,13 +111,13 @@ impl Helper {
         let Self { purpose, task } = self;
         let (program, name, spawned) = match task {
             Task::Command { program, name, spawned } => (program, name, spawned),
-            Task::Lookup(lookup) => return (purpose, lookup.answer().map(Some)),
+            Task::Lookup(lookup) => return (purpose, lookup.answer()),
         };
         let program = OsStr::from_bytes(program.as_bytes());
         let word = purpose.word();
         let answer = match (spawned.executed(program), status) {
             (Some(Err(error)), _) => Err(format!("{word} {}", error.reason)),
-            (_, ExitStatus::Exited(0)) => Ok(None),
+            (_, ExitStatus::Exited(0)) => Ok(Vec::new()),
             (_, ExitStatus::Exited(code)) => Err(format!("{word} '{name}' ended with {code}")),
             (_, ExitStatus::Killed(signal)) => Err(format!("{signal} ended {word} '{name}'")),
         };
