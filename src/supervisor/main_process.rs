@@ -144,7 +144,10 @@ impl Supervisor {
         let now = clock::now();
         let in_time = match self.config.ready_timeout {
             Limit::Never => true,
-            Limit::After(limit) => now < since.unwrap_or(now).saturating_add(limit),
+            Limit::After(limit) => {
+                let until = since.unwrap_or(now).saturating_add(limit);
+                now < until.max(self.machine.extended(generation).unwrap_or(until))
+            }
         };
         if may_wait && in_time && self.family.lives(generation) {
             return since.is_none().then_some(Event::MainAwaited(generation));
@@ -212,8 +215,12 @@ impl Supervisor {
     }
 
     /// The hint for a command that has gone into the background: it ends with 0 soon after its start, and leaves processes.
+    /// Where `--child-pidfile` is given, another line says why that did not help.
     pub(super) fn background(&self, event: &Event) -> Option<LogLine> {
         let Event::ChildEnded(generation, ExitStatus::Exited(0)) = event else { return None };
+        if self.config.child_pidfile.is_some() {
+            return None;
+        }
         let child = self.family.child(*generation)?;
         let is_soon = clock::now().saturating_sub(child.started?) < SOON;
         let leaves = is_soon && self.family.members(*generation).is_ok_and(|members| !members.is_empty());

@@ -172,6 +172,7 @@ impl Handover {
             ("retry_at", machine.restart_at),
             ("ready_since", machine.ready_at),
             ("awaits_main", machine.awaits_main),
+            ("extended", machine.extended),
             ("first_start", machine.first_start),
             ("interrupted", machine.interrupted),
             ("terminal_gone", machine.terminal_gone),
@@ -253,6 +254,7 @@ impl Handover {
             began: facts.time("began").unwrap_or_default(),
             ready_at: facts.time("ready_since"),
             awaits_main: facts.time("awaits_main"),
+            extended: facts.time("extended"),
             // A new hupwrap at least: the child is left alone.
             kind: facts.must("kind", RequestKind::named, RequestKind::Upgrade),
             again: facts.all("again", RequestKind::named).pop(),
@@ -323,6 +325,7 @@ mod tests {
                 began: Duration::from_nanos(3),
                 ready_at: Some(Duration::from_nanos(4)),
                 awaits_main: Some(Duration::from_nanos(7)),
+                extended: Some(Duration::from_nanos(u64::MAX)),
                 kind: RequestKind::Reexec,
                 again: Some(RequestKind::Restart),
                 generation: u64::MAX,
