@@ -215,15 +215,11 @@ impl Supervisor {
     }
 
     /// The hint for a command that has gone into the background: it ends with 0 soon after its start, and leaves processes.
-    /// Where `--child-pidfile` is given, another line says why that did not help.
     pub(super) fn background(&self, event: &Event) -> Option<LogLine> {
         let Event::ChildEnded(generation, ExitStatus::Exited(0)) = event else { return None };
-        if self.config.child_pidfile.is_some() {
-            return None;
-        }
         let child = self.family.child(*generation)?;
         let is_soon = clock::now().saturating_sub(child.started?) < SOON;
         let leaves = is_soon && self.family.members(*generation).is_ok_and(|members| !members.is_empty());
-        leaves.then(|| self.words.backgrounded(*generation, child.number))
+        leaves.then(|| self.words.backgrounded(*generation, child.number, self.config.child_pidfile.is_some()))
     }
 }

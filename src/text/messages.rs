@@ -343,8 +343,10 @@ impl Words {
     }
 
     /// The child ended with 0 soon after its start, and processes that it has started are still running.
-    pub fn backgrounded(&self, generation: GenerationId, pid: i32) -> LogLine {
-        let text = format!("{}[{pid}] ended with 0, and left processes running{IN_BACKGROUND}", self.command);
+    /// `has_file`: whether `--child-pidfile` is given.
+    pub fn backgrounded(&self, generation: GenerationId, pid: i32, has_file: bool) -> LogLine {
+        let hint = if has_file { IN_BACKGROUND_WITH_FILE } else { IN_BACKGROUND };
+        let text = format!("{}[{pid}] ended with 0, and left processes running{hint}", self.command);
         LogLine::new(&BACKGROUNDED, [json!(generation), json!(pid)], text)
     }
 
@@ -374,6 +376,8 @@ impl Words {
 /// The hint for a command that ends with 0 too early.
 const IN_BACKGROUND: &str =
     "; does it go into the background? it must stay in the foreground, or name its main process, see --child-pidfile";
+const IN_BACKGROUND_WITH_FILE: &str = "; does it go into the background? it must stay in the foreground, or write the \
+                                       file of --child-pidfile within --ready-timeout";
 
 fn because(reason: Option<&str>) -> String {
     reason.map_or_else(String::new, |reason| format!(" ({reason})"))
@@ -444,7 +448,8 @@ mod tests {
             tried(1, 4711, "x"),
             changed("x"),
             watching_late("x"),
-            words.backgrounded(1, 4711),
+            words.backgrounded(1, 4711, false),
+            words.backgrounded(1, 4711, true),
             words.followed(1, 4712, 4711, status),
             words.not_followed(1, 4711, status, "x"),
         ]);
