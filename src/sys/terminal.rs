@@ -128,7 +128,8 @@ impl NonBlocking {
         Self(input | output << 1 | errors << 2)
     }
 
-    /// Makes those blocking again that were so. A child has changed them: it shares them with hupwrap and the next one.
+    /// Makes those blocking again that were blocking before. A child has changed them: it shares them with hupwrap and the
+    /// next child.
     pub(crate) fn restore(self) {
         for number in STANDARD {
             set_non_blocking(standard_fd(number), self.0 >> number & 1 == 1);
