@@ -382,6 +382,35 @@ fn the_file_is_waited_for_as_long_as_the_child_may_take_to_be_ready() {
 }
 
 #[test]
+fn the_file_is_waited_for_as_long_as_the_child_asks_for() {
+    for action in ["restart", "upgrade"] {
+        let dir = Dir::new();
+        // It asks before the process that hupwrap started ends.
+        fifo(&dir, "asked");
+        let script = r#"echo first $$; ("$0" exit=TERM:7 & echo $! > new; read x < go; mv new main) & read x < asked"#;
+        fifo(&dir, "go");
+        let options = ["--ready", "notify", "--ready-timeout", "700ms", "--on-hup", action];
+        let mut run = supervise(&dir, &options, script);
+        let first = first(&mut run);
+        let (_, main) = run.ready();
+        tell(main, "EXTEND_TIMEOUT_USEC=100000000");
+        // A line tells that hupwrap has handled what came before.
+        tell(main, "READY=1");
+        child_is(&dir, first);
+        if action == "upgrade" {
+            run.kill("HUP");
+            run.said("took over from");
+        }
+        fs::write(dir.path().join("asked"), "\n").unwrap();
+        is_reaped(first);
+        std::thread::sleep(std::time::Duration::from_millis(1500));
+        go(&dir);
+        run.said(&format!("sh[{first}] ended with 0; pid {main} is its main process from now on"));
+        assert_eq!(run.stop().shell(), 7);
+    }
+}
+
+#[test]
 fn the_file_is_waited_for_as_long_as_the_generation_lives() {
     let dir = Dir::new();
     fifo(&dir, "go");

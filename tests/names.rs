@@ -132,3 +132,27 @@ fn a_silent_resolver_does_not_keep_a_child_from_signals() {
     assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
     wait_until("the lookup has ended too", || run.family().is_empty());
 }
+
+#[test]
+fn every_address_of_a_name_is_tried() {
+    const NAME: &str = "names::every_address_of_a_name_is_tried";
+    if Setup::of("unshare", ["--mount", "true"]).end().shell() != 0 {
+        return skipped(NAME, "the right to make a mount namespace");
+    }
+    let Ok(listener) = TcpListener::bind("[::1]:0") else { return skipped(NAME, "IPv6") };
+    let dir = Dir::new();
+    let hosts = dir.file("hosts", "127.77.53.9 both.test\n::1 both.test\n", 0o644);
+    let ready = format!("tcp:both.test:{}", listener.local_addr().unwrap().port());
+    let script = r#"mount --bind "$0" /etc/hosts && exec "$@""#;
+    let words = args([&"--mount", &"sh", &"-c", &script, &hosts, &hupwrap()]);
+    let options = args([&"-v", &"--ready", &ready, &"--restart", &"no", &"--", &puppet()]);
+    let mut run = Setup::of("unshare", [words, options].concat()).start();
+    run.ready();
+    run.said("is ready");
+    drop(listener);
+    run.kill("HUP");
+    run.said("is not ready yet: cannot connect to 127.77.53.9:");
+    run.said(" or [::1]:");
+    run.kill("TERM");
+    run.end();
+}

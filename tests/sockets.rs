@@ -378,6 +378,39 @@ fn what_systemd_gives_goes_first() {
 }
 
 #[test]
+fn the_next_child_finds_them_as_blocking_as_the_first_did() {
+    if installed("python3").is_none() {
+        return skipped("non-blocking sockets", "python3");
+    }
+    let script = r#"import os, time
+print("found", *map(os.get_blocking, (3, 4, 5)), flush=True)
+if os.environ["HUPWRAP_GENERATION"] != "4":
+    for socket in (3, 4, 5):
+        os.set_blocking(socket, not os.get_blocking(socket))
+print("ready", os.environ["HUPWRAP_GENERATION"], os.getpid(), flush=True)
+time.sleep(1000)"#;
+    let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (reader, _writer) = std::io::pipe().unwrap();
+    tcp.set_nonblocking(true).unwrap();
+    let options = ["--on", "USR1=reexec", "--on", "USR2=replace", "--ready", "exec", "--listen", "tcp:127.0.0.1:0"];
+    let command = ["--", "python3", "-c", script];
+    let given = vec![tcp.into(), reader.into()];
+    let mut run = activated("LISTEN_FDS=2", given, words(&[&options[..], &command[..]].concat())).start();
+    for (generation, signal) in [(1, "HUP"), (2, "USR1"), (3, "HUP"), (4, "USR2")] {
+        assert_eq!(run.line("found"), "found False True True", "{generation}");
+        assert_eq!(run.ready().0, generation);
+        run.kill(signal);
+    }
+    // The fourth has left them as they were. In a replace the old child shares them, and nobody changes them.
+    assert_eq!(run.line("found"), "found False True True");
+    assert_eq!(run.ready().0, 5);
+    run.kill("USR2");
+    assert_eq!(run.line("found"), "found True False False");
+    run.kill("TERM");
+    run.end();
+}
+
+#[test]
 fn a_script_that_stays_has_them_under_its_pid() {
     let script = "echo $LISTEN_PID $$ $LISTEN_FDS; sh -c 'sleep 1000' & wait";
     let mut run = Setup::new(args([&"--listen", &"tcp:127.0.0.1:0", &"sh", &"-c", &script])).start();
@@ -836,6 +869,42 @@ fn a_file_that_was_created_again_is_kept_over_a_re_exec_wherever_it_is() {
         run.stop();
         let left: Vec<_> = fs::read_dir(file.parent().unwrap()).unwrap().flatten().map(|entry| entry.path()).collect();
         assert!(left.iter().all(|left| left.is_dir()), "{path}: {left:?}");
+    }
+}
+
+#[test]
+fn sockets_that_a_child_has_shut_down_take_connections_again() {
+    for action in ["restart", "reexec", "replace"] {
+        let dir = Dir::new();
+        let unix = dir.path().join("s");
+        let given = TcpListener::bind("127.0.0.1:0").unwrap();
+        let inherited = given.local_addr().unwrap().to_string();
+        let listen = format!("unix:{}", unix.display());
+        let options = ["--on-hup", action, "--ready", "exec", "--listen", "tcp:127.0.0.1:0", "--listen", &listen, "--"];
+        let command = args([&socketeer(), &"shuts"]);
+        let setup = [words(&options), command].concat();
+        let mut run = activated("LISTEN_FDS=1", vec![given.into()], setup).start();
+        let own = address(&run, "tcp:127.0.0.1:0");
+        let (_, mut old) = run.ready();
+        for generation in 2..4 {
+            run.kill("HUP");
+            let (_, child) = run.ready();
+            gone(old);
+            for address in [&inherited, &own] {
+                run.said_times(&format!("somebody has called shutdown(2) on 'tcp:{address}'"), generation - 1);
+                assert_eq!(answer(TcpStream::connect(address).unwrap()), (generation as u64, child), "{action}");
+            }
+            // In a replace, the second child was started before, and has the unix socket that the first one shuts down.
+            let is_replace = action == "replace";
+            let times = if is_replace { 1 } else { generation - 1 };
+            let line = format!("shutdown(2) on '{listen}'; it takes connections again, with a new socket");
+            run.said_times(&line, times);
+            if !is_replace || generation > 2 {
+                assert_eq!(answer(UnixStream::connect(&unix).unwrap()), (generation as u64, child), "{action}");
+            }
+            old = child;
+        }
+        assert_eq!(run.stop().shell(), 0);
     }
 }
 

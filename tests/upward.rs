@@ -311,6 +311,32 @@ fn a_restart_that_fails_for_good_says_why_and_is_never_ready() {
 }
 
 #[test]
+fn why_nothing_was_ever_ready_is_told() {
+    let mut above = Above::new();
+    let options = ["--ready", "notify", "--ready-timeout", "300ms", "--restart", "always", "--restart-delay", "1ms"];
+    let command = args([&"--", &puppet()]);
+    let run =
+        Setup::new([options.map(Into::into).to_vec(), command].concat()).env("NOTIFY_SOCKET", above.name()).start();
+    for _ in 0..2 {
+        let reason = above.expect_beginning("STATUS=");
+        assert!(reason.contains(" was not ready within 300ms"), "{reason}");
+        let reason = above.expect_beginning("STATUS=");
+        assert!(reason.contains(" was not ready in time after ") && reason.contains("starting it again"), "{reason}");
+    }
+    run.stop();
+    let mut above = Above::new();
+    let options =
+        ["--ready", "delay:1h", "--ready-timeout", "never", "--restart", "on-failure", "--restart-delay", "1ms"];
+    let command = ["--restart-limit", "1", "--", "sh", "-c", "exit 3"];
+    let ended = Setup::new([&options[..], &command].concat()).env("NOTIFY_SOCKET", above.name()).end();
+    let reason = above.expect_beginning("STATUS=sh[");
+    assert!(reason.contains("] ended with 3 after "), "{reason}");
+    let reason = above.expect_beginning("STATUS=sh[");
+    assert!(reason.contains("] ended with 3; gave up on sh after 1 restart"), "{reason}");
+    assert_eq!((ended.shell(), above.rest()), (3, vec![]));
+}
+
+#[test]
 fn a_restart_that_fails_for_a_while_is_a_reload_until_it_succeeds() {
     let mut above = Above::new();
     let dir = Dir::new();

@@ -73,6 +73,8 @@ pub(super) struct Generation {
     /// Since when its main process is waited for: the child before it ended then, and nobody takes its place yet. Remains
     /// if nobody ever does: then it is when the child ended.
     pub(super) awaits_main: Option<Time>,
+    /// Until when it has asked for time.
+    pub(super) extended: Option<Time>,
     /// Whether its child has ended and nobody looked for the rest.
     pub(super) unswept: bool,
     /// When its start was ordered.
@@ -94,6 +96,7 @@ impl Generation {
             hears: false,
             late: false,
             awaits_main: None,
+            extended: None,
             unswept: false,
             began: Time::ZERO,
             since: Time::ZERO,
@@ -282,8 +285,17 @@ impl Generation {
         }
     }
 
+    /// How long it may take to be ready, with the time that it has asked for.
+    pub(super) fn ready_limit(&self) -> Duration {
+        match self.probation {
+            Some(Probation::Readiness { deadline: Some(deadline), .. }) => deadline.saturating_sub(self.began),
+            _ => Duration::ZERO,
+        }
+    }
+
     /// The generation needs more time: what is waited for is waited for until then at least.
     pub(super) fn extend(&mut self, until: Time) {
+        self.extended = self.extended.max(Some(until));
         match (&mut self.phase, &mut self.probation) {
             (
                 Phase::Stopping { deadline: Some(deadline), killed: false, .. }

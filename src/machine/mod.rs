@@ -224,6 +224,12 @@ impl Machine {
         Some(since.saturating_add(self.paused))
     }
 
+    /// Until when a generation has asked for time, by CLOCK_MONOTONIC.
+    pub fn extended(&self, generation: GenerationId) -> Option<Time> {
+        let until = self.generations().find(|life| life.id == generation)?.extended?;
+        Some(until.saturating_add(self.paused))
+    }
+
     /// Whether a generation speaks for the service: it is neither one that was replaced nor one that was to replace
     /// another and failed.
     pub fn speaks(&self, generation: GenerationId) -> bool {

@@ -66,8 +66,8 @@ impl Machine {
 
     /// A child that was not ready in time is stopped.
     fn stop_late(&mut self, turn: &mut Turn) -> bool {
-        let waited = self.settings.ready_limit();
         if self.child.is_late(turn) {
+            let waited = self.child.ready_limit();
             if self.is_renewing() {
                 self.settle(Outcome::Failed(Failure::NotReady(waited)), turn);
             }
@@ -77,7 +77,7 @@ impl Machine {
             return true;
         }
         let Some(mut successor) = self.other.take_if(|other| other.is_late(turn)) else { return false };
-        self.settle(Outcome::Failed(Failure::NotReady(waited)), turn);
+        self.settle(Outcome::Failed(Failure::NotReady(successor.ready_limit())), turn);
         self.forget_held();
         successor.stop_for_another(&self.settings, turn);
         self.other = Some(successor);

@@ -123,12 +123,4 @@ impl Settings {
     pub(super) fn stop_limit(&self) -> Limit {
         self.stop_timeout.unwrap_or(Limit::After(STOP_TIMEOUT))
     }
-
-    /// How long a child may take to be ready, for people.
-    pub(super) fn ready_limit(&self) -> Duration {
-        match self.ready_timeout {
-            Limit::After(limit) => limit,
-            Limit::Never => Duration::ZERO,
-        }
-    }
 }

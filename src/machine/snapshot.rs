@@ -27,6 +27,8 @@ pub struct Snapshot {
     pub ready_at: Option<Time>,
     /// Since when its main process is waited for.
     pub awaits_main: Option<Time>,
+    /// Until when it has asked for time.
+    pub extended: Option<Time>,
     /// Consecutive restarts that nobody asked for, and failed starts.
     pub consecutive: u32,
     /// When there were some lately.
@@ -73,6 +75,7 @@ impl Machine {
             since: snapshot.began,
             ready_at: snapshot.ready_at,
             awaits_main: snapshot.awaits_main,
+            extended: snapshot.extended,
             ..Generation::none()
         };
         machine.next = next;
@@ -118,6 +121,8 @@ impl Machine {
             began: self.child.since,
             ready_at: self.child.ready_at,
             awaits_main: self.child.awaits_main,
+            // What can be written down.
+            extended: self.child.extended.map(|until| until.min(Time::from_nanos(u64::MAX))),
             consecutive: self.backoff.consecutive,
             restarts: self.backoff.recent.clone(),
             counts: self.counts,

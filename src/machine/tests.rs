@@ -1351,6 +1351,15 @@ fn tries_are_a_quarter_of_a_second_apart() {
 }
 
 #[test]
+fn a_child_that_has_asked_for_time_and_is_late() {
+    let mut bench = Bench::with(notify, |_| ());
+    bench.pass(50 * SECOND);
+    bench.tell(Event::Extended(1, 30 * SECOND));
+    assert_eq!(bench.pass(10 * SECOND), []);
+    assert_eq!(bench.pass(20 * SECOND).first(), Some(&Effect::Say(Message::NotReady(1, 80 * SECOND))));
+}
+
+#[test]
 fn a_child_that_is_late() {
     let stop = [sent(To::Child, "TERM"), sent(To::Child, "CONT")];
     let with = |args: &mut Args| {

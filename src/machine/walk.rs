@@ -263,6 +263,8 @@ impl State {
             past(&mut life.began);
             life.ready_at.iter_mut().for_each(past);
             life.awaits_main.iter_mut().for_each(past);
+            // It is for the supervisor.
+            life.extended = None;
         }
         m.request.iter_mut().filter_map(|request| request.step.deadline_mut()).for_each(moved);
         moved(&mut m.feed_at);

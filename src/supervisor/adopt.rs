@@ -43,7 +43,14 @@ pub(crate) fn adopt(
     let adopted = state.machine.child.filter(|_| is_known);
     let parts = Parts {
         pidfile: adopt_pidfile(&config, state.pidfile, startup.pid),
-        sockets: state.sockets.into_iter().filter_map(|facts| told(Socket::from_facts(facts))).collect(),
+        sockets: state
+            .sockets
+            .into_iter()
+            .filter_map(|facts| {
+                let non_blocking = state.non_blocking_sockets.contains(&facts.fd);
+                told(Socket::from_facts(facts, non_blocking))
+            })
+            .collect(),
         signal_fd: adopt_signal_fd(state.signal_fd, listen_to_signals(&mut config), startup.pid),
         shared_group: state.shared_group,
         terminal: TerminalState::adopt(

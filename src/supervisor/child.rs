@@ -50,7 +50,7 @@ pub(super) struct Child {
     pub notify: Option<NotifySocket>,
     /// The pipe of `--ready fd:N`.
     pub pipe: Option<ReadyPipe>,
-    /// The connection that is to show it.
+    /// The connections that are to show it.
     pub attempt: Option<Attempt>,
     /// When the try began that is under way.
     pub try_began: Option<Time>,
@@ -92,7 +92,7 @@ impl Child {
         let notify = self.notify.as_ref().filter(|notify| !notify.fails()).map(AsFd::as_fd);
         let pipe = self.pipe.as_ref().filter(|pipe| !pipe.fails()).map(AsFd::as_fd);
         let readable = [unexecuted, notify, pipe].into_iter().flatten().map(|fd| (fd, PollFlags::POLLIN));
-        readable.chain(self.attempt.as_ref().map(|attempt| (attempt.as_fd(), PollFlags::POLLOUT)))
+        readable.chain(self.attempt.iter().flat_map(Attempt::fds).map(|fd| (fd, PollFlags::POLLOUT)))
     }
 
     /// What it has said since, and what was found out about it. Lines for the service manager go to `pass_up`. `says_ready`:
@@ -117,7 +117,7 @@ impl Child {
             Some(false) => self.pipe = None,
             None => {}
         }
-        if let Some(connected) = self.attempt.as_ref().and_then(Attempt::connected) {
+        if let Some(connected) = self.attempt.as_mut().and_then(Attempt::connected) {
             self.attempt = None;
             events.push(match connected {
                 Ok(()) => Event::Ready(generation),

@@ -79,6 +79,7 @@ impl Supervisor {
             foreign_children: self.family.foreign_children.clone(),
             first_child: self.family.first,
             sockets: self.sockets.iter().map(Socket::facts).cloned().collect(),
+            non_blocking_sockets: self.sockets.iter().filter_map(Socket::non_blocking).collect(),
             origin: self.origin.as_ref().map(Origin::places).unwrap_or_default(),
             pidfile: self.pidfile.as_ref().map(Pidfile::fact),
             requests: self.status_writer.as_ref().map(StatusWriter::requests).unwrap_or_default(),

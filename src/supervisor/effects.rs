@@ -23,7 +23,7 @@ use crate::sys::notify_socket::NotifySocket;
 use crate::sys::proc::ProcStat;
 use crate::sys::ready_pipe::ReadyPipe;
 use crate::sys::reexec::Probe;
-use crate::sys::resolve::{Lookup, is_name, resolve};
+use crate::sys::resolve::{Lookup, is_name, resolve_all};
 use crate::sys::sockets::Socket;
 use crate::sys::spawn::{self, Spawn};
 use crate::sys::{child_pidfile, clock, lookup, signals, start_error};
@@ -51,6 +51,7 @@ impl Supervisor {
                 self.forget();
                 if generation > 1 {
                     self.prepare_terminal();
+                    self.prepare_sockets();
                 }
                 self.unreceived = SignalSet::EMPTY;
                 match self.start(generation) {
@@ -260,10 +261,7 @@ impl Supervisor {
                     self.family.answered((purpose, Err(reason)))
                 }
             },
-            Ready::Tcp(endpoint) => {
-                let address = resolve(endpoint).map(Some);
-                self.family.answered((purpose, address))
-            }
+            Ready::Tcp(endpoint) => self.family.answered((purpose, resolve_all(endpoint))),
             Ready::Cmd(words) => {
                 let order = self.child_env().and_then(|mut child_env| {
                     // In a replace there are two children.

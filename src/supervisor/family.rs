@@ -189,21 +189,23 @@ impl Family {
         match (purpose, answer) {
             (Purpose::Check, Ok(_)) => Some(Event::Checked),
             (Purpose::Check, Err(reason)) => Some(Event::Refused(reason)),
-            (Purpose::Try(generation), Ok(None)) => Some(Event::Ready(generation)),
-            (Purpose::Try(generation), Ok(Some(address))) => self.connect(generation, address),
+            (Purpose::Try(generation), Ok(addresses)) if addresses.is_empty() => Some(Event::Ready(generation)),
+            (Purpose::Try(generation), Ok(addresses)) => self.connect(generation, &addresses),
             (Purpose::Try(generation), Err(reason)) => Some(self.child_mut(generation)?.tried_in_vain(reason)),
         }
     }
 
-    /// Begins to connect to a child. The event for a connection that is refused at once.
-    pub(super) fn connect(&mut self, generation: GenerationId, to: SocketAddr) -> Option<Event> {
+    /// Begins to connect to a child. The event for an answer that is there at once.
+    fn connect(&mut self, generation: GenerationId, to: &[SocketAddr]) -> Option<Event> {
         let child = self.child_mut(generation)?;
-        match Attempt::begin(to) {
-            Ok(attempt) => {
+        let mut attempt = Attempt::begin(to);
+        match attempt.connected() {
+            Some(Ok(())) => Some(Event::Ready(generation)),
+            Some(Err(reason)) => Some(child.tried_in_vain(reason)),
+            None => {
                 child.attempt = Some(attempt);
                 None
             }
-            Err(reason) => Some(child.tried_in_vain(reason)),
         }
     }
 

@@ -33,8 +33,9 @@ impl Purpose {
     }
 }
 
-/// What a helper was for, and what it has found: yes; or an address to connect to; or the reason why not.
-pub(super) type Answer = (Purpose, Result<Option<SocketAddr>, String>);
+/// What a helper was for, and what it has found: yes, where there are no addresses; or addresses of which one is to be
+/// connected to; or the reason why not.
+pub(super) type Answer = (Purpose, Result<Vec<SocketAddr>, String>);
 
 /// One that is under way.
 pub(super) struct Helper {
@@ -112,13 +113,13 @@ impl Helper {
         let Self { purpose, task } = self;
         let (program, name, spawned) = match task {
             Task::Command { program, name, spawned } => (program, name, spawned),
-            Task::Lookup(lookup) => return (purpose, lookup.answer().map(Some)),
+            Task::Lookup(lookup) => return (purpose, lookup.answer()),
         };
         let program = OsStr::from_bytes(program.as_bytes());
         let word = purpose.word();
         let answer = match (spawned.executed(program), status) {
             (Some(Err(error)), _) => Err(format!("{word} {}", error.reason)),
-            (_, ExitStatus::Exited(0)) => Ok(None),
+            (_, ExitStatus::Exited(0)) => Ok(Vec::new()),
             (_, ExitStatus::Exited(code)) => Err(format!("{word} '{name}' ended with {code}")),
             (_, ExitStatus::Killed(signal)) => Err(format!("{signal} ended {word} '{name}'")),
         };

@@ -142,7 +142,10 @@ impl Supervisor {
         let now = clock::now();
         let in_time = match self.config.ready_timeout {
             Limit::Never => true,
-            Limit::After(limit) => now < since.unwrap_or(now).saturating_add(limit),
+            Limit::After(limit) => {
+                let until = since.unwrap_or(now).saturating_add(limit);
+                now < until.max(self.machine.extended(generation).unwrap_or(until))
+            }
         };
         if may_wait && in_time && self.family.lives(generation) {
             return since.is_none().then_some(Event::MainAwaited(generation));
@@ -211,6 +214,6 @@ impl Supervisor {
         let child = self.family.child(*generation)?;
         let is_soon = clock::now().saturating_sub(child.started?) < SOON;
         let leaves = is_soon && self.family.members(*generation).is_ok_and(|members| !members.is_empty());
-        leaves.then(|| self.words.backgrounded(*generation, child.number))
+        leaves.then(|| self.words.backgrounded(*generation, child.number, self.config.child_pidfile.is_some()))
     }
 }

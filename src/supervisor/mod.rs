@@ -84,8 +84,8 @@ pub(crate) struct Supervisor {
     watch: Option<PathWatch>,
     /// Signals that no child has received, as was said already.
     unreceived: SignalSet,
-    /// What is wrong with hupwrap's files, by path.
-    troubles: Vec<(String, String)>,
+    /// What is wrong with hupwrap's sockets and files: which, whether shutdown(2) did it, and why it cannot be restored.
+    troubles: Vec<(String, bool, String)>,
 }
 
 impl Supervisor {

@@ -115,7 +115,15 @@ impl ServiceManager {
             (Message::Settled { outcome, .. }, Told::Nothing | Told::Reloading) => {
                 self.settled(now, outcome, text, service);
             }
-            (Message::RestartingLater { .. } | Message::StartingLater(..), Told::Ready) => self.explain(text),
+            // During a reload its outcome has the reason.
+            (
+                Message::NotReady(..)
+                | Message::RestartingLater { .. }
+                | Message::StartingLater(..)
+                | Message::CannotStart(_)
+                | Message::GaveUp { .. },
+                Told::Nothing | Told::Ready,
+            ) => self.explain(text),
             _ => {}
         }
     }

@@ -23,7 +23,7 @@ use crate::signal::{Signal, SignalSet};
 use crate::sys::environment::ChildEnv;
 use crate::sys::pidfile::Pidfile;
 use crate::sys::reexec::Origin;
-use crate::sys::resolve::{Lookup, is_name, resolve};
+use crate::sys::resolve::{Lookup, is_name, resolve_all};
 use crate::sys::signals::{self, Received, SignalFd};
 use crate::sys::sockets::{self, Socket};
 use crate::sys::startup::Startup;
@@ -236,8 +236,8 @@ fn bind(config: &mut Config, startup: &Startup, mut sockets: Vec<Socket>) -> Res
         let option = &listen.option;
         if let Some(endpoint) = listen.address.endpoint_mut() {
             let found = look_up(config, startup, endpoint)?;
-            let address = found.map_err(|error| format!("--listen '{option}': {error}"))?;
-            *endpoint = Endpoint::from(address);
+            let found = found.map_err(|error| format!("--listen '{option}': {error}"))?;
+            found.first().into_iter().for_each(|address| *endpoint = Endpoint::from(*address));
         }
     }
     let more = sockets::bind_all(&listen, &sockets)?;
@@ -255,8 +255,9 @@ fn check_readiness(config: &Config, startup: &Startup, sockets: &[Socket]) -> Re
     if !config.replaces() || bound.peek().is_none() {
         return Ok(());
     }
-    match look_up(config, startup, endpoint)? {
-        Ok(asked) if bound.any(|bound| listen::answers(bound, asked)) => Err(NotSetUp::Because(format!(
+    let found = look_up(config, startup, endpoint)?.unwrap_or_default();
+    match bound.find_map(|bound| found.iter().find(|asked| listen::answers(bound, **asked))) {
+        Some(asked) => Err(NotSetUp::Because(format!(
             "--ready 'tcp:{asked}': that is a socket of --listen, which takes connections before the new child is ready; \
              want notify, fd:N or cmd:CMD"
         ))),
@@ -264,11 +265,15 @@ fn check_readiness(config: &Config, startup: &Startup, sockets: &[Socket]) -> Re
     }
 }
 
-/// Finds the address of an endpoint, or why it has none. A signal that tells hupwrap to stop ends the wait for a resolver,
-/// and one that suspends hupwrap does so. All other signals stay pending until there is a supervisor.
-fn look_up(config: &Config, startup: &Startup, endpoint: &Endpoint) -> Result<Result<SocketAddr, String>, NotSetUp> {
+/// Finds the addresses of an endpoint, or why it has none. A signal that tells hupwrap to stop ends the wait for a
+/// resolver, and one that suspends hupwrap does so. All other signals stay pending until there is a supervisor.
+fn look_up(
+    config: &Config,
+    startup: &Startup,
+    endpoint: &Endpoint,
+) -> Result<Result<Vec<SocketAddr>, String>, NotSetUp> {
     if !is_name(&endpoint.host) {
-        return Ok(resolve(endpoint));
+        return Ok(resolve_all(endpoint));
     }
     let is_stop = |signal: Signal| matches!(config.on.of(signal), Action::Stop(_));
     let suspends = |signal: Signal| {

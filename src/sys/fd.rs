@@ -62,6 +62,22 @@ pub(crate) fn keep_over_exec(fd: impl AsFd, keep: bool) -> nix::Result<()> {
     fcntl(fd, FcntlArg::F_SETFD(flags)).map(drop)
 }
 
+/// Whether a descriptor is non-blocking. None if it is not open.
+pub(crate) fn is_non_blocking(fd: impl AsFd) -> Option<bool> {
+    Some(flags(fd)?.contains(OFlag::O_NONBLOCK))
+}
+
+/// Makes a descriptor blocking or non-blocking, for everybody who shares it.
+pub(crate) fn set_non_blocking(fd: impl AsFd, non_blocking: bool) {
+    let Some(mut wanted) = flags(&fd).filter(|now| now.contains(OFlag::O_NONBLOCK) != non_blocking) else { return };
+    wanted.set(OFlag::O_NONBLOCK, non_blocking);
+    let _ = fcntl(fd, FcntlArg::F_SETFL(wanted));
+}
+
+fn flags(fd: impl AsFd) -> Option<OFlag> {
+    fcntl(fd, FcntlArg::F_GETFL).ok().map(OFlag::from_bits_retain)
+}
+
 /// Takes a descriptor that was open when hupwrap was executed, and makes it close-on-exec. Each is to be taken once.
 ///
 /// # Errors

@@ -17,6 +17,10 @@ use crate::text::listen::Endpoint;
 
 /// The longest answer, in bytes: what a pipe takes as a whole.
 const LONGEST: usize = libc::PIPE_BUF;
+/// What stands between two addresses of an answer.
+const SEPARATOR: &str = " ";
+/// More than a name for one host has. An answer has room for them.
+const MOST_ADDRESSES: usize = 16;
 
 /// Whether a host is a name that is to be looked up, and not an address in figures.
 pub(crate) fn is_name(host: &str) -> bool {
@@ -24,12 +28,11 @@ pub(crate) fn is_name(host: &str) -> bool {
     !host.contains(':') && host.parse::<Ipv4Addr>().is_err()
 }
 
-/// Finds the address of an endpoint. Of several that a name has, the first IPv4 one is taken, else the first. For a name
-/// this may take long.
+/// Finds the addresses of an endpoint, IPv4 first: one at least. For a name this may take long.
 ///
 /// # Errors
-/// One line that says why not.
-pub(crate) fn resolve(endpoint: &Endpoint) -> Result<SocketAddr, String> {
+/// One line that says why there is none.
+pub(crate) fn resolve_all(endpoint: &Endpoint) -> Result<Vec<SocketAddr>, String> {
     let Endpoint { host, port } = endpoint;
     let found = (host.as_str(), *port).to_socket_addrs().map_err(|error| {
         let text = error.to_string();
@@ -38,7 +41,16 @@ pub(crate) fn resolve(endpoint: &Endpoint) -> Result<SocketAddr, String> {
     })?;
     let mut all: Vec<_> = found.collect();
     all.sort_by_key(SocketAddr::is_ipv6);
-    all.first().copied().ok_or_else(|| format!("the host '{host}' has no address"))
+    all.dedup();
+    if all.is_empty() { Err(format!("the host '{host}' has no address")) } else { Ok(all) }
+}
+
+/// The first of them: the address that a socket is bound to.
+///
+/// # Errors
+/// The same.
+pub(crate) fn resolve(endpoint: &Endpoint) -> Result<SocketAddr, String> {
+    resolve_all(endpoint)?.first().copied().ok_or_else(|| format!("the host '{}' has no address", endpoint.host))
 }
 
 /// A lookup that is under way. Its process is a child of hupwrap, which somebody else reaps.
@@ -73,16 +85,16 @@ impl Lookup {
         let _ = signals::kill(self.pid, Signal::KILL);
     }
 
-    /// The address. To be asked for once, when its descriptor is readable or its process has ended.
+    /// The addresses, one at least. To be asked for once, when its descriptor is readable or its process has ended.
     ///
     /// # Errors
     /// One line that says why there is none.
-    pub(crate) fn answer(&self) -> Result<SocketAddr, String> {
+    pub(crate) fn answer(&self) -> Result<Vec<SocketAddr>, String> {
         let mut bytes = [0; LONGEST];
         let length = unistd::read(&self.answer, &mut bytes).unwrap_or(0);
         let text = String::from_utf8_lossy(bytes.get(..length).unwrap_or_default());
-        match text.parse() {
-            Ok(address) => Ok(address),
+        match text.split(SEPARATOR).map(str::parse).collect() {
+            Ok(addresses) => Ok(addresses),
             Err(_) if text.is_empty() => Err(format!("the lookup of '{}' was ended", self.host)),
             Err(_) => Err(text.into_owned()),
         }
@@ -95,7 +107,13 @@ impl AsFd for Lookup {
     }
 }
 
-/// What the process does: it writes the address, or the reason why there is none.
+/// The first of these addresses, as many as an answer has room for.
+fn answer_text(all: &[SocketAddr]) -> String {
+    let all: Vec<String> = all.iter().take(MOST_ADDRESSES).map(SocketAddr::to_string).collect();
+    all.join(SEPARATOR)
+}
+
+/// What the process does: it writes the addresses, or the reason why there is none.
 fn look_up(endpoint: &Endpoint, mask: SignalSet, parent: Pid, answer: &OwnedFd) -> ! {
     let itself = unistd::Pid::from_raw(0);
     let _ = setpgid(itself, itself);
@@ -104,7 +122,7 @@ fn look_up(endpoint: &Endpoint, mask: SignalSet, parent: Pid, answer: &OwnedFd) 
     if [0, parent].contains(&getppid().as_raw()) {
         close_all_but(answer);
         signals::set_mask(mask);
-        let text = resolve(endpoint).map_or_else(|error| error, |address| address.to_string());
+        let text = resolve_all(endpoint).map_or_else(|error| error, |all| answer_text(&all));
         let _ = unistd::write(answer, text.as_bytes().get(..LONGEST).unwrap_or(text.as_bytes()));
     }
     // SAFETY: ends the process; nothing is buffered.

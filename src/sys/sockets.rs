@@ -11,7 +11,7 @@ use nix::sys::socket::{
     getsockopt, listen as listen_at, setsockopt, socket, sockopt,
 };
 
-use crate::sys::fd::{above, keep_over_exec, take};
+use crate::sys::fd::{above, is_non_blocking, keep_over_exec, set_non_blocking, take};
 use crate::sys::resolve::resolve;
 use crate::sys::unix_path::{self, file_at, is_bound_beside};
 use crate::sys::{Pid, start_error};
@@ -23,6 +23,8 @@ pub(crate) struct Socket {
     fd: OwnedFd,
     facts: SocketFacts,
     local: Option<SocketAddr>,
+    /// Whether it was non-blocking for the first child.
+    non_blocking: bool,
 }
 
 impl Socket {
@@ -31,7 +33,8 @@ impl Socket {
             SocketKind::Tcp | SocketKind::Udp => local_address(fd.as_fd()),
             SocketKind::Unix | SocketKind::Other => None,
         };
-        Self { facts: SocketFacts { fd: fd.as_raw_fd(), kind, name, said, made }, fd, local }
+        let non_blocking = is_non_blocking(&fd) == Some(true);
+        Self { facts: SocketFacts { fd: fd.as_raw_fd(), kind, name, said, made }, fd, local, non_blocking }
     }
 
     /// What a re-executed hupwrap must know of it, and the child is told.
@@ -43,10 +46,22 @@ impl Socket {
     ///
     /// # Errors
     /// It is not open.
-    pub(crate) fn from_facts(facts: SocketFacts) -> Result<Self, String> {
+    pub(crate) fn from_facts(facts: SocketFacts, non_blocking: bool) -> Result<Self, String> {
         let fd = take(facts.fd).map_err(|_| format!("the socket '{}' is not open any more", facts.name))?;
         let is_ours = facts.said.as_ref().is_some_and(|path| is_bound_beside(&fd, path));
-        Ok(Self::new(fd, facts.kind, facts.name, facts.said, facts.made.filter(|_| is_ours)))
+        let mut socket = Self::new(fd, facts.kind, facts.name, facts.said, facts.made.filter(|_| is_ours));
+        socket.non_blocking = non_blocking;
+        Ok(socket)
+    }
+
+    /// Its descriptor, if it was non-blocking for the first child.
+    pub(crate) fn non_blocking(&self) -> Option<RawFd> {
+        self.non_blocking.then_some(self.facts.fd)
+    }
+
+    /// Makes it blocking or non-blocking again as the first child found it. A child has changed that for every later one.
+    pub(crate) fn restore_blocking(&self) {
+        set_non_blocking(&self.fd, self.non_blocking);
     }
 
     /// Where it listens in fact, for people: `tcp:127.0.0.1:8080` with the address that a name stood for and the port
@@ -102,47 +117,6 @@ impl Socket {
             unix_path::remove(path, made);
         }
     }
-
-    /// Makes the file of a unix socket again if somebody has removed it. If its second name is gone too, it is the file
-    /// of a new socket, above `lowest`, which the next child gets. Returns what was done, if there was anything to do.
-    fn restore(&mut self, lowest: RawFd) -> Result<Option<Restored>, String> {
-        let (Some(made), Some(path)) = (self.facts.made, &self.facts.said) else { return Ok(None) };
-        match file_at(path) {
-            Ok(None) if unix_path::bring_back(path, made) => Ok(Some(Restored::Same)),
-            Ok(None) => {
-                self.fd = unix_path::bind_again(path, made.mode, lowest)?;
-                self.facts.fd = self.fd.as_raw_fd();
-                let file = file_at(path).ok().flatten().unwrap_or(made);
-                let file = SocketFile { mode: made.mode, ..file };
-                unix_path::keep(path, file);
-                self.facts.made = Some(file);
-                Ok(Some(Restored::New))
-            }
-            found if made.is_at(found) => {
-                unix_path::keep(path, made);
-                Ok(None)
-            }
-            Ok(Some(_)) => Err("another file is there, which is left alone".to_owned()),
-            Err(error) => Err(start_error::describe(error).to_owned()),
-        }
-    }
-}
-
-/// How the file of a unix socket was made again.
-#[derive(PartialEq, Eq, Debug)]
-pub(crate) enum Restored {
-    /// It leads to the socket that the children have.
-    Same,
-    /// It leads to a new socket, for the next start.
-    New,
-}
-
-/// Makes the files of unix sockets again that somebody has removed. Returns the path of each file that was missing, or is
-/// not as it should be, and what is wrong with the latter.
-pub(crate) fn restore(sockets: &mut [Socket]) -> Vec<(String, Result<Restored, String>)> {
-    let lowest = lowest(sockets.len());
-    let restored = |socket: &mut Socket| Some((socket.facts.said.clone()?, socket.restore(lowest).transpose()?));
-    sockets.iter_mut().filter_map(restored).collect()
 }
 
 /// The first number above those of this many sockets in the child: copying one to its place overwrites no other.
@@ -318,5 +292,6 @@ fn local_path(fd: BorrowedFd) -> Option<String> {
     Some(address.as_pathname()?.to_str()?.to_owned())
 }
 
+pub(crate) mod restore;
 #[cfg(test)]
 mod tests;

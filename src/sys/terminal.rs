@@ -11,6 +11,7 @@ use nix::sys::stat::Mode;
 use nix::sys::termios::{SetArg, tcgetattr, tcsetattr};
 use nix::unistd::{Pid as Group, getpgid, getpgrp, getsid, read, tcgetpgrp, tcsetpgrp};
 
+use crate::sys::fd::{is_non_blocking, set_non_blocking};
 use crate::sys::poll::is_ready;
 use crate::sys::{Pid, own_pid, pidfd};
 
@@ -122,7 +123,7 @@ pub(crate) struct NonBlocking(pub u8);
 impl NonBlocking {
     /// Looks at them.
     pub(crate) fn look() -> Self {
-        let bits = STANDARD.map(|number| u8::from(flags(number).is_some_and(|now| now.contains(OFlag::O_NONBLOCK))));
+        let bits = STANDARD.map(|number| u8::from(is_non_blocking(standard_fd(number)) == Some(true)));
         let [input, output, errors] = bits;
         Self(input | output << 1 | errors << 2)
     }
@@ -131,21 +132,12 @@ impl NonBlocking {
     /// next child.
     pub(crate) fn restore(self) {
         for number in STANDARD {
-            let Some(now) = flags(number) else { continue };
-            let mut wanted = now;
-            wanted.set(OFlag::O_NONBLOCK, self.0 >> number & 1 == 1);
-            if wanted != now {
-                let _ = fcntl(standard_fd(number), FcntlArg::F_SETFL(wanted));
-            }
+            set_non_blocking(standard_fd(number), self.0 >> number & 1 == 1);
         }
     }
 }
 
 const STANDARD: [i32; 3] = [0, 1, 2];
-
-fn flags(number: i32) -> Option<OFlag> {
-    fcntl(standard_fd(number), FcntlArg::F_GETFL).ok().map(OFlag::from_bits_retain)
-}
 
 fn standard_fd(number: i32) -> BorrowedFd<'static> {
     // SAFETY: hupwrap never closes a standard descriptor. If it was closed at the start, each call says EBADF.

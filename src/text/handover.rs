@@ -58,6 +58,8 @@ pub struct Handover {
     pub(crate) first_child: Option<(i32, u64)>,
     /// The sockets that outlive the child.
     pub(crate) sockets: Vec<SocketFacts>,
+    /// The descriptors of those that were non-blocking for the first child.
+    pub(crate) non_blocking_sockets: Vec<i32>,
     /// The child's NOTIFY_SOCKET.
     pub(crate) notify: Option<NotifySocketFacts>,
     /// Where hupwrap's own file is looked for.
@@ -162,6 +164,7 @@ impl Handover {
             ("retry_at", machine.restart_at),
             ("ready_since", machine.ready_at),
             ("awaits_main", machine.awaits_main),
+            ("extended", machine.extended),
             ("first_start", machine.first_start),
             ("interrupted", machine.interrupted),
             ("terminal_gone", machine.terminal_gone),
@@ -187,6 +190,7 @@ impl Handover {
         lines.add("foreign_child", &self.foreign_children);
         lines.add("first_child", self.first_child.map(|(pid, began)| format!("{pid} {began}")));
         lines.add("socket", &self.sockets);
+        lines.add("non_blocking_socket", &self.non_blocking_sockets);
         if let Some(NotifySocketFacts { socket, directory, path }) = &self.notify {
             lines.add("notify_socket", [socket]);
             lines.add("notify_path", [path]);
@@ -215,6 +219,7 @@ impl Handover {
             began: facts.time("began").unwrap_or_default(),
             ready_at: facts.time("ready_since"),
             awaits_main: facts.time("awaits_main"),
+            extended: facts.time("extended"),
             // A new hupwrap at least: the child is left alone.
             kind: facts.must("kind", RequestKind::named, RequestKind::Upgrade),
             again: facts.all("again", RequestKind::named).pop(),
@@ -255,6 +260,7 @@ impl Handover {
             foreign_children: facts.all("foreign_child", pid),
             first_child: facts.all("first_child", identity).pop(),
             sockets: facts.sockets(),
+            non_blocking_sockets: facts.all("non_blocking_socket", parsed),
             origin: facts.all("origin", unhex),
             pidfile: facts.fd("pidfile"),
             signal_fd: facts.fd("signal_fd"),
@@ -282,6 +288,7 @@ mod tests {
                 began: Duration::from_nanos(3),
                 ready_at: Some(Duration::from_nanos(4)),
                 awaits_main: Some(Duration::from_nanos(7)),
+                extended: Some(Duration::from_nanos(u64::MAX)),
                 kind: RequestKind::Reexec,
                 again: Some(RequestKind::Restart),
                 generation: u64::MAX,
@@ -333,6 +340,7 @@ mod tests {
                 },
                 SocketFacts { fd: 8, kind: SocketKind::Other, name: "unknown".to_owned(), said: None, made: None },
             ],
+            non_blocking_sockets: vec![8],
             notify: Some(NotifySocketFacts { socket: 9, directory: Some(10), path: "/run/x y".to_owned() }),
         }
     }

@@ -78,16 +78,24 @@ pub fn status_file_failed(path: &str, reason: &str) -> LogLine {
     LogLine::new(&STATUS_FILE_FAILED, [json!(reason)], text)
 }
 
-/// A file that somebody had removed is there again. A socket's file may belong to a new socket.
-pub fn restored(path: &str, is_new_socket: bool) -> LogLine {
+/// A file that somebody had removed is there again, or a socket that was shut down takes connections again. Either may be a
+/// new socket.
+pub fn restored(name: &str, shut_down: bool, is_new_socket: bool) -> LogLine {
+    let text = match shut_down {
+        true => format!("somebody has called shutdown(2) on '{name}'; it takes connections again"),
+        false => format!("somebody has removed '{name}'; created it again"),
+    };
     let more = if is_new_socket { ", with a new socket for the next start" } else { "" };
-    LogLine::new(&RESTORED, [json!(path)], format!("somebody has removed '{path}'; created it again{more}"))
+    LogLine::new(&RESTORED, [json!(name)], text + more)
 }
 
-/// A file of hupwrap's is missing or another, and is not created again.
-pub fn not_restored(path: &str, reason: &str) -> LogLine {
-    let text = format!("'{path}' is no longer the file that hupwrap made: {reason}");
-    LogLine::new(&NOT_RESTORED, [json!(path), json!(reason)], text)
+/// A file of hupwrap's is missing or another, or a socket was shut down, and cannot be restored.
+pub fn not_restored(name: &str, shut_down: bool, reason: &str) -> LogLine {
+    let text = match shut_down {
+        true => format!("somebody has called shutdown(2) on '{name}', which takes no connections any more: {reason}"),
+        false => format!("'{name}' is no longer the file that hupwrap made: {reason}"),
+    };
+    LogLine::new(&NOT_RESTORED, [json!(name), json!(reason)], text)
 }
 
 /// Puts the messages of one supervisor into words.
@@ -273,8 +281,10 @@ impl Words {
     }
 
     /// The child ended with 0 soon after its start, and processes that it has started are still running.
-    pub fn backgrounded(&self, generation: GenerationId, pid: i32) -> LogLine {
-        let text = format!("{}[{pid}] ended with 0, and left processes running{IN_BACKGROUND}", self.command);
+    /// `has_file`: whether `--child-pidfile` is given.
+    pub fn backgrounded(&self, generation: GenerationId, pid: i32, has_file: bool) -> LogLine {
+        let hint = if has_file { IN_BACKGROUND_WITH_FILE } else { IN_BACKGROUND };
+        let text = format!("{}[{pid}] ended with 0, and left processes running{hint}", self.command);
         LogLine::new(&BACKGROUNDED, [json!(generation), json!(pid)], text)
     }
 
@@ -304,6 +314,8 @@ impl Words {
 /// The hint for a command that ends with 0 too early.
 const IN_BACKGROUND: &str =
     "; does it go into the background? it must stay in the foreground, or name its main process, see --child-pidfile";
+const IN_BACKGROUND_WITH_FILE: &str = "; does it go into the background? it must stay in the foreground, or write the \
+                                       file of --child-pidfile within --ready-timeout";
 
 fn because(reason: Option<&str>) -> String {
     reason.map_or_else(String::new, |reason| format!(" ({reason})"))
@@ -367,12 +379,15 @@ mod tests {
             signal(Signal::HUP),
             not_sent(Signal::HUP, 1, "Operation not permitted"),
             status_file_failed("x", "y"),
-            restored("x", true),
-            not_restored("x", "y"),
+            restored("x", false, true),
+            restored("x", true, true),
+            not_restored("x", false, "y"),
+            not_restored("x", true, "y"),
             tried(1, 4711, "x"),
             changed("x"),
             watching_late("x"),
-            words.backgrounded(1, 4711),
+            words.backgrounded(1, 4711, false),
+            words.backgrounded(1, 4711, true),
             words.followed(1, 4712, 4711, status),
             words.not_followed(1, 4711, status, "x"),
         ]);

@@ -14,6 +14,7 @@ use nix::libc;
 use nix::sys::socket::UnixAddr;
 use nix::sys::stat::{Mode, umask};
 
+use super::restore::{Restored, restore};
 use super::*;
 use crate::sys::fd::is_kept;
 use crate::sys::skipped;
@@ -325,7 +326,39 @@ fn a_foreign_lock_on_the_directory_holds_nobody_up() {
     let mut all = [listen(&format!("unix:{path}"))];
     fs::remove_file(&path).unwrap();
     fs::remove_file(dir.at(".s.hupwrap")).unwrap();
-    assert_eq!(restore(&mut all), [(path.clone(), Ok(Restored::New))]);
+    assert_eq!(restore(&mut all), [file(&path, Ok(true))]);
+    drop(all);
+    assert!(dir.is_empty());
+}
+
+fn file(path: &str, is_new: Result<bool, String>) -> Restored {
+    Restored { name: path.to_owned(), shut_down: false, is_new }
+}
+
+#[test]
+fn a_socket_that_was_shut_down_listens_again() {
+    use nix::sys::socket::{Shutdown, shutdown};
+    let dir = Dir::new();
+    let path = dir.at("s");
+    let port = listen("tcp:127.0.0.1:0").local().unwrap().port();
+    let all = ["tcp:127.0.0.1:0", &format!("tcp:127.0.0.1:{port}"), &format!("unix:{path}"), "udp:127.0.0.1:0"];
+    let mut all = all.map(listen);
+    let addresses: Vec<_> = all.iter().map(Socket::address).collect();
+    for how in [Shutdown::Read, Shutdown::Both, Shutdown::Write] {
+        for socket in &all {
+            let _ = shutdown(socket.fd.as_raw_fd(), how);
+        }
+        let done = restore(&mut all);
+        let expected: Vec<_> =
+            (0..3).map(|at| Restored { name: addresses[at].clone(), shut_down: true, is_new: Ok(at == 2) }).collect();
+        // No harm is done to a socket that only takes connections.
+        assert_eq!(done, if how == Shutdown::Write { vec![] } else { expected }, "{how:?}");
+        assert_eq!(all.iter().map(Socket::address).collect::<Vec<_>>(), addresses);
+        for socket in &all[..2] {
+            TcpStream::connect(socket.local().unwrap()).unwrap();
+        }
+        UnixStream::connect(&path).unwrap();
+    }
     drop(all);
     assert!(dir.is_empty());
 }
@@ -364,7 +397,7 @@ fn a_file_that_was_removed_is_made_again() {
         assert!(restore(&mut all).is_empty());
         let before = all[0].facts().clone();
         fs::remove_file(&path).unwrap();
-        assert_eq!(restore(&mut all), [(path.clone(), Ok(Restored::Same))]);
+        assert_eq!(restore(&mut all), [file(&path, Ok(false))]);
         assert_eq!(*all[0].facts(), before);
         UnixStream::connect(&path).unwrap();
         // The second name alone is made again without a word.
@@ -374,7 +407,7 @@ fn a_file_that_was_removed_is_made_again() {
 
         fs::remove_file(&path).unwrap();
         fs::remove_file(&second).unwrap();
-        assert_eq!(restore(&mut all), [(path.clone(), Ok(Restored::New))]);
+        assert_eq!(restore(&mut all), [file(&path, Ok(true))]);
         UnixStream::connect(&path).unwrap();
         assert_eq!(fs::symlink_metadata(&path).unwrap().mode() & 0o7777, 0o640);
         let now = all[0].facts().clone();
@@ -387,10 +420,10 @@ fn a_file_that_was_removed_is_made_again() {
         fs::remove_file(&path).unwrap();
         fs::write(&path, "x").unwrap();
         let there = "another file is there, which is left alone".to_owned();
-        assert_eq!(restore(&mut all), [(path.clone(), Err(there))]);
+        assert_eq!(restore(&mut all), [file(&path, Err(there))]);
         assert_eq!(fs::read(&path).unwrap(), b"x");
         fs::remove_file(&path).unwrap();
-        assert_eq!(restore(&mut all), [(path.clone(), Ok(Restored::Same))]);
+        assert_eq!(restore(&mut all), [file(&path, Ok(false))]);
         drop(all);
         assert!(dir.is_empty());
     }
@@ -400,9 +433,9 @@ fn a_file_that_was_removed_is_made_again() {
     let mut all = [listen(&format!("unix:{}", dir.at("inner/s")))];
     fs::remove_dir_all(&inner).unwrap();
     let gone = format!("the directory '{}' does not exist; create it first", inner.display());
-    assert_eq!(restore(&mut all), [(dir.at("inner/s"), Err(gone))]);
+    assert_eq!(restore(&mut all), [file(&dir.at("inner/s"), Err(gone))]);
     fs::create_dir(&inner).unwrap();
-    assert_eq!(restore(&mut all), [(dir.at("inner/s"), Ok(Restored::New))]);
+    assert_eq!(restore(&mut all), [file(&dir.at("inner/s"), Ok(true))]);
 }
 
 #[test]
@@ -414,7 +447,7 @@ fn a_socket_crosses_as_facts() {
     assert_eq!(&facts, socket.facts());
     // As an exec does it: the descriptor alone remains.
     std::mem::forget(socket);
-    let socket = Socket::from_facts(facts).unwrap();
+    let socket = Socket::from_facts(facts, false).unwrap();
     assert!(!is_kept(&socket));
     UnixStream::connect(dir.at("s")).unwrap();
     drop(socket);
@@ -422,9 +455,9 @@ fn a_socket_crosses_as_facts() {
     let tcp = listen("tcp:127.0.0.1:0");
     let (facts, address) = (tcp.facts().clone(), tcp.address());
     std::mem::forget(tcp);
-    assert_eq!(Socket::from_facts(facts).unwrap().address(), address);
+    assert_eq!(Socket::from_facts(facts, false).unwrap().address(), address);
     let facts: SocketFacts = "1000000 tcp - a:b".parse().unwrap();
-    assert_eq!(Socket::from_facts(facts).err().as_deref(), Some("the socket 'a' is not open any more"));
+    assert_eq!(Socket::from_facts(facts, false).err().as_deref(), Some("the socket 'a' is not open any more"));
 }
 
 /// Numbers that no other test gets: a descriptor that is opened takes the lowest.
