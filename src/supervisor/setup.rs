@@ -145,7 +145,7 @@ fn look_up_helpers(config: &Config, startup: &Startup) -> Result<(), String> {
             let words: Vec<_> = words.iter().map(|word| word.to_string_lossy()).collect();
             format!("{option} '{prefix}{}': {}", words::join(&words), error.reason)
         };
-        lookup::check(words, &child_env).map_err(named)?;
+        lookup::check(words, &child_env, &[]).map_err(named)?;
     }
     Ok(())
 }
