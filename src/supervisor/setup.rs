@@ -258,8 +258,10 @@ fn check_readiness(config: &Config, startup: &Startup, sockets: &[Socket]) -> Re
     }
     match look_up(config, startup, endpoint)? {
         Ok(asked) if bound.any(|bound| listen::answers(bound, asked)) => Err(NotSetUp::Because(format!(
-            "--ready 'tcp:{asked}': that is a socket of --listen, which takes connections before the new child is ready; \
-             want notify, fd:N or cmd:CMD"
+            "--ready 'tcp:{}': that is a socket of --listen, which takes connections before the new child is ready; \
+             want notify, fd:N or cmd:CMD",
+            // As it was said.
+            if is_name(&endpoint.host) { format!("{}:{}", endpoint.host, endpoint.port) } else { asked.to_string() }
         ))),
         _ => Ok(()),
     }
