@@ -10,7 +10,7 @@ use crate::signal::Signal;
 use crate::text::{cut, hints};
 
 /// Options of other programs, and what does the same here.
-const HABITS: [(&[&str], &str); 19] = [
+const HABITS: [(&[&str], &str); 20] = [
     (&["-s", "--signal", "--kill-signal"], "for the stop signal: '--stop-signal SIG'"),
     (&["-k", "--kill-after", "--kill-timeout"], "for KILL after a time: '--stop-timeout T'"),
     (
@@ -25,6 +25,7 @@ const HABITS: [(&[&str], &str); 19] = [
         &["-d", "--daemon", "--daemonize", "--background", "--detach", "--foreground"],
         "hupwrap runs in the foreground: for the background, append '&'",
     ),
+    (&["--on-kill", "--on-stop"], "no program can catch KILL or STOP; name another signal"),
     (&["--silent"], "did you mean '--quiet'?"),
     (&["--tether"], "COMMAND is tethered by default; remove it"),
     (&["--no-restart", "--restart-policy"], "for restarts: '--restart no', the default, or on-failure or always"),
@@ -269,7 +270,12 @@ mod tests {
                 "--stop-signal '-TERM': no signal begins with '-'; did you mean 'TERM'?".to_owned(),
             ),
             ("--parent-death -9 x", "--parent-death '-9': no signal begins with '-'; did you mean 'KILL'?".to_owned()),
-            ("--on-kill stop x", format!("unknown option '--on-kill'; {go_after}; see 'hupwrap --help'")),
+            (
+                "--on-kill stop x",
+                format!(
+                    "unknown option '--on-kill'; {go_after}; no program can catch KILL or STOP; name another signal"
+                ),
+            ),
             ("--silent x", format!("unknown option '--silent'; {go_after}; did you mean '--quiet'?")),
             ("--path x", format!("unknown option '--path'; {go_after}; see 'hupwrap --help'")),
             ("--tether x", format!("unknown option '--tether'; {go_after}; COMMAND is tethered by default; remove it")),
