@@ -58,8 +58,8 @@ impl Family {
     }
 
     /// The same of a child that was seen. One that is older than the first child is an orphan that hupwrap has adopted from
-    /// a process before it. Of two in the same hundredth of a second, the pid tells; where that has begun anew, the process
-    /// counts as younger, because most orphans are.
+    /// a process before it. Within a hundredth of a second the pid decides. If the pids have wrapped around, the
+    /// process counts as younger, because most orphans are.
     pub(super) fn is_foreign_root(&self, root: &ProcStat) -> bool {
         self.is_foreign(root.pid) || self.first.is_some_and(|first| root.is_older_than(first))
     }
