@@ -214,6 +214,23 @@ fn a_program_of_another_machine_is_126() {
 }
 
 #[test]
+fn a_script_without_interpreter_that_cannot_be_read_is_126() {
+    let dir = Dir::new();
+    let script = dir.file("script", "exit 5\n", 0o311);
+    let like_anybody = |command: &mut Command| {
+        before_exec(command, || {
+            // CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH, by which root reads it.
+            for capability in [1, 2] {
+                // SAFETY: no pointers. It fails where there is nothing to drop.
+                unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) };
+            }
+        });
+    };
+    let want = "it is no program for this machine, and as a script it cannot be read: permission denied";
+    assert_eq!(failed(path_of(&script), like_anybody), (126, format!("cannot be executed: {want}")));
+}
+
+#[test]
 fn a_missing_loader_is_127_with_a_hint() {
     let dir = Dir::new();
     let mut program = fs::read("/bin/true").unwrap();
