@@ -65,6 +65,9 @@ impl Deploy {
         altered("program-core", 16, &[4, 0]);
         let loader = own.windows(8).position(|bytes| bytes == b"ld-linux").expect("/bin/true has a loader");
         altered("program-lost", loader, b"no");
+        // A directory.
+        altered("program-housed", loader - 1, b"\0");
+        dir.program("program-beneath", "#!/etc/passwd/sh\n");
         dir.file("env-huge", format!("A=1\nBIG={}\n", "x".repeat(128 << 10)), 0o644);
         let many: String = (0..30).map(|number| format!("V{number}={}\n", "x".repeat(10 << 10))).collect();
         dir.file("env-many", many, 0o644);
@@ -111,7 +114,7 @@ impl Deploy {
 }
 
 /// What can be wrong: a part, what is in its place, and what is said. Nothing of it is tried.
-const REFUSED: [(&str, &str, &str); 30] = [
+const REFUSED: [(&str, &str, &str); 32] = [
     ("program", "plain", "cannot be executed: permission denied"),
     ("program", "missing", "program: not found"),
     ("program", "directory", "cannot be executed: it is a directory"),
@@ -127,6 +130,8 @@ const REFUSED: [(&str, &str, &str); 30] = [
     ("program", "narrow", "it is no program for this machine, and no script"),
     ("program", "core", "it is no program for this machine, and no script"),
     ("program", "lost", "no-linux"),
+    ("program", "housed", "cannot be executed: its loader /lib"),
+    ("program", "beneath", "not found (its interpreter /etc/passwd/sh is missing)"),
     ("program", "empty", "it is empty"),
     ("env", "huge", "the variable BIG is too long; want less than 128 KiB"),
     ("env", "many", "arguments and environment are too long: "),
@@ -216,6 +221,33 @@ fn requests_are_refused(action: &str) {
     }
     let ended = run.stop();
     assert_eq!((ended.shell(), ended.stdout.matches("got TERM").count()), (0, REFUSED.len() + 1));
+}
+
+#[test]
+fn the_names_of_sockets_count_before_a_stop() {
+    let dir = Dir::new();
+    let env = dir.file("env", "", 0o644);
+    let mut list = args([&"--env-file", &env]);
+    for number in 0..80 {
+        list.extend(args([&"--listen", &format!("{}{number}=tcp:127.0.0.1:0", "n".repeat(250))]));
+    }
+    list.extend(args([&"--", &puppet()]));
+    let limit = libc::rlimit { rlim_cur: 1 << 20, rlim_max: 1 << 20 };
+    // SAFETY: the pointer is to a struct of ours.
+    let set = move || assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_STACK, &raw const limit) }, 0);
+    let mut run = Setup::new(list).with(|command| before_exec(command, set)).start();
+    let (_, child) = run.ready();
+    let inherited: usize = std::env::vars_os().map(|(name, value)| name.len() + value.len() + 10).sum();
+    // Of a quarter of the stack, 12 KiB are left.
+    let left = (256 << 10) - (12 << 10) - inherited;
+    let half = "x".repeat(left / 3);
+    dir.file("env", format!("A={half}\nB={half}\nC={half}\n"), 0o644);
+    run.kill("HUP");
+    run.said("restart refused, nothing was touched: ");
+    run.said("arguments and environment are too long: ");
+    at_rest(&mut run);
+    assert_eq!(children(run.pid), [child]);
+    run.stop();
 }
 
 #[test]

@@ -178,6 +178,20 @@ fn a_missing_interpreter_is_127_and_named() {
 }
 
 #[test]
+fn what_is_wrong_with_the_interpreter_is_not_said_of_the_command() {
+    let dir = Dir::new();
+    let beneath = dir.program("beneath", "#!/etc/passwd/sh\n");
+    let want = (127, "not found (its interpreter /etc/passwd/sh is missing)".to_owned());
+    assert_eq!(failed(path_of(&beneath), |_| ()), want);
+    let on_directory = dir.program("on-directory", "#!/etc\n");
+    let want = (126, "cannot be executed: its interpreter /etc: it is a directory".to_owned());
+    assert_eq!(failed(path_of(&on_directory), |_| ()), want);
+    // The other way round as well.
+    let plain = dir.file("plain", "#!/no/such/sh\n", 0o644);
+    assert!(failed(path_of(&plain), |_| ()).1.starts_with("cannot be executed: permission denied; "));
+}
+
+#[test]
 fn an_interpreter_that_cannot_be_executed_is_126() {
     let dir = Dir::new();
     let script = dir.program("script", format!("#!{}\n", path_of(&dir.file("plain", "", 0o644))));
@@ -197,6 +211,23 @@ fn a_program_of_another_machine_is_126() {
         assert_eq!(code, 126, "{name}");
         assert_eq!(said, "cannot be executed: it is no program for this machine, and no script", "{name}");
     }
+}
+
+#[test]
+fn a_script_without_interpreter_that_cannot_be_read_is_126() {
+    let dir = Dir::new();
+    let script = dir.file("script", "exit 5\n", 0o311);
+    let like_anybody = |command: &mut Command| {
+        before_exec(command, || {
+            // CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH, by which root reads it.
+            for capability in [1, 2] {
+                // SAFETY: no pointers. It fails where there is nothing to drop.
+                unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) };
+            }
+        });
+    };
+    let want = "it is no program for this machine, and as a script it cannot be read: permission denied";
+    assert_eq!(failed(path_of(&script), like_anybody), (126, format!("cannot be executed: {want}")));
 }
 
 #[test]
@@ -252,6 +283,11 @@ fn path_is_searched_as_a_shell_does() {
     fs::remove_file(first.path().join("tool")).unwrap();
     first.file("tool", "#!/bin/sh\necho first\n", 0o644);
     run("not executable");
+    fs::remove_file(first.path().join("tool")).unwrap();
+    first.program("tool", "#!/no/such/sh\n");
+    run("without its interpreter");
+    fs::remove_file(first.path().join("tool")).unwrap();
+    first.file("tool", "#!/bin/sh\necho first\n", 0o644);
     // Nothing else anywhere: that one is what was found.
     let only = |command: &mut Command| {
         command.env("PATH", first.path());

@@ -177,7 +177,9 @@ fn the_suggested_fix_matches_the_mistake() {
         ),
         (
             &["-e", "A=b"],
-            format!("unknown option '-e'; {GO_AFTER}; for a variable: 'env NAME=VALUE COMMAND', or '--env-file FILE'"),
+            format!(
+                "unknown option '-e'; {GO_AFTER}; for a variable: 'env NAME=VALUE COMMAND', or '--env-file FILE'; for a status: '--map-status 143=0'"
+            ),
         ),
         (
             &["--check", "true && false"],

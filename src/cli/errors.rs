@@ -10,26 +10,33 @@ use crate::signal::Signal;
 use crate::text::{cut, hints};
 
 /// Options of other programs, and what does the same here.
-const HABITS: [(&[&str], &str); 16] = [
-    (&["-s", "--signal"], "for the stop signal: '--stop-signal SIG'"),
+const HABITS: [(&[&str], &str); 20] = [
+    (&["-s", "--signal", "--kill-signal"], "for the stop signal: '--stop-signal SIG'"),
     (&["-k", "--kill-after", "--kill-timeout"], "for KILL after a time: '--stop-timeout T'"),
-    (&["-e", "--env", "--environment"], "for a variable: 'env NAME=VALUE COMMAND', or '--env-file FILE'"),
+    (
+        &["-e", "--env", "--environment"],
+        "for a variable: 'env NAME=VALUE COMMAND', or '--env-file FILE'; for a status: '--map-status 143=0'",
+    ),
     (&["-u", "--user", "--uid"], "for another user: 'setpriv --reuid USER --regid GROUP --init-groups COMMAND'"),
-    (&["-w", "-C", "--chdir", "--cwd", "--directory"], "for the directory: '--workdir DIR'"),
+    (&["-w", "-C", "--chdir", "--cwd", "--directory", "--working-directory"], "for the directory: '--workdir DIR'"),
     (&["-g"], "for the whole process group: '--kill-mode group'"),
     (&["-c", "--command", "--shell"], "for a shell command: 'sh -c CMD'"),
     (
-        &["-d", "--daemon", "--daemonize", "--background", "--detach"],
+        &["-d", "--daemon", "--daemonize", "--background", "--detach", "--foreground"],
         "hupwrap runs in the foreground: for the background, append '&'",
     ),
+    (&["--on-kill", "--on-stop"], "no program can catch KILL or STOP; name another signal"),
+    (&["--silent"], "did you mean '--quiet'?"),
+    (&["--tether"], "COMMAND is tethered by default; remove it"),
+    (&["--no-restart", "--restart-policy"], "for restarts: '--restart no', the default, or on-failure or always"),
     (&["--every", "--interval", "--max-lifetime", "--ttl"], "did you mean '--max-age T', a new child after a time?"),
     (&["-n", "--name"], "hupwrap has no names; '--status-file FILE' identifies one"),
-    (&["--hup"], "for what HUP does: '--on-hup ACTION'"),
+    (&["--hup", "--replace", "--reexec", "--upgrade", "--forward"], "for what HUP does: '--on-hup ACTION'"),
     (
         &["--delay"],
         "for the delay before a restart: '--restart-delay T'; for readiness after a time: '--ready delay:T'",
     ),
-    (&["--limit", "--max-restarts", "--retries"], "for the number of restarts: '--restart-limit N'"),
+    (&["--limit", "--max-restarts", "--retries", "--retry"], "for the number of restarts: '--restart-limit N'"),
     (&["--preserve-status"], "hupwrap always ends as COMMAND ends; remove it"),
     (&["--health", "--health-cmd", "--healthcheck"], "for readiness: '--ready cmd:CMD'"),
     (&["--port"], "for a socket: '--listen tcp:HOST:PORT'"),
@@ -78,7 +85,8 @@ fn unknown(options: &Command, argv: &[&OsStr], option: &str) -> String {
         return format!("unknown option '{name}'; did you mean '--{long}{}'?", cut(value, LONGEST));
     }
     let said = option.strip_prefix("--").unwrap_or_default();
-    if let Some(signal) = said.strip_prefix("on-").filter(|name| name.parse::<Signal>().is_ok()) {
+    let signal = said.strip_prefix("on-");
+    if let Some(signal) = signal.filter(|name| name.parse::<Signal>().is_ok_and(Signal::can_be_caught)) {
         let action = after(argv, option).unwrap_or_else(|| "ACTION".to_owned());
         return format!("unknown option '{option}'; did you mean '--on {}={action}'?", signal.to_uppercase());
     }
@@ -109,7 +117,11 @@ fn as_value(options: &Command, argv: &[&OsStr], option: &str) -> Option<String> 
     let before = argv.get(at.checked_sub(1)?)?.to_string_lossy();
     let arg = options.get_arguments().find(|arg| takes_next(arg, &before))?;
     let is_number = word.trim_start_matches('-').starts_with(|c: char| c.is_ascii_digit() || c == '.');
-    let is_duration = arg.get_value_names().is_some_and(|names| names.iter().any(|name| name == "T"));
+    let is_duration = has_values(arg, &["T"]);
+    let signal = word.trim_start_matches('-').parse::<Signal>();
+    if let (Ok(signal), true) = (signal, has_values(arg, &["SIG"])) {
+        return Some(format!("{before} '{word}': no signal begins with '-'; did you mean '{signal}'?"));
+    }
     Some(match (is_number, is_duration) {
         (true, true) => format!("{before} '{word}': a duration is not negative; want one such as 10s"),
         (true, false) => format!("{before} '{word}': the value is not negative"),
@@ -120,18 +132,20 @@ fn as_value(options: &Command, argv: &[&OsStr], option: &str) -> Option<String> 
 /// Names the option whose value is not UTF-8, which clap does not.
 fn not_utf8(options: &Command, argv: &[&OsStr]) -> String {
     const WHAT: &str = "is not UTF-8; only paths, COMMAND and its arguments may be arbitrary bytes";
-    let is_path = |arg: &Arg| {
-        arg.get_value_names().is_some_and(|names| names.iter().any(|n| n == "FILE" || n == "DIR" || n == "PATH"))
-    };
     let found = argv.windows(2).find_map(|pair| {
         let [before, word] = pair else { return None };
         let not_utf8 = word.to_str().is_none();
         let (before, word) = (before.to_string_lossy(), word.to_string_lossy());
         let (option, value) = word.split_once('=').unwrap_or((&before, &word));
         let arg = options.get_arguments().find(|arg| takes_next(arg, option))?;
-        (not_utf8 && !is_path(arg)).then(|| format!("{option} '{value}': it {WHAT}"))
+        (not_utf8 && !has_values(arg, &["FILE", "DIR", "PATH"])).then(|| format!("{option} '{value}': it {WHAT}"))
     });
     found.unwrap_or_else(|| format!("the value of an option {WHAT}"))
+}
+
+/// Whether the help calls the option's value by one of these.
+fn has_values(arg: &Arg, names: &[&str]) -> bool {
+    arg.get_value_names().is_some_and(|all| all.iter().any(|name| names.contains(&name.as_str())))
 }
 
 /// Whether this is the option without a `=`, and the next word is its value.
@@ -226,7 +240,7 @@ mod tests {
             (
                 "-e A=b x",
                 format!(
-                    "unknown option '-e'; {go_after}; for a variable: 'env NAME=VALUE COMMAND', or '--env-file FILE'"
+                    "unknown option '-e'; {go_after}; for a variable: 'env NAME=VALUE COMMAND', or '--env-file FILE'; for a status: '--map-status 143=0'"
                 ),
             ),
             (
@@ -251,6 +265,21 @@ mod tests {
                 "--stop-timeout '-5s': a duration is not negative; want one such as 10s".to_owned(),
             ),
             ("--restart-limit -1 x", "--restart-limit '-1': the value is not negative".to_owned()),
+            (
+                "--stop-signal -TERM x",
+                "--stop-signal '-TERM': no signal begins with '-'; did you mean 'TERM'?".to_owned(),
+            ),
+            ("--parent-death -9 x", "--parent-death '-9': no signal begins with '-'; did you mean 'KILL'?".to_owned()),
+            (
+                "--on-kill stop x",
+                format!(
+                    "unknown option '--on-kill'; {go_after}; no program can catch KILL or STOP; name another signal"
+                ),
+            ),
+            ("--silent x", format!("unknown option '--silent'; {go_after}; did you mean '--quiet'?")),
+            ("--path x", format!("unknown option '--path'; {go_after}; see 'hupwrap --help'")),
+            ("--tether x", format!("unknown option '--tether'; {go_after}; COMMAND is tethered by default; remove it")),
+            ("--replace x", format!("unknown option '--replace'; {go_after}; for what HUP does: '--on-hup ACTION'")),
             ("--check -x y", "'--check' needs a value; if '-x' is the value, write '--check=-x'".to_owned()),
         ] {
             assert_eq!(read(&words(&format!("hupwrap {line}"))), Err(error), "{line}");

@@ -53,7 +53,13 @@ impl FromStr for Action {
                 if hint.is_empty() {
                     let action = word.split('=').next_back().unwrap_or_default();
                     let kill = if word.eq_ignore_ascii_case("kill") { "stop:KILL" } else { "" };
-                    let meant = [action.to_owned(), kill.to_owned(), format!("forward:{}", word.to_uppercase())];
+                    let forward = if word == "reload" { "forward" } else { "" };
+                    let meant = [
+                        action.to_owned(),
+                        forward.to_owned(),
+                        kill.to_owned(),
+                        format!("forward:{}", word.to_uppercase()),
+                    ];
                     hint = hints::first_accepted(&meant, &|word| Self::read(word).is_ok());
                 }
                 format!("no such action; the actions are {}{hint}", ACTIONS.join(", "))
@@ -169,7 +175,14 @@ impl SignalTable {
 fn signal_and_action(said: &str) -> Result<(Signal, Action), String> {
     read_pair(said).map_err(|error| {
         let (left, right) = said.split_once('=').unwrap_or_default();
-        let meant = [said.replacen([':', ' '], "=", 1), said.replace(' ', ""), format!("{right}={left}")];
+        let meant = [
+            said.replacen([':', ' '], "=", 1),
+            said.replace(' ', ""),
+            format!("{right}={left}"),
+            format!("{left}={}", right.replacen('=', ":", 1)),
+            // As dumb-init has it.
+            said.replacen(':', "=forward:", 1),
+        ];
         match hints::first_accepted(&meant, &|said| read_pair(said).is_ok()) {
             hint if hint.is_empty() => error,
             hint => format!("{WANT_PAIR}{hint}"),
@@ -289,6 +302,9 @@ mod tests {
             ("HUP restart", "want SIGNAL=ACTION, such as USR1=restart; did you mean 'HUP=restart'?".to_owned()),
             ("HUP = restart", "want SIGNAL=ACTION, such as USR1=restart; did you mean 'HUP=restart'?".to_owned()),
             ("restart=HUP", "want SIGNAL=ACTION, such as USR1=restart; did you mean 'HUP=restart'?".to_owned()),
+            ("USR1=forward=USR2", format!("{WANT_PAIR}; did you mean 'USR1=forward:USR2'?")),
+            ("15:3", format!("{WANT_PAIR}; did you mean '15=forward:3'?")),
+            ("USR1=reload", format!("'reload': {all}; did you mean 'forward'?")),
             ("HUP=USR1", format!("'USR1': {all}; did you mean 'forward:USR1'?")),
             ("HUP=kill", format!("'kill': {all}; did you mean 'stop:KILL'?")),
             ("HUP=STOP", format!("'STOP': {all}; did you mean 'stop'?")),

@@ -15,7 +15,7 @@ pub enum Limit {
 }
 
 /// The longest duration that is accepted: ten years.
-const LONGEST: Duration = Duration::from_secs(10 * 366 * 24 * 60 * 60);
+const LONGEST: Duration = Duration::from_secs(3653 * 24 * 60 * 60);
 const TOO_LONG: &str = "more than ten years, or finer than a nanosecond";
 const WANT: &str = "want a duration such as 10s, 1m30s, 250ms or 1.5 (seconds)";
 
@@ -69,7 +69,7 @@ fn read(said: &str, want: &str) -> Result<Duration, String> {
 /// Reads a duration, or says why it is not one, as far as that is known.
 fn check(said: &str) -> Result<Duration, String> {
     if let Some((unit, name)) = calendar_unit(said) {
-        return Err(format!("'{unit}' is {name}, which is not accepted; the longest unit is a day (30d); "));
+        return Err(format!("'{unit}' is {name}, which is not accepted; the longest unit is a week (4w); "));
     }
     match parse(said) {
         Ok(time) if time <= LONGEST => Ok(time),
@@ -185,13 +185,13 @@ mod tests {
             ("1h30", "; did you mean '1h30m'?"),
             ("1m30", "; did you mean '1m30s'?"),
             ("1H 30", "; did you mean '1h30m'?"),
-            ("2months", "'months' is a month, which is not accepted; the longest unit is a day (30d); want"),
+            ("2months", "'months' is a month, which is not accepted; the longest unit is a week (4w); want"),
             ("2Y", "'Y' is a year"),
             ("1Month", "'Month' is a month"),
             ("1YEAR", "'YEAR' is a year"),
             ("1y", "'y' is a year"),
             ("11years", "'years' is a year"),
-            ("4000d", "more than ten years"),
+            ("3654d", "more than ten years"),
             ("18446744073709551615s", "more than ten years"),
             ("99999999999999999999", "more than ten years"),
             ("18446744073709551615h", "more than ten years"),

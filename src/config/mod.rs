@@ -200,7 +200,7 @@ impl Config {
             return Err("--quiet and --verbose: want one of them".to_owned());
         }
         listen::check_distinct(&self.listen)?;
-        self.restart.check(args)?;
+        self.restart.check(args, &self.map_status)?;
         renewal::check(args, self.on.of(Signal::HUP))?;
         // A forward is checked if the command line names it, not if it is the default.
         let is_checked = |signal| match self.on.of(signal) {
@@ -336,6 +336,18 @@ mod tests {
             ("--restart on-failure --no-restart-on 3 --no-restart-on TERM,PIPE", "--no-restart-on 'TERM,PIPE': has no"),
             ("--restart on-failure --no-restart-on 0,64", ""),
             ("--restart always --no-restart-on 0", ""),
+            (
+                "--restart always --map-status 3=5 --no-restart-on 3",
+                "--no-restart-on '3': has no effect, because --map",
+            ),
+            (
+                "--restart on-failure --map-status 3=0 --no-restart-on 3",
+                "--no-restart-on '3': has no effect, because --m",
+            ),
+            ("--restart always --map-status 3=5 --no-restart-on 3,4", ""),
+            ("--restart always --map-status 3=5 --map-status 4=3 --no-restart-on 3", ""),
+            ("--restart always --map-status 124=5 --no-restart-on 124", ""),
+            ("--restart no --map-status 3=5 --no-restart-on 3", ""),
             ("--restart no --no-restart-on 0", ""),
             (
                 "--restart always --restart-reset 0 --restart-limit 1",

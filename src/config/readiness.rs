@@ -43,13 +43,14 @@ fn read(said: &str) -> Result<Ready, Option<String>> {
     match (kind, with) {
         ("exec", None) => Ok(Ready::Exec),
         ("notify", None) => Ok(Ready::Notify),
+        // The parser of i32 would accept a sign.
         ("fd", Some(fd)) => match fd.parse::<i32>() {
-            Ok(fd) if fd >= FIRST_FD => Ok(Ready::Fd(fd)),
+            Ok(number) if number >= FIRST_FD && !fd.starts_with('+') => Ok(Ready::Fd(number)),
             _ => Err(Some("want a descriptor from 3 up, such as fd:3".to_owned())),
         },
         ("delay", Some(time)) => duration(time).map(Ready::Delay).map_err(|error| Some(format!("'{time}': {error}"))),
         // A port alone, or a URL.
-        ("tcp", Some(address)) if address.starts_with("//") || address.parse::<u16>().is_ok() => Err(None),
+        ("tcp", Some(address)) if address.contains("//") || address.parse::<u16>().is_ok() => Err(None),
         ("tcp", Some(address)) => match address.parse::<Endpoint>()? {
             Endpoint { port: 0, .. } => {
                 Err(Some("nobody accepts connections on port 0; want the child's port".to_owned()))
@@ -63,6 +64,7 @@ fn read(said: &str) -> Result<Ready, Option<String>> {
 
 /// What somebody may have meant who named no kind, or wrote it in another way.
 fn hint(said: &str) -> String {
+    let said = said.trim();
     let (kind, rest) = said.split_at(said.find(|c: char| !c.is_alphabetic()).unwrap_or(said.len()));
     let value = rest.trim_start_matches([':', '=', ' ']);
     let is_short = rest.is_empty() || rest.starts_with(|c: char| matches!(c, ':' | '=' | ' ') || c.is_ascii_digit());
@@ -73,17 +75,21 @@ fn hint(said: &str) -> String {
         ("delay", "") => "delay:1s".to_owned(),
         ("tcp", "") => "tcp:localhost:8080".to_owned(),
         ("cmd", "") => "cmd:CMD".to_owned(),
-        ("tcp", address) => format!("tcp:{}", address.trim_start_matches('/')),
+        ("tcp", address) => {
+            let address = address.rsplit_once("//").map_or(address, |(_, address)| address);
+            format!("tcp:{}", address.split('/').next().unwrap_or_default())
+        }
         _ => format!("{kind}:{value}"),
     };
     let known = KINDS.iter().find(|known| is_short && kind.eq_ignore_ascii_case(known));
     let near = hints::near(kind, &KINDS).filter(|_| is_short);
-    let port = value.parse::<u16>().ok().filter(|_| matches!(kind, "" | "tcp"));
+    let port = value.parse::<u16>().ok().filter(|_| matches!(kind, "" | "tcp" | "port"));
     let is_url = said.starts_with("http://") || said.starts_with("https://");
     let is_command = said.contains(' ') || said.contains('/') && !said.contains(':');
     let when = |is: bool, meant: String| if is { meant } else { String::new() };
     let meant = [
         known.map_or_else(String::new, |known| with(known)),
+        when(["sd_notify", "sd-notify", "systemd"].contains(&said), "notify".to_owned()),
         when(!said.bytes().all(|b| b.is_ascii_digit()), format!("delay:{said}")),
         when(port.is_some_and(|port| port < 80) && kind.is_empty(), format!("fd:{value}")),
         when(port.is_some(), format!("tcp:localhost:{value}")),
@@ -133,6 +139,10 @@ mod tests {
             ("notify:x", "; did you mean 'notify'?"),
             ("http://localhost:8080/up", "; did you mean 'cmd:curl -fsS http://localhost:8080/up'?"),
             ("./is-up --soon", "; did you mean 'cmd:./is-up --soon'?"),
+            (" notify", "; did you mean 'notify'?"),
+            ("sd_notify", "; did you mean 'notify'?"),
+            ("port:8080", "; did you mean 'tcp:localhost:8080'?"),
+            ("tcp:http://a:80/up", "; did you mean 'tcp:a:80'?"),
             ("8080", "; did you mean 'tcp:localhost:8080'?"),
             ("80000", ""),
             ("soon", ""),
@@ -143,6 +153,7 @@ mod tests {
         }
         assert_eq!(readiness("delay:1.5"), Ok(Ready::Delay(Duration::from_millis(1500))));
         assert!(readiness("delay:never").unwrap_err().contains("'never' is not possible here"));
+        assert!(readiness("fd:+3").unwrap_err().contains("from 3 up"));
         assert!(readiness("fd:2").unwrap_err().contains("from 3 up"));
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::duration::{Shown, duration};
-use super::status_map::exit_status;
+use super::status_map::{StatusMap, exit_status};
 use super::value::{choice, optional, repeated};
 use crate::cli::Args;
 use crate::exit::ExitStatus;
@@ -82,7 +82,7 @@ impl Restart {
     ///
     /// # Errors
     /// One line that names both options.
-    pub(super) fn check(&self, args: &Args) -> Result<(), String> {
+    pub(super) fn check(&self, args: &Args, map: &StatusMap) -> Result<(), String> {
         if self.max_delay < self.delay {
             return Err(format!(
                 "--restart-max-delay '{}': shorter than --restart-delay, {}; want at least that",
@@ -104,13 +104,18 @@ impl Restart {
                 "{option} '{said}': has no effect without --restart; add --restart on-failure or --restart always"
             ));
         }
-        let are_final = |said: &&String| exit_statuses(said).is_ok_and(|all| !all.into_iter().any(is_failure));
-        match args.no_restart_on.iter().find(are_final).filter(|_| self.when == When::OnFailure) {
-            Some(said) => Err(format!(
-                "--no-restart-on '{said}': has no effect, because that is no failure for --restart on-failure; remove it"
-            )),
-            None => Ok(()),
+        for said in args.no_restart_on.iter().filter(|_| self.when != When::No) {
+            let all = exit_statuses(said).unwrap_or_default();
+            let why = if self.when == When::OnFailure && !all.iter().copied().any(is_failure) {
+                "that is no failure for --restart on-failure"
+            } else if all.iter().all(|status| map.hides(*status)) {
+                "--map-status makes another status of it before"
+            } else {
+                continue;
+            };
+            return Err(format!("--no-restart-on '{said}': has no effect, because {why}; remove it"));
         }
+        Ok(())
     }
 
     /// Whether a child that ended in this way is to be restarted.

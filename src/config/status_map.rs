@@ -2,6 +2,7 @@
 
 use super::value::{near_signal, repeated};
 use crate::exit::ExitStatus;
+use crate::signal::Signal;
 use crate::text::hints;
 
 /// What `--map-status` says: which end of a child becomes which status.
@@ -12,13 +13,26 @@ impl StatusMap {
     /// # Errors
     /// One line that names the option and its value, and says what would be right.
     pub(super) fn new(said: &[String]) -> Result<Self, String> {
-        repeated("--map-status", said, mapping).map(Self)
+        let all = repeated("--map-status", said, mapping)?;
+        let is_alone = |(from, _): &(ExitStatus, u8)| all.iter().filter(|(other, _)| other == from).count() == 1;
+        let is_useless = |pair: &(ExitStatus, u8)| pair.0 == ExitStatus::Exited(pair.1) && is_alone(pair);
+        match all.iter().zip(said).find(|(pair, _)| is_useless(pair)) {
+            Some((_, said)) => Err(format!("--map-status '{said}': has no effect; want another status, or remove it")),
+            None => Ok(Self(all)),
+        }
     }
 
     /// The status that hupwrap reports for the child's. The mapping is applied once: its result is not mapped again.
     pub fn map(&self, status: ExitStatus) -> ExitStatus {
         let to = self.0.iter().rev().find(|(from, _)| *from == status).map(|(_, to)| ExitStatus::Exited(*to));
         to.unwrap_or(status)
+    }
+
+    /// Whether a status that can be mapped is none that is left after it.
+    pub(super) fn hides(&self, status: ExitStatus) -> bool {
+        let is_own = matches!(status, ExitStatus::Exited(124..=127));
+        let remains = self.map(status) == status || self.0.iter().any(|(from, _)| self.map(*from) == status);
+        !is_own && !remains
     }
 }
 
@@ -30,10 +44,17 @@ fn mapping(said: &str) -> Result<(ExitStatus, u8), String> {
     };
     read(said).ok_or_else(|| {
         let signal = said.split_once('=').and_then(|(from, _)| exit_status(from).err()).unwrap_or_default();
-        let near = [said.replace(':', "="), format!("{said}=0")];
+        if said.contains(',') && said.split(',').all(|pair| read(pair).is_some()) {
+            return format!("{WANT}; repeat the option for each");
+        }
+        let near = [said.replace(':', "="), said.replace(' ', ""), format!("{said}=0")];
         format!("{WANT}{signal}{}", hints::first_accepted(&near, &|near| read(near).is_some()))
     })
 }
+
+/// What suspends a process, or does nothing to it, unless the process itself acts on it.
+const NEVER_ENDS: [Signal; 7] =
+    [Signal::CHLD, Signal::CONT, Signal::STOP, Signal::TSTP, Signal::TTIN, Signal::TTOU, Signal::WINCH];
 
 /// How a child can end: a status from 0 to 255, or a signal's name. A number is a status, never a signal.
 ///
@@ -42,7 +63,10 @@ fn mapping(said: &str) -> Result<(ExitStatus, u8), String> {
 pub(super) fn exit_status(word: &str) -> Result<ExitStatus, String> {
     match word.starts_with(|c: char| c.is_ascii_digit()) {
         true => code(word).map(ExitStatus::Exited).ok_or_else(String::new),
-        false => word.parse().map(ExitStatus::Killed).map_err(|_| near_signal(word)),
+        false => match word.parse().map_err(|_| near_signal(word))? {
+            signal if NEVER_ENDS.contains(&signal) => Err(format!("; no process ends by {signal}")),
+            signal => Ok(ExitStatus::Killed(signal)),
+        },
     }
 }
 
@@ -54,7 +78,6 @@ fn code(word: &str) -> Option<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::signal::Signal;
 
     #[test]
     fn what_may_have_been_meant() {
@@ -62,6 +85,10 @@ mod tests {
             ("143", "; did you mean '143=0'?"),
             ("143:0", "; did you mean '143=0'?"),
             ("TERM", "; did you mean 'TERM=0'?"),
+            ("143=0,130=0", "; repeat the option for each"),
+            ("143 = 0", "; did you mean '143=0'?"),
+            ("STOP=0", "; no process ends by STOP"),
+            ("ALL=0", ""),
             ("TREM=0", "; did you mean 'TERM'?"),
             ("256", ""),
             ("1=256", ""),
@@ -78,6 +105,12 @@ mod tests {
         assert_eq!(map.map(ExitStatus::Exited(1)), ExitStatus::Exited(3));
         assert_eq!(map.map(ExitStatus::Exited(9)), ExitStatus::Exited(9));
         assert_eq!(map.map(ExitStatus::Killed(Signal::KILL)), ExitStatus::Killed(Signal::KILL));
+        let new = |said: &[&str]| StatusMap::new(&said.iter().map(ToString::to_string).collect::<Vec<_>>());
+        assert_eq!(
+            new(&["1=0", "3=3"]).unwrap_err(),
+            "--map-status '3=3': has no effect; want another status, or remove it"
+        );
+        assert!(new(&["3=0", "3=3"]).is_ok());
         for said in ["", "=", "1", "1=", "=1", "256=0", "0=256", "FOO=0", "0=TERM", "-1=0", "+1=0", "1=+0"] {
             let error = StatusMap::new(&[said.into()]).unwrap_err();
             assert!(error.starts_with(&format!("--map-status '{said}': want FROM=TO")), "{error}");

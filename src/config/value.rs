@@ -84,6 +84,10 @@ pub(super) fn near_signal(said: &str) -> String {
     let names: Vec<String> = Signal::all().map(|signal| signal.to_string()).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let upper = said.to_uppercase();
+    // Somebody means every signal, and not ILL.
+    if upper == "ALL" {
+        return String::new();
+    }
     hints::did_you_mean(upper.strip_prefix("SIG").unwrap_or(&upper), &names)
 }
 

@@ -134,6 +134,11 @@ impl Supervisor {
         Ok(child_env)
     }
 
+    /// What the child is told of its sockets.
+    fn told(&self) -> Vec<(&'static str, String)> {
+        socket_facts::environment(self.sockets.iter().map(Socket::facts))
+    }
+
     fn start(&self, generation: GenerationId) -> Result<Child, StartError> {
         let mut child_env = self.child_env()?;
         let mut child = Child::new(generation, None, None);
@@ -143,7 +148,7 @@ impl Supervisor {
         let mut fds = Vec::new();
         let mut pid_vars = Vec::new();
         if !self.sockets.is_empty() {
-            for (name, value) in socket_facts::environment(self.sockets.iter().map(Socket::facts)) {
+            for (name, value) in self.told() {
                 child_env.set(name.as_bytes(), value.as_bytes());
             }
             child_env.set(STARTER_GENERATION_VARIABLE.as_bytes(), number.as_bytes());
@@ -231,7 +236,7 @@ impl Supervisor {
         let checked = self.child_env().and_then(|child_env| {
             if new_child {
                 self.family.may_stop()?;
-                lookup::check(&self.config.command, &child_env)?;
+                lookup::check(&self.config.command, &child_env, &self.told())?;
             }
             if self.config.check.is_empty() {
                 return Ok(None);

@@ -144,7 +144,7 @@ fn look_up_helpers(config: &Config, startup: &Startup) -> Result<(), String> {
             let words: Vec<_> = words.iter().map(|word| word.to_string_lossy()).collect();
             format!("{option} '{prefix}{}': {}", words::join(&words), error.reason)
         };
-        lookup::check(words, &child_env).map_err(named)?;
+        lookup::check(words, &child_env, &[]).map_err(named)?;
     }
     Ok(())
 }
@@ -258,8 +258,10 @@ fn check_readiness(config: &Config, startup: &Startup, sockets: &[Socket]) -> Re
     let found = look_up(config, startup, endpoint)?.unwrap_or_default();
     match bound.find_map(|bound| found.iter().find(|asked| listen::answers(bound, **asked))) {
         Some(asked) => Err(NotSetUp::Because(format!(
-            "--ready 'tcp:{asked}': that is a socket of --listen, which takes connections before the new child is ready; \
-             want notify, fd:N or cmd:CMD"
+            "--ready 'tcp:{}': that is a socket of --listen, which takes connections before the new child is ready; \
+             want notify, fd:N or cmd:CMD",
+            // As it was said.
+            if is_name(&endpoint.host) { format!("{}:{}", endpoint.host, endpoint.port) } else { asked.to_string() }
         ))),
         _ => Ok(()),
     }

@@ -149,8 +149,11 @@ fn read_file(file: &OsStr) -> Result<Vec<u8>, Unread> {
     // A pipe without a writer, or a device that waits for a carrier, would hold hupwrap up.
     let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
     let opened = open(file, flags, Mode::empty()).map_err(Unread::Failed)?;
-    match fstat(&opened).map_err(Unread::Failed)?.st_mode & libc::S_IFMT {
+    let stat = fstat(&opened).map_err(Unread::Failed)?;
+    match stat.st_mode & libc::S_IFMT {
         libc::S_IFREG => {}
+        // The usual way to name an empty file.
+        libc::S_IFCHR if stat.st_rdev == libc::makedev(1, 3) => return Ok(Vec::new()),
         libc::S_IFDIR => return Err(Unread::Unfit("it is a directory; want a file")),
         libc::S_IFIFO => {
             return Err(Unread::Unfit(
@@ -327,6 +330,7 @@ mod tests {
         assert_eq!(refusal(""), "cannot be read: no such file or directory");
         assert_eq!(refusal(&path("")), "it is a directory; want a file");
         assert_eq!(refusal("/dev/zero"), "it is no regular file");
+        assert!(ChildEnv::read(&[], &["/dev/null"], None).is_ok_and(|child_env| child_env.own.is_empty()));
         mkfifo(path("pipe").as_str(), Mode::S_IRWXU).unwrap();
         let pipe = "it is a pipe, which cannot be read again at the next start; want a regular file";
         assert_eq!(refusal(&path("pipe")), pipe);

@@ -9,7 +9,7 @@ use nix::sys::stat::stat;
 
 use crate::facts::StartError;
 use crate::sys::environment::ChildEnv;
-use crate::sys::program::{defect, from_here, is_executable};
+use crate::sys::program::{Defect, defect, from_here, is_executable};
 use crate::sys::start_error::{cannot_execute, explain};
 
 /// The directories that are searched where PATH is not set: glibc's own default.
@@ -27,17 +27,20 @@ pub(crate) fn find(command: &OsStr, path: Option<&[u8]>, workdir: Option<&CStr>)
         return CString::new(name).map_err(|_| explain(command, None, workdir, Errno::ENOENT));
     }
     let mut denied = None;
-    if !name.is_empty() {
+    // In every directory there is a `.`, and it is a command of the shell.
+    if !matches!(name, b"" | b".") {
         for directory in path.unwrap_or(DEFAULT_PATH).split(|byte| *byte == b':') {
             // An empty entry is the working directory.
             let directory = if directory.is_empty() { &b"."[..] } else { directory };
             let Ok(file) = CString::new([directory, b"/", name].concat()) else { continue };
             let here = from_here(&file, workdir);
-            match is_executable(&here) {
+            match is_executable(&here).and_then(|()| needs(&file, workdir)) {
                 Ok(()) => return Ok(file),
                 // What is in a directory that may not be searched was not found, whatever it is.
                 Err(Errno::EACCES) if stat(&*here).is_err() => {}
                 Err(error @ (Errno::EACCES | Errno::EISDIR | Errno::ELOOP)) => denied = denied.or(Some((file, error))),
+                // What it needs is missing: execvp(3) goes on.
+                Err(error) if is_executable(&here).is_ok() => denied = denied.or(Some((file, error))),
                 Err(_) => {}
             }
         }
@@ -48,12 +51,20 @@ pub(crate) fn find(command: &OsStr, path: Option<&[u8]>, workdir: Option<&CStr>)
     })
 }
 
-/// Checks before a child is stopped that a command can be executed, in an environment to which a start adds little. The
-/// program is looked for as by [`find`].
+/// Whether the interpreter of a script, or the loader of a program, is there.
+fn needs(file: &CStr, workdir: Option<&CStr>) -> nix::Result<()> {
+    match defect(file, workdir) {
+        Some(Defect::Interpreter(_, error) | Defect::Loader(_, error)) => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Checks before a child is stopped that a command can be executed, in an environment to which a start adds these
+/// variables, and little else. The program is looked for as by [`find`].
 ///
 /// # Errors
 /// What starting it would have said.
-pub(crate) fn check(command: &[OsString], child_env: &ChildEnv) -> Result<(), StartError> {
+pub(crate) fn check(command: &[OsString], child_env: &ChildEnv, added: &[(&str, String)]) -> Result<(), StartError> {
     let name = command.first().map(OsString::as_os_str).unwrap_or_default();
     let workdir = child_env.workdir.as_deref();
     let file = find(name, child_env.var("PATH"), workdir)?;
@@ -63,8 +74,9 @@ pub(crate) fn check(command: &[OsString], child_env: &ChildEnv) -> Result<(), St
         return Err(explained(defect.errno()));
     }
     let variables = child_env.own.iter().map(CString::as_c_str).chain(child_env.inherited.iter().copied());
+    let added = added.iter().map(|(_, value)| value.as_bytes());
     let words: Vec<&[u8]> = command.iter().map(|word| word.as_bytes()).collect();
-    fits(&words, &variables.map(CStr::to_bytes).collect::<Vec<_>>())
+    fits(&words, &variables.map(CStr::to_bytes).chain(added).collect::<Vec<_>>())
         .map_err(|why| cannot_execute(name, Errno::E2BIG, &why))
 }
 
@@ -73,7 +85,7 @@ const LONGEST_STRING: usize = 128 << 10;
 /// Arguments and environment together may always be that long, and never longer than the other.
 const LEAST_LIMIT: u64 = 128 << 10;
 const MOST_LIMIT: u64 = 6 << 20;
-/// What a start adds, roughly: the sockets, and some numbers.
+/// What a start adds besides, roughly: names and numbers.
 const ADDED: u64 = 4 << 10;
 
 /// Whether a command and an environment are short enough.
@@ -114,7 +126,7 @@ mod tests {
     fn what_is_too_long() {
         let child_env = |own: Vec<CString>| ChildEnv { inherited: vec![c"A=1"], own, workdir: None };
         let checked =
-            |words: &[OsString], own| check(words, &child_env(own)).map_err(|error| (error.code, error.reason));
+            |words: &[OsString], own| check(words, &child_env(own), &[]).map_err(|error| (error.code, error.reason));
         let long = |length: usize| "x".repeat(length);
         let words = |length| [OsString::from("true"), long(length).into()];
         let variable = |length: usize| vec![CString::new(format!("B={}", long(length))).unwrap()];
@@ -124,6 +136,11 @@ mod tests {
         assert_eq!(checked(&words(0), variable(LONGEST_STRING - 3)), Ok(()));
         let too_long = "true: cannot be executed: the variable B is too long; want less than 128 KiB";
         assert_eq!(checked(&words(0), variable(LONGEST_STRING - 2)), Err((126, too_long.to_owned())));
+        // What a start adds counts too.
+        let most = vec![OsString::from(long(100 << 10)); 50];
+        let of_sockets = vec![("A", long(120 << 10)); 10];
+        let checked_with = |added| check(&[&["true".into()], &most[..]].concat(), &child_env(Vec::new()), added);
+        assert!(checked_with(&of_sockets).unwrap_err().reason.contains("arguments and environment are too long: 620"));
         // More than any stack allows.
         let many = vec![OsString::from(long(100 << 10)); 62];
         let refused = checked(&[&["true".into()], &many[..]].concat(), Vec::new()).unwrap_err();

@@ -79,7 +79,6 @@ fn find_defect(file: &CStr, workdir: Option<&CStr>, depth: u8) -> Option<Defect>
     let found = if let Some(interpreter) = image.interpreter() {
         let wrong = is_executable(&from_here(&interpreter, workdir)).err();
         match (wrong, depth.checked_sub(1)) {
-            (Some(Errno::EISDIR), _) => Some(Defect::Interpreter(interpreter, Errno::EACCES)),
             (Some(error), _) => Some(Defect::Interpreter(interpreter, error)),
             // A text without `#!` as an interpreter: then a shell is tried on the script.
             (None, Some(depth)) => find_defect(&interpreter, workdir, depth).filter(|defect| *defect != Defect::Empty),

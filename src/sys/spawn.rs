@@ -514,7 +514,7 @@ mod tests {
         assert_eq!(error("locked", b"").reason, "locked: cannot be executed: permission denied");
         assert_eq!(error("bin", b"").reason, "bin: cannot be executed: it is a directory");
         let child_env = ChildEnv { inherited: vec![c"PATH=bin"], own: Vec::new(), workdir: Some(link.clone()) };
-        let checked = |word: &str| check(&[word.into()], &child_env).map_err(|error| error.reason);
+        let checked = |word: &str| check(&[word.into()], &child_env, &[]).map_err(|error| error.reason);
         assert_eq!((checked("say"), checked("bin/say"), checked("ours")), (Ok(()), Ok(()), Ok(())));
         assert_eq!(checked("./bin"), Err("./bin: cannot be executed: it is a directory".to_owned()));
         assert_eq!(checked("odd"), Err("odd: not found (its interpreter ./missing is missing)".to_owned()));
@@ -529,7 +529,7 @@ mod tests {
         };
         run(start("say")).unwrap();
         run(start("./plain")).unwrap();
-        let odd = failure(start("odd"));
+        let odd = failure(start("./bin/odd"));
         assert_eq!(odd, (127, false, "it: not found (its interpreter ./missing is missing)".to_owned()));
         // What moves between the look and the exec takes both with it.
         let moved = start("say");

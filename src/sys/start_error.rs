@@ -7,10 +7,11 @@ use std::os::unix::ffi::OsStrExt;
 use nix::errno::Errno;
 use nix::libc::{S_IFDIR, S_IFMT, S_IFREG};
 use nix::sys::stat::stat;
+use nix::unistd::{AccessFlags, access};
 
 use crate::exit::{CANNOT_EXECUTE, NOT_FOUND, OWN_FAILURE};
 use crate::facts::StartError;
-use crate::sys::program::{Defect, defect, from_here};
+use crate::sys::program::{Defect, defect, from_here, is_executable};
 use crate::text::hints::{self, CommandFacts};
 
 /// Whether another try may succeed though nothing is repaired.
@@ -23,6 +24,7 @@ pub(crate) fn describe(error: Errno) -> &'static str {
     match error {
         Errno::ENOENT => "no such file or directory",
         Errno::ENOTDIR => "a part of its path is no directory",
+        Errno::EISDIR => "it is a directory",
         Errno::EACCES => "permission denied",
         Errno::ELOOP => "too many symbolic links",
         Errno::EMFILE => "too many open files (ulimit -n)",
@@ -40,33 +42,37 @@ pub(crate) fn explain(command: &OsStr, file: Option<&CStr>, workdir: Option<&CSt
         transient: false,
         reason: format!("{}: not found{hint}", shown(command)),
     };
-    let found = match error {
-        Errno::ENOENT | Errno::EACCES | Errno::ENOEXEC | Errno::ELOOP => file.and_then(|file| defect(file, workdir)),
-        _ => None,
-    };
-    // What the program needs, and its path.
+    // Of a file that may be executed. The kernel does not say which file its errno is about.
+    let is_program = |file: &&CStr| !is_transient(error) && is_executable(&from_here(file, workdir)).is_ok();
+    let found = file.filter(is_program).and_then(|file| defect(file, workdir));
+    // What the program needs, its path, and what is wrong with it.
     let needed = match &found {
-        Some(Defect::Interpreter(path, _)) => Some(("interpreter", path.to_string_lossy())),
-        Some(Defect::Loader(path, _)) => Some(("loader", path.to_string_lossy())),
+        Some(Defect::Interpreter(path, wrong)) => Some(("interpreter", path.to_string_lossy(), *wrong)),
+        Some(Defect::Loader(path, wrong)) => Some(("loader", path.to_string_lossy(), *wrong)),
         _ => None,
     };
-    match (error, needed) {
-        (Errno::ENOENT, Some(("loader", path))) => {
+    match needed {
+        Some(("loader", path, Errno::ENOENT)) => {
             return not_found(&format!(" (it is there, but its loader {path} is missing: built for another system?)"));
         }
-        (Errno::ENOENT, Some((what, path))) => return not_found(&format!(" (its {what} {path} is missing)")),
-        (_, Some((what, path))) => {
-            return cannot_execute(command, error, &format!("its {what} {path}: {}", describe(error)));
+        Some((what, path, Errno::ENOENT | Errno::ENOTDIR)) => {
+            return not_found(&format!(" (its {what} {path} is missing)"));
         }
-        (_, None) => {}
+        Some((what, path, wrong)) => {
+            return cannot_execute(command, wrong, &format!("its {what} {path}: {}", describe(wrong)));
+        }
+        None => {}
     }
     let kind = here.and_then(|file| stat(file).ok()).map(|seen| seen.st_mode & S_IFMT);
     let why = match error {
         Errno::ENOENT => return not_found(&hint(command, file, workdir)),
         Errno::ENOEXEC if found == Some(Defect::Empty) => "it is empty",
         Errno::ENOTDIR => return not_found(" (a part of its path is no directory)"),
-        Errno::EACCES | Errno::EISDIR if kind == Some(S_IFDIR) => "it is a directory",
+        Errno::EACCES if kind == Some(S_IFDIR) => describe(Errno::EISDIR),
         Errno::EACCES if kind.is_some_and(|kind| kind != S_IFREG) => "it is not a regular file",
+        Errno::ENOEXEC if here.is_some_and(|file| access(file, AccessFlags::R_OK) == Err(Errno::EACCES)) => {
+            "it is no program for this machine, and as a script it cannot be read: permission denied"
+        }
         Errno::ENOEXEC => "it is no program for this machine, and no script",
         Errno::ETXTBSY => "it is open for writing",
         Errno::EAGAIN => "no further process is allowed (ulimit -u, or the cgroup's limit)",

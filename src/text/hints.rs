@@ -31,7 +31,8 @@ fn suggest(word: &str) -> String {
 pub(crate) fn near<'a>(said: &str, words: &[&'a str]) -> Option<&'a str> {
     let plain = |word: &str| word.to_lowercase().replace(['-', '_'], "");
     let said = plain(said);
-    let allowed = if said.chars().count() < 3 { 0 } else { 2 };
+    // Less than half of it.
+    let allowed = (said.chars().count().saturating_sub(1) / 2).min(2);
     let rated = words.iter().map(|word| (distance(&said, &plain(word)), *word));
     let is_near = |(distance, word): &(usize, &str)| *distance <= allowed && *distance < word.len().div_ceil(2);
     rated.filter(is_near).min_by_key(|(distance, _)| *distance).map(|(_, word)| word)
@@ -84,6 +85,12 @@ pub(crate) fn for_command(command: &str, facts: CommandFacts) -> String {
         return format!("; did you mean to 'chmod +x {quoted}' first{}?", or_interpreter(command));
     }
     if let Some((name, value)) = assignment {
+        if value.contains(char::is_whitespace) {
+            return format!(
+                "; {name}=VALUE in front of a command is shell syntax: want the words without quotes around them \
+                 (env {command}), or sh -c {quoted}"
+            );
+        }
         let value = shell_words::quote(value);
         return format!(
             "; {name}=VALUE in front of a command is shell syntax: want 'env {name}={value} COMMAND', or --env-file"
@@ -92,6 +99,14 @@ pub(crate) fn for_command(command: &str, facts: CommandFacts) -> String {
     // With './' in front it would be no more executable.
     if facts.is_here && !facts.not_executable && !command.contains('/') {
         return format!("; did you mean './{command}'{}?", or_interpreter(command));
+    }
+    if FORMS.contains(&command) {
+        return format!("; did you mean '--{command} FILE'?");
+    }
+    if command.starts_with(|c: char| c.is_ascii_digit())
+        && command.trim_end_matches(['s', 'm', 'h', 'd']).parse::<f64>().is_ok()
+    {
+        return format!("; for a time limit: 'timeout {command} COMMAND'");
     }
     if BUILTINS.contains(&command) {
         return format!("; '{command}' is part of the shell, not a program: want sh -c '{command} …'");
@@ -108,6 +123,9 @@ pub(crate) fn for_command(command: &str, facts: CommandFacts) -> String {
     }
     String::new()
 }
+
+/// What hupwrap does by an option.
+const FORMS: [&str; 4] = ["reload", "stop", "status", "wait-ready"];
 
 /// What shells know by themselves (POSIX, `sh`, 2.4 and 2.14), and no program of that name is there.
 const BUILTINS: [&str; 20] = [
@@ -149,6 +167,8 @@ mod tests {
             ("re-exec", Some("reexec")),
             ("restrat", Some("restart")),
             ("on", None),
+            ("made", Some("mode")),
+            ("nods", None),
             ("x", None),
             ("", None),
             ("perhaps", None),
@@ -186,7 +206,13 @@ mod tests {
             (
                 "FOO=b r",
                 none,
-                "; FOO=VALUE in front of a command is shell syntax: want 'env FOO='b r' COMMAND', or --env-file",
+                "; FOO=VALUE in front of a command is shell syntax: want the words without quotes around them \
+                 (env FOO=b r), or sh -c 'FOO=b r'",
+            ),
+            (
+                "FOO=b",
+                none,
+                "; FOO=VALUE in front of a command is shell syntax: want 'env FOO=b COMMAND', or --env-file",
             ),
             ("1=b", none, ""),
             (
@@ -200,6 +226,11 @@ mod tests {
             ("cd", none, "; 'cd' is part of the shell, not a program: want sh -c 'cd …'"),
             ("!", none, "; '!' is part of the shell, not a program: want sh -c '! …'"),
             ("cd", here, "; did you mean './cd'?"),
+            ("5s", none, "; for a time limit: 'timeout 5s COMMAND'"),
+            ("1.5", none, "; for a time limit: 'timeout 1.5 COMMAND'"),
+            ("7z", none, ""),
+            ("reload", none, "; did you mean '--reload FILE'?"),
+            ("stop", here, "; did you mean './stop'?"),
             ("", none, ""),
             (" ", none, ""),
         ] {

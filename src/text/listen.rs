@@ -110,7 +110,10 @@ fn hint(option: &str) -> String {
     let (said, rest) = address.split_once(':').unwrap_or(("", address));
     let lower = said.to_ascii_lowercase();
     let kind = if matches!(&*lower, "" | "http" | "https") { "tcp" } else { &*lower };
-    let bare = rest.strip_prefix("//").unwrap_or(rest);
+    let bare = match kind {
+        "unix" => rest.strip_prefix("//").unwrap_or(rest),
+        _ => rest.rsplit_once("//").map_or(rest, |(_, bare)| bare),
+    };
     if matches!(kind, "tcp" | "udp") && bare.parse::<u16>().is_ok() {
         return format!(
             "; did you mean '{name}{kind}:localhost:{bare}', or '{name}{kind}:*:{bare}' for every IPv4 address?"
@@ -142,21 +145,23 @@ fn check_path(path: &str) -> Result<(), String> {
     if path.starts_with('@') {
         return Err(format!("an abstract socket has no file; want a path, or './{path}' for a file of that name"));
     }
-    let bare = path.rsplit_once(',').map_or("", |(_, option)| option);
+    let (before, bare) = path.rsplit_once([',', ';', '?']).unwrap_or((path, ""));
+    let (sign, said) = (path.get(before.len()..).unwrap_or_default(), bare.trim_start().strip_prefix("mode"));
+    let mode = said.unwrap_or(bare).trim_start_matches([':', '=', ' ']);
     match bare.split_once('=') {
-        Some(("mode", _)) => return Err("',mode=' is given twice; want it once".to_owned()),
-        Some((option, _)) => {
+        Some(("mode", _)) if sign.starts_with(',') => return Err("',mode=' is given twice; want it once".to_owned()),
+        _ if mode.len() > 2 && permissions(mode).is_ok() && (said.is_some() || sign.starts_with(',')) => {
+            return Err(format!("want the mode as ',mode='; did you mean ',mode={mode}'?"));
+        }
+        Some((option, _)) if sign.starts_with(',') => {
             let hint = hints::did_you_mean(option, &["mode"]);
             let want = if hint.is_empty() { "; want ',mode=0660' or nothing" } else { &hint };
             return Err(format!("unknown option '{option}'{want}"));
         }
-        None if bare.len() > 2 && permissions(bare).is_ok() => {
-            return Err(format!("want the mode as ',mode='; did you mean ',mode={bare}'?"));
-        }
-        None if path.contains([';', '=']) => {
+        _ if path.contains([';', '=']) => {
             return Err(format!("SERVER_STARTER_PORT cannot carry ';' or '='; want a path without: '{path}'"));
         }
-        None => {}
+        _ => {}
     }
     if path.len() > LONGEST_PATH {
         return Err(format!("the path has {} bytes; the kernel takes {LONGEST_PATH} at most", path.len()));
@@ -232,7 +237,10 @@ impl FromStr for Endpoint {
             }
             None => match said.rsplit_once(':').ok_or(WANT_PORT)? {
                 ("" | "*", port) => ("0.0.0.0", port),
-                (host, _) if host.contains(':') => {
+                (host, _) if host.contains(',') => {
+                    return Err("want one HOST:PORT; another one takes a --listen of its own".to_owned());
+                }
+                (host, _) if host.contains(':') && !host.contains("//") => {
                     return Err(format!("an IPv6 address stands in brackets; {WANT_PORT}"));
                 }
                 (host, _) if !is_host(host) => return Err(format!("'{host}' is no host; {WANT_PORT}")),
@@ -311,6 +319,7 @@ mod tests {
             ("unix:/a,b c:d,mode=00640", "/a,b c:d", 0o640),
             ("unix:/a,mode", "/a,mode", 0o660),
             ("unix:./@a", "./@a", 0o660),
+            ("unix:/a?600", "/a?600", 0o660),
             ("unix:/ü", "/ü", 0o660),
         ];
         for (option, path, mode) in cases {
@@ -358,6 +367,13 @@ mod tests {
             ("UNIX:///run/x", "; did you mean 'unix:/run/x'?"),
             ("top:80", "; did you mean 'tcp:top:80'?"),
             ("unix:x.sock,0666", "; did you mean ',mode=0666'?"),
+            ("unix:/a,mode:0600", "; did you mean ',mode=0600'?"),
+            ("unix:/a,mode 0600", "; did you mean ',mode=0600'?"),
+            ("unix:/a, mode=0600", "; did you mean ',mode=0600'?"),
+            ("unix:/a;mode=0600", "; did you mean ',mode=0600'?"),
+            ("unix:/a?mode=0600", "; did you mean ',mode=0600'?"),
+            ("tcp:http://a:80/", "; did you mean 'tcp:a:80'?"),
+            ("tcp:127.0.0.1:80,127.0.0.1:81", "want one HOST:PORT; another one takes a --listen of its own"),
             ("tcp:", WANT_PORT),
             ("tcp:80", "; did you mean 'tcp:localhost:80', or 'tcp:*:80' for every IPv4 address?"),
             ("tcp:host", WANT_PORT),
