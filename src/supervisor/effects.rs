@@ -14,7 +14,7 @@ use super::service_manager::{self, ServiceManager};
 use crate::config::Ready;
 use crate::facts::{GenerationId, StartError};
 use crate::machine::RequestKind;
-use crate::machine::effect::Effect;
+use crate::machine::effect::{Effect, To};
 use crate::machine::event::Event;
 use crate::machine::message::Message;
 use crate::signal::{Signal, SignalSet};
@@ -59,7 +59,12 @@ impl Supervisor {
                 }
             }
             Effect::Try(generation) => return self.try_out(generation),
-            Effect::Signal { generation, to, signal } => return self.signal(generation, to, signal),
+            Effect::Signal { generation, to, signal } => {
+                if to == To::Group && self.machine.stop_signal(generation).is_some() {
+                    self.family.note_group(generation);
+                }
+                return self.signal(generation, to, signal);
+            }
             Effect::AskRest(generation, signal) => self.family.ask_rest(generation, signal),
             Effect::Survey { generation, group_asked } => return self.family.sweep(generation, group_asked),
             Effect::Check { new_child } => return self.check(new_child),
