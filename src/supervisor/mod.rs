@@ -162,7 +162,8 @@ impl Supervisor {
     /// child said is told before its death, and so are renewals: someone has asked for the next child. Other requests come
     /// last, unless a start is about to follow that they share.
     fn turn(&mut self, signalled: bool) -> Option<Ending> {
-        let (received, changes) = self.read_and_reap(signalled);
+        let (mut received, changes) = self.read_and_reap(signalled);
+        let hung_up = self.hold_hup(&mut received);
         let said = self.hear_children();
         let command = self.config.command.first().map(OsString::as_os_str).unwrap_or_default();
         let executions = self.family.executions(command, &changes, &said);
@@ -177,7 +178,7 @@ impl Supervisor {
         let is_stop = |signal| matches!(self.config.on.of(signal), Action::Stop(_));
         let (stops, others): (Vec<_>, Vec<_>) = received.into_iter().partition(|received| is_stop(received.signal));
         let told = |Received { signal, sender, .. }| {
-            let hung_up = signal == Signal::HUP && self.terminal.hang_up.is_some() && crate::sys::terminal::is_gone();
+            let hung_up = hung_up && signal == Signal::HUP;
             Event::Signal { signal, sender, hung_up, shared: self.family.is_in_own_group() }
         };
         let mut events: Vec<Event> = stops.into_iter().map(told).collect();
