@@ -172,6 +172,30 @@ fn a_job_below_another_hupwrap_reads_its_terminal() {
 }
 
 #[test]
+fn what_has_started_it_reads_the_terminal_after_it() {
+    // With nothing left in the child's group, and with a process in the background.
+    for left in ["", "sleep 1000 </dev/null >/dev/null 2>&1 & echo left $!;"] {
+        let child = format!("{left} echo ready 1 $$; read x; echo first $x; exit 3");
+        let script = "\"$H\" --group own -- sh -c \"$C\"; echo status $?; read y; echo second $y";
+        let mut terminal = Terminal::new();
+        let setup = terminal.lead(Setup::of("sh", ["-c", script])).env("H", hupwrap()).env("C", child);
+        let mut run = setup.start();
+        let sleeper: Option<i32> = (!left.is_empty()).then(|| {
+            let line = terminal.line("left ");
+            line.trim_start_matches("left ").parse().unwrap()
+        });
+        terminal.ready();
+        terminal.enter("a");
+        terminal.line("first a");
+        terminal.line("status 3");
+        terminal.enter("b");
+        terminal.line("second b");
+        run.status();
+        sleeper.into_iter().for_each(|pid| kill(pid, "KILL"));
+    }
+}
+
+#[test]
 fn a_leader_of_its_session_is_not_stopped_with_its_child() {
     // In a group that nobody continues, by Ctrl-Z and by somebody else.
     let script = "echo ready 1 $$; exec cat";

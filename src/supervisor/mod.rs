@@ -108,6 +108,7 @@ impl Supervisor {
             if let Some(ending) = ending {
                 // Their files go with them. Nothing else in here needs to be given back one by one: the process ends.
                 self.update_status();
+                self.take_terminal_back(true);
                 self.sockets.clear();
                 self.family.children.iter_mut().for_each(|child| child.notify = None);
                 // The tether would end the helper, not what it has started.
@@ -213,7 +214,7 @@ impl Supervisor {
                 return Some(ending);
             }
         }
-        self.take_terminal_back();
+        self.take_terminal_back(false);
         self.forget();
         self.reexec_if_due()
     }

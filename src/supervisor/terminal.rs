@@ -133,12 +133,13 @@ impl Supervisor {
     }
 
     /// Takes the terminal back from a process group of a child that has no member left: nobody hears its keys, and the next
-    /// child may be waiting for it.
-    pub(super) fn take_terminal_back(&mut self) {
+    /// child may be waiting for it. At hupwrap's end, `ends`, from one with members as well, as a shell does: what a child
+    /// has left behind runs in the background, and those that have started hupwrap read the terminal next.
+    pub(super) fn take_terminal_back(&mut self, ends: bool) {
         let Family { children, left_groups: left, shared_group, .. } = &mut self.family;
         left.sort_unstable();
         left.dedup();
-        let empty: Vec<Pid> = left.extract_if(.., |group| !signals::group_exists(*group)).collect();
+        let empty: Vec<Pid> = left.extract_if(.., |group| ends || !signals::group_exists(*group)).collect();
         if self.terminal.hang_up.is_none() || (empty.is_empty() && *shared_group) {
             return;
         }
@@ -155,7 +156,7 @@ impl Supervisor {
     /// Leaves the terminal to the next child as the first one found it.
     pub(super) fn prepare_terminal(&mut self) {
         self.terminal.non_blocking.restore();
-        self.take_terminal_back();
+        self.take_terminal_back(false);
         // A child that still runs has set the modes that it needs.
         if !self.terminal.exists || self.family.children.iter().any(|child| child.pid.is_some()) {
             return;
