@@ -204,6 +204,11 @@ pub(crate) fn group_of(pid: Pid) -> Option<Pid> {
     getpgid(Some(Group::from_raw(pid))).ok().map(Group::as_raw)
 }
 
+/// Whether a process is in hupwrap's session.
+pub(crate) fn in_own_session(pid: Pid) -> bool {
+    getsid(Some(Group::from_raw(pid))).is_ok_and(|session| getsid(None) == Ok(session))
+}
+
 /// hupwrap's own process group.
 pub(crate) fn own_group() -> Pid {
     getpgrp().as_raw()
