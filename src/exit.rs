@@ -36,7 +36,7 @@ impl fmt::Display for ExitStatus {
 /// What `waitpid(2)` tells of a child.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Change {
-    /// It is no more.
+    /// It has ended.
     Ended(ExitStatus),
     /// It was stopped, and can go on.
     Stopped(Signal),
@@ -44,7 +44,7 @@ pub enum Change {
 
 impl Change {
     /// Reads a status word of `waitpid(2)`. It is read here and not by nix, which answers EINVAL, and has lost the
-    /// word, when a real-time signal killed the child. A word that means neither is none.
+    /// word, when a real-time signal killed the child. Returns None for any other word.
     pub fn from_word(word: i32) -> Option<Self> {
         let low = word & 0x7f;
         let high = (word >> 8) & 0xff;

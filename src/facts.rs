@@ -24,7 +24,7 @@ pub enum Sender {
 pub struct StartError {
     /// The exit status it makes: 125, 126 or 127.
     pub code: u8,
-    /// Whether another try may do, though nobody mends anything: EAGAIN, ENOMEM and the like.
+    /// Whether another try may succeed though nothing is repaired: EAGAIN, ENOMEM and the like.
     pub transient: bool,
     /// Names the command and what is wrong with it.
     pub reason: String,

@@ -11,9 +11,10 @@ use nix::poll::{PollFd, PollFlags};
 
 use crate::config::{Level, LogFormat};
 use crate::sys::{output, poll, start_error};
+use crate::text::events::MessageKind;
 use crate::text::is_plain;
 use crate::text::log_line::{json_line, text_line};
-use crate::text::messages::{self, LogLine, MessageKind};
+use crate::text::messages::{self, LogLine};
 
 /// How lines look, and which lines are written.
 #[derive(Clone, Copy, Default, Debug)]
@@ -74,8 +75,8 @@ pub(crate) struct Ticker {
 }
 
 impl Ticker {
-    /// Shows this in place of what it showed, cut off where the window ends. In no other way than by a carriage return: so
-    /// it does on every terminal.
+    /// Shows this in place of what it showed, cut off where the window ends. It uses a carriage return only, which every
+    /// terminal understands.
     pub(crate) fn show(&mut self, text: &str, columns: usize) {
         // The last column stays free: some terminals begin a new line behind it.
         let fits = columns.saturating_sub(1);

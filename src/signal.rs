@@ -92,6 +92,11 @@ impl Signal {
         matches!(self, Self::TSTP | Self::TTIN | Self::TTOU)
     }
 
+    /// Whether a process that is being stopped may pass it on: then it matters who has sent it.
+    pub fn may_echo(self) -> bool {
+        matches!(self, Self::TERM | Self::INT | Self::QUIT | Self::HUP)
+    }
+
     /// Every signal, in numeric order.
     pub fn all() -> impl Iterator<Item = Self> {
         (1..=RTMAX).map(Self)

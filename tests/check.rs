@@ -281,6 +281,30 @@ fn a_check_sees_what_the_child_would_see_now() {
 }
 
 #[test]
+fn without_dev_null_a_command_reads_nothing_and_only_a_check_is_heard() {
+    let test = "check::without_dev_null_a_command_reads_nothing_and_only_a_check_is_heard";
+    let bare = |words: &[&str]| {
+        let script = "mount -t tmpfs none /dev && exec \"$@\"";
+        Setup::of("unshare", ["--mount", "sh", "-c", script, "sh"].iter().chain(words))
+    };
+    if installed("unshare").is_none() || bare(&["true"]).end().shell() != 0 {
+        return skipped(test, "unshare(1), or the right to mount in a namespace of its own");
+    }
+    let puppet = puppet();
+    let hupwrap = hupwrap().to_str().unwrap();
+    let (check, ready) = ("sh -c 'cat && echo checked'", "cmd:sh -c 'cat && seq 20000 && echo tried'");
+    let words = [hupwrap, "--check", check, "--ready", ready, "--", puppet.to_str().unwrap()];
+    let mut run = bare(&words).stdin().start();
+    assert_eq!(run.ready().0, 1);
+    // Held until it is ready.
+    run.kill("HUP");
+    assert_eq!(run.ready().0, 2);
+    run.said("checked\n");
+    let ended = run.stop();
+    assert!(!ended.stdout.contains("tried") && !ended.stdout.contains("checked"), "{}", ended.stdout);
+}
+
+#[test]
 fn an_edited_env_file_takes_effect_by_hup() {
     let dir = Dir::new();
     let env = dir.file("env", "VALUE=one\n", 0o644);

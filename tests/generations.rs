@@ -367,6 +367,20 @@ fn a_child_that_ends_while_it_is_asked_to_is_no_error() {
     }
 }
 
+/// A child that has joined hupwrap's group is signalled there, with the processes of its generation one by one.
+#[test]
+fn in_mode_group_a_child_that_has_changed_its_group_hears_everything() {
+    let script = r#""$0" & exec "$0" move=USR2"#;
+    let mut run = Setup::new(args([&"--kill-mode", &"group", &"--", &"sh", &"-c", &script, &puppet()])).start();
+    run.ready();
+    run.ready();
+    run.kill("USR2");
+    run.line("moved");
+    run.kill("USR1");
+    run.wrote_times("got USR1", 2);
+    assert_eq!(run.stop().shell(), 0);
+}
+
 #[test]
 fn in_mode_group_a_member_that_outlives_the_child_is_asked_once() {
     for group in ["own", "shared"] {

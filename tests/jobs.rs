@@ -579,7 +579,7 @@ fn a_child_that_may_not_be_signalled_is_not_stopped() {
     fs::set_permissions(&rise, std::os::unix::fs::PermissionsExt::from_mode(0o4755)).unwrap();
     let program = dir.hupwrap("hupwrap");
     let (uid, gid) = (nobody.uid.as_raw(), nobody.gid.as_raw());
-    for action in ["restart", "replace", "reexec"] {
+    for action in ["restart", "replace", "reexec", "forward", "forward:USR1"] {
         let script = "echo ready $HUPWRAP_GENERATION $$; exec sleep 1000";
         let options = args([&"--on-hup", &action, &"--stop-timeout", &"1s", &"--"]);
         let command = args([&rise, &"--ruid=0", &"--euid=0", &"sh", &"-c", &script]);
@@ -597,6 +597,8 @@ fn a_child_that_may_not_be_signalled_is_not_stopped() {
         run.said("may not signal");
         run.kill("HUP");
         run.said_times("may not signal", 2);
+        // A request that is refused has sent nothing.
+        assert!(!run.stderr().contains("cannot send"), "{}", run.stderr());
         assert!(is_alive(child) && run.lives());
         run.kill("TERM");
         run.said("cannot send TERM");

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use hupwrap::config::Level;
-use hupwrap::text::messages::EVENTS;
+use hupwrap::text::events::EVENTS;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 use serde_json::Value;

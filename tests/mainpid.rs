@@ -447,6 +447,24 @@ fn a_main_process_that_comes_during_a_stop_is_stopped_too() {
     }
 }
 
+/// It gets the signal that has stopped the process before it, not the usual one.
+#[test]
+fn a_main_process_that_comes_during_a_stop_gets_the_signal_of_that_stop() {
+    for (on, signal) in [("TERM=stop:QUIT", "TERM"), ("TERM=ignore", "QUIT")] {
+        for mode in ["mixed", "process"] {
+            let dir = Dir::new();
+            let script =
+                r#"trap 'exit 3' QUIT; "$0" exit=QUIT:7 & echo $! > main; echo first $$; while :; do wait; done"#;
+            let run = supervise(&dir, &["--kill-mode", mode, "--on", on], script);
+            both_are_there(&run);
+            run.kill(signal);
+            let ended = run.end();
+            assert_eq!(ended.shell(), 7, "{on}, {mode}: {ended:?}");
+            assert!(!ended.stdout.contains("got TERM"), "{on}, {mode}: {}", ended.stdout);
+        }
+    }
+}
+
 #[test]
 fn a_main_process_that_comes_during_a_stop_is_killed_in_time() {
     for mode in ["mixed", "group", "process"] {
@@ -475,6 +493,63 @@ fn the_group_of_the_main_process_is_signalled() {
     run.wrote_times("got USR1", 2);
     let ended = run.stop();
     assert_eq!((ended.shell(), ended.stdout.matches("got TERM").count()), (7, 2), "{}", ended.stdout);
+}
+
+/// A process can change its group at any time.
+#[test]
+fn a_group_that_the_main_process_has_left_is_not_signalled() {
+    let dir = Dir::new();
+    let script = r#""$0" & "$0" move=USR2 & echo $! > main; exit 3"#;
+    let mut run = supervise(&dir, &["--kill-mode", "group"], script);
+    run.ready();
+    run.ready();
+    run.said("from now on");
+    run.kill("USR2");
+    run.line("moved");
+    run.kill("USR1");
+    run.line("got USR1");
+    let ended = run.stop();
+    assert_eq!(ended.stdout.matches("got USR1").count(), 1, "{}", ended.stdout);
+}
+
+/// The number of a group without members may be taken by another process.
+#[test]
+fn a_process_with_the_number_of_an_old_group_gets_nothing() {
+    const TEST: &str = "mainpid::a_process_with_the_number_of_an_old_group_gets_nothing";
+    let dir = Dir::new();
+    fifo(&dir, "go");
+    let script = r#"
+        set -e
+        mount -t proc proc /proc
+        "$1" --kill-mode group --child-pidfile main -- sh -c 'echo $$ > first; "$0" move=USR2 & echo $! > main' "$2" &
+        hupwrap=$!
+        read x < go
+        echo $(($(cat first) - 1)) > /proc/sys/kernel/ns_last_pid
+        setsid sh -c 'echo stranger; exec sleep 1000' &
+        test $! = $(cat first)
+        wait $hupwrap
+        kill $! && echo the stranger lives"#;
+    let unshare = |program: &[&dyn AsRef<OsStr>]| {
+        let namespaces = ["--pid", "--fork", "--mount", "--kill-child"].map(OsStr::new);
+        let program = program.iter().map(|word| word.as_ref());
+        Setup::of("unshare", namespaces.into_iter().chain(program)).dir(dir.path())
+    };
+    let may = "mount -t proc proc /proc && echo $$ > /proc/sys/kernel/ns_last_pid && command -v setsid";
+    if installed("unshare").is_none() || unshare(&[&"sh", &"-c", &may]).end().shell() != 0 {
+        return skipped(TEST, "the right to make a pid namespace and to choose a pid there");
+    }
+    let mut run = unshare(&[&"sh", &"-c", &script, &"sh", &hupwrap(), &puppet()]).start();
+    run.ready();
+    run.said("from now on");
+    let hupwrap = children(children(run.pid)[0])[0];
+    kill(hupwrap, "USR2");
+    run.line("moved");
+    go(&dir);
+    run.line("stranger");
+    kill(hupwrap, "USR1");
+    run.line("got USR1");
+    kill(hupwrap, "TERM");
+    run.line("the stranger lives");
 }
 
 #[test]

@@ -63,6 +63,29 @@ fn what_comes_during_a_lookup_is_not_lost() {
 }
 
 #[test]
+fn hupwrap_is_suspended_during_a_lookup_too() {
+    const NAME: &str = "names::hupwrap_is_suspended_during_a_lookup_too";
+    let Some(resolver) = Resolver::new(NAME, "127.77.53.5") else { return };
+    let list = args([&"--listen", &"tcp:web.test:0", &"--on", &"TTOU=ignore", &"--", &puppet()]);
+    let mut run = resolver.setup(hupwrap(), list).start();
+    let query = resolver.asked();
+    run.kill("TTOU");
+    for signal in ["TTIN", "TSTP"] {
+        run.kill(signal);
+        wait_until("hupwrap is stopped", || state(run.pid) == Some('T'));
+        if signal == "TSTP" {
+            resolver.answer_lookup(query, true);
+            break;
+        }
+        run.kill("CONT");
+        wait_until("hupwrap goes on", || state(run.pid) == Some('S'));
+    }
+    run.kill("CONT");
+    run.ready();
+    assert_eq!(run.stop().shell(), 0);
+}
+
+#[test]
 fn a_name_is_looked_up_at_each_try() {
     const NAME: &str = "names::a_name_is_looked_up_at_each_try";
     let Some(resolver) = Resolver::new(NAME, "127.77.53.3") else { return };

@@ -239,6 +239,19 @@ fn no_list_of_processes() {
     }
 }
 
+/// EAGAIN: early in a boot.
+#[test]
+fn no_random_numbers_from_getrandom() {
+    for errno in ERRNOS.into_iter().chain(["EAGAIN"]) {
+        let calls = format!("getrandom:{errno}");
+        let script = "echo at $NOTIFY_SOCKET; exec sleep 1000";
+        let mut run = refused(&calls, &["--ready", "notify"], &["sh", "-c", script].map(Path::new)).start();
+        let socket = run.line("at ").rsplit('/').next().unwrap_or_default().to_owned();
+        assert!(socket.len() == 32 && socket.bytes().all(|byte| byte.is_ascii_hexdigit()), "{calls}: {socket}");
+        assert_eq!(run.stop().stderr, "", "{calls}");
+    }
+}
+
 /// Nothing else tells of signals without losing one.
 #[test]
 fn no_signalfd_is_said_before_anything_is_started() {

@@ -3,6 +3,7 @@
 use std::fs::{self, OpenOptions};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, symlink};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -919,6 +920,67 @@ fn another_file_at_its_place_is_not_removed() {
     fs::rename(&other, &file).unwrap();
     assert_eq!(run.stop().shell(), 0);
     assert_eq!(fs::read_to_string(&file).unwrap(), "4711\n");
+}
+
+#[test]
+fn another_file_at_its_place_is_said_once() {
+    let dir = Dir::new();
+    let file = dir.path().join("pid");
+    let mut run = with_pidfile(&file, &[], &[&puppet_name()]).start();
+    run.ready();
+    fs::remove_file(&file).unwrap();
+    fs::write(&file, "1\n").unwrap();
+    for _ in 0..2 {
+        run.kill("HUP");
+        run.ready();
+    }
+    let ended = run.stop();
+    let line = "is no longer the file that hupwrap made: another file is there, which is left alone";
+    assert_eq!(ended.stderr.matches(line).count(), 1, "{}", ended.stderr);
+    assert_eq!(fs::read_to_string(&file).unwrap(), "1\n");
+}
+
+/// It is not written to, but replaced: its owner could write another pid to it.
+#[test]
+fn a_stale_pidfile_of_another_user_is_replaced() {
+    if !nix::unistd::geteuid().is_root() {
+        return skipped("status::a_stale_pidfile_of_another_user_is_replaced", "root");
+    }
+    let nobody = 65534;
+    let (dir, theirs) = (Dir::new(), Dir::new());
+    let program = dir.hupwrap("hupwrap");
+    let give = |path: &Path| nix::unistd::chown(path, Some(nobody.into()), None).unwrap();
+    give(theirs.path());
+    let owner = |path: &Path| fs::metadata(path).unwrap().uid();
+    for content in ["99999\n", ""] {
+        let file = theirs.file("pid", content, 0o666);
+        give(&file);
+        let held = fs::File::open(&file).unwrap();
+        held.lock().unwrap();
+        refused(with_pidfile(&file, &[], &["echo", "started"]), "another hupwrap has it");
+        drop(held);
+        let mut run = with_pidfile(&file, &[], &[&puppet_name()]).start();
+        run.ready();
+        assert_eq!((fs::read_to_string(&file).unwrap(), owner(&file)), (format!("{}\n", run.pid), 0));
+        assert_eq!(run.stop().shell(), 0);
+        assert!(!file.exists());
+    }
+    let file = theirs.file("pid", "my notes", 0o644);
+    give(&file);
+    refused(with_pidfile(&file, &[], &["echo", "started"]), "neither empty nor holds a pid");
+    assert_eq!((fs::read_to_string(&file).unwrap(), owner(&file)), ("my notes".to_owned(), nobody));
+    // Who may not remove it, may not replace it.
+    let as_nobody = |file: &Path| {
+        let setup = Setup::of(&program, args([&"--pidfile", &file, &"--", &"echo", &"started"]));
+        setup.with(move |command| {
+            command.uid(nobody);
+        })
+    };
+    assert_eq!(as_nobody(&theirs.file("pid", "99999\n", 0o644)).end().shell(), 0);
+    assert!(!theirs.path().join("pid").exists());
+    let file = dir.file("pid", "99999\n", 0o644);
+    refused(as_nobody(&file), "it belongs to another user: ");
+    assert_eq!(fs::read_to_string(&file).unwrap(), "99999\n");
 }
 
 #[test]

@@ -1088,7 +1088,7 @@ fn the_child_does_not_wait_for_its_own_reload() {
         assert_eq!(run.ready().0, 1);
         wait_until("there is a status file", || file.exists());
         tell(&dir, "go");
-        run.said("sent HUP, but does not wait: this command runs below that hupwrap");
+        run.said("sent HUP, but does not wait: this command runs in the supervised child");
         run.wrote_times("code 0\n", 1);
         match on_hup {
             "upgrade" => wait_until("it is upgraded", || {
@@ -1122,6 +1122,58 @@ fn a_relative_of_hupwrap_that_is_not_below_it_waits() {
     assert!(run.stdout.contains("code 0"), "{run:?}");
     assert!(!run.stderr.contains("does not wait"), "{run:?}");
     assert!(fs::read_to_string(file).unwrap().contains("\"asked\":1"));
+}
+
+/// An entrypoint starts it before it executes hupwrap: it belongs to no generation, and hupwrap does not wait for it.
+#[test]
+fn a_child_of_hupwrap_that_is_older_waits() {
+    let (dir, file) = place();
+    let script = "{ $0 --wait-ready app.json; $0 --reload app.json; echo reload $?; $0 --stop app.json; echo stop $?; } & \
+                  exec $0 --status-file app.json --check false -- sleep 1000";
+    let run = Setup::of("sh", args([&"-c", &script, &hupwrap()])).dir(dir.path()).end();
+    assert_eq!(run.stdout, "reload 1\nstop 0\n", "{run:?}");
+    assert!(run.stderr.contains("--reload 'app.json': restart refused"), "{run:?}");
+    assert!(fs::read_to_string(file).unwrap().contains("\"state\":\"ended\""));
+}
+
+/// An orphan is left alone, or asked to end by itself: nobody waits for another that waits for it.
+#[test]
+fn an_orphan_of_the_child_waits() {
+    for (options, output, part) in [
+        (["--kill-mode", "process"], "code 0\n", ""),
+        (["--check", "false"], "code 1\n", "--reload 'app.json': restart refused"),
+        (["--kill-mode", "mixed"], "", "no longer waiting; the reload continues without you"),
+    ] {
+        let (dir, file) = place();
+        let script = "[ $HUPWRAP_GENERATION = 1 ] && (sh -c 'read go < fifo; $0 --reload app.json; echo code $?' $0 &); \
+                      echo ready $HUPWRAP_GENERATION $$; exec sleep 1000";
+        let mut run = service(&dir, &file, &options, &["sh", "-c", script, hupwrap().to_str().unwrap()]);
+        run.ready();
+        tell(&dir, "go");
+        match output {
+            "" => run.said(part),
+            output => run.wrote_times(output, 1),
+        }
+        let ended = run.stop();
+        assert!(ended.stdout.contains(output) && ended.stderr.contains(part), "{options:?} {ended:?}");
+        assert!(!ended.stderr.contains("does not wait"), "{options:?} {ended:?}");
+    }
+}
+
+/// No stop is under way there.
+#[test]
+fn where_term_does_not_mean_stop_it_is_said() {
+    let (dir, file) = place();
+    for action in ["ignore", "forward:WINCH"] {
+        let run = service(&dir, &file, &["--on", &format!("TERM={action}")], &["sleep", "1000"]);
+        ends(waiting_ready(&file), 0, "");
+        let ended = Setup::new(args([&"--stop", &file, &"--timeout", &"1s"])).end();
+        assert_eq!(ended.shell(), 124);
+        let pid = run.pid;
+        says(&ended, &format!("pid {pid} (running, generation 1) did not end within 1s; it is not stopping: --on may"));
+        run.kill("INT");
+        run.end();
+    }
 }
 
 #[test]

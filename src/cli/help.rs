@@ -220,7 +220,7 @@ Examples:
 'man hupwrap' explains all of it.
 ";
 
-/// All of the help, or its summary, for a terminal of so many columns, if that is known.
+/// All of the help, or its summary, for a terminal of this many columns, if that is known.
 pub(crate) fn text(all: bool, columns: Option<usize>) -> String {
     let (text, widest) = if all { (HELP, 100) } else { (SUMMARY, 80) };
     wrap(text, columns.unwrap_or(80).clamp(40, widest))

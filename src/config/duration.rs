@@ -66,7 +66,7 @@ fn read(said: &str, want: &str) -> Result<Duration, String> {
     })
 }
 
-/// Reads a duration, or says why it is none, as far as that is known.
+/// Reads a duration, or says why it is not one, as far as that is known.
 fn check(said: &str) -> Result<Duration, String> {
     if let Some((unit, name)) = calendar_unit(said) {
         return Err(format!("'{unit}' is {name}, which is not accepted; the longest unit is a day (30d); "));

@@ -37,7 +37,7 @@ pub(super) fn readiness(said: &str) -> Result<Ready, String> {
     read(said).map_err(|error| error.unwrap_or_else(|| format!("{WANT}{}", hint(said))))
 }
 
-/// None where it names no way to be ready.
+/// None if it names no way to be ready.
 fn read(said: &str) -> Result<Ready, Option<String>> {
     let (kind, with) = said.split_once(':').map_or((said, None), |(kind, with)| (kind, Some(with)));
     match (kind, with) {

@@ -40,7 +40,7 @@ impl Backoff {
             }
             _ => {}
         }
-        // A factor that no number holds gives the longest delay.
+        // If the factor overflows, the delay is the longest one.
         let factor = 1u32.checked_shl(self.consecutive).unwrap_or(u32::MAX);
         let delay = restart.delay.saturating_mul(factor).min(restart.max_delay);
         self.consecutive = self.consecutive.saturating_add(1);

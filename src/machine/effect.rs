@@ -5,7 +5,7 @@ use crate::exit::Ending;
 use crate::facts::GenerationId;
 use crate::signal::Signal;
 
-/// Whom of a generation a signal goes to.
+/// Which processes of a generation a signal goes to.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum To {
     /// The child alone.
@@ -25,7 +25,7 @@ pub enum Effect {
     Try(GenerationId),
     /// Send a signal. A receiver that is gone is not an error.
     Signal {
-        /// Whose.
+        /// The generation.
         generation: GenerationId,
         /// The receiver.
         to: To,
@@ -37,12 +37,12 @@ pub enum Effect {
     /// Look for what remains of the generation, now and after each death, until nothing does. Answered by `RestRemains`
     /// and, last, `RestGone`.
     Survey {
-        /// Of which.
+        /// The generation.
         generation: GenerationId,
         /// Whether the child's group was asked to end, the child among them: then its members are not asked again.
         group_asked: bool,
     },
-    /// Do the checks: those of somebody's own, and where a new child is wanted the free ones. Answered by `Checked` or
+    /// Do the checks: the user's, and if a new child is wanted, the free ones. Answered by `Checked` or
     /// `Refused`.
     Check {
         /// Whether a new child is wanted.

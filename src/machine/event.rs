@@ -18,11 +18,11 @@ pub enum Event {
     },
     /// A signal came.
     Signal {
-        /// Which.
+        /// The signal.
         signal: Signal,
-        /// From whom.
+        /// Who sent it.
         sender: Sender,
-        /// Whether hupwrap had a controlling terminal that is no more. Only looked at for HUP.
+        /// Whether hupwrap had a controlling terminal that is gone. Only looked at for HUP.
         hung_up: bool,
         /// Whether the child is in hupwrap's process group: what the terminal sends has reached it too.
         shared: bool,
@@ -47,7 +47,7 @@ pub enum Event {
     MainAwaited(GenerationId),
     /// The main process is found: it is the child from now on.
     MainFound(GenerationId),
-    /// The child is no more, and was reaped.
+    /// The child has ended, and was reaped.
     ChildEnded(GenerationId, ExitStatus),
     /// Processes of the generation remain, though its child has ended.
     RestRemains(GenerationId),
@@ -59,7 +59,7 @@ pub enum Event {
     Refused(String),
     /// The new hupwrap file runs and understands us.
     Proven,
-    /// hupwrap itself was stopped for so long.
+    /// hupwrap itself was stopped for this long.
     Resumed(Duration),
     /// Time passed.
     Tick,

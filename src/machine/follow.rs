@@ -47,10 +47,14 @@ impl Machine {
 
     /// After a child that hupwrap has stopped for another one, or because it was late.
     fn after_stop(&mut self, status: Option<ExitStatus>, turn: &mut Turn) -> Next {
-        let renews = self.is_renewing();
         match status {
             Some(status) if self.is_interrupted(turn) => Next::End(Ending::Child(status)),
-            _ if renews => Next::Start,
+            _ if self.is_renewing() => Next::Start,
+            // It waits for a check that is under way.
+            _ if self.again.is_some_and(RequestKind::wants_new_child) => {
+                turn.say(Message::StartingSoon);
+                Next::Start
+            }
             // A child that is not ready in time is a failure like any other.
             _ if self.settings.restart.when == When::No => Next::End(Ending::Own(TIMED_OUT)),
             _ => self.restart_later(None, turn).unwrap_or(Next::End(Ending::Own(TIMED_OUT))),
@@ -101,7 +105,8 @@ impl Machine {
             }
             turn.say(gave_up);
             // The child that was to be started again has ended with a status of its own.
-            let last = self.last_exit.filter(|status| self.settings.restart.wants(*status));
+            let last = self.last_exit.map(|status| self.settings.map_status.map(status));
+            let last = last.filter(|status| self.settings.restart.wants(*status));
             return last.map_or(end, |status| Next::End(Ending::Child(status)));
         }
         self.counts.failed = self.counts.failed.saturating_add(1);
@@ -115,8 +120,8 @@ impl Machine {
         Next::StartAt(turn.now.saturating_add(delay))
     }
 
-    /// The policy starts the child again. `status`: how it ended; none where it was stopped because it was late. Returns
-    /// none where that was once too often.
+    /// The policy starts the child again. `status`: how it ended; none if it was stopped because it was late. Returns
+    /// none if the restart limit is reached.
     fn restart_later(&mut self, status: Option<ExitStatus>, turn: &mut Turn) -> Option<Next> {
         let ended = self.ended_at(turn);
         if self.child.ready_at.is_some_and(|ready| ended.saturating_sub(ready) >= self.settings.restart.reset) {

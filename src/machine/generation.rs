@@ -24,8 +24,8 @@ pub(super) enum Phase {
     Starting,
     /// The child executes the program.
     Running,
-    /// The child was asked to end. At `deadline` it gets KILL, or KILL has been of no use.
-    Stopping { deadline: Option<Time>, killed: bool },
+    /// The child was asked to end, last by the signal `by`. At `deadline` it gets KILL, or KILL has been of no use.
+    Stopping { deadline: Option<Time>, by: Signal, killed: bool },
     /// The child is gone, and the rules have not handled that yet. This lasts no longer than the handling of one event.
     Gone(Gone),
     /// The child has ended; what remains of its generation is asked to end.
@@ -146,7 +146,7 @@ impl Generation {
         self.send(settings, by, turn);
         // A stopped child can only react when it continues.
         self.send(settings, Signal::CONT, turn);
-        self.phase = Phase::Stopping { deadline: after(turn.now, limit), killed: false };
+        self.phase = Phase::Stopping { deadline: after(turn.now, limit), by, killed: false };
     }
 
     /// Asks the child to end that makes place for another.
@@ -162,9 +162,10 @@ impl Generation {
                 let limit = settings.stop_timeout.unwrap_or(Limit::Never);
                 self.stop(settings, by, limit, turn);
             }
-            Phase::Stopping { .. } => {
+            Phase::Stopping { deadline, killed, by: before } => {
                 self.send(settings, by, turn);
                 self.send(settings, Signal::CONT, turn);
+                self.phase = Phase::Stopping { deadline, killed, by: if killed { before } else { by } };
             }
             Phase::Sweeping { .. } => {
                 self.signal(To::Rest, by, turn);
@@ -176,8 +177,9 @@ impl Generation {
 
     fn kill(&mut self, settings: &Settings, turn: &mut Turn) {
         turn.say(Message::Killing(self.id, settings.patience()));
-        self.phase = Phase::Stopping { deadline: Some(turn.now.saturating_add(KILL_TIMEOUT)), killed: true };
-        self.send(settings, Signal::KILL, turn);
+        let (deadline, by) = (Some(turn.now.saturating_add(KILL_TIMEOUT)), Signal::KILL);
+        self.phase = Phase::Stopping { deadline, by, killed: true };
+        self.send(settings, by, turn);
     }
 
     /// The child has ended, or there is none after all.
@@ -243,10 +245,10 @@ impl Generation {
     /// Kills what had its time to end. Returns whether anything was due.
     pub(super) fn kill_overdue(&mut self, settings: &Settings, turn: &mut Turn) -> bool {
         match self.phase {
-            Phase::Stopping { deadline, killed } if turn.is_due(deadline) => {
+            Phase::Stopping { deadline, by, killed } if turn.is_due(deadline) => {
                 if killed {
                     turn.say(Message::Unkillable(KILL_TIMEOUT));
-                    self.phase = Phase::Stopping { deadline: None, killed };
+                    self.phase = Phase::Stopping { deadline: None, by, killed };
                 } else {
                     self.kill(settings, turn);
                 }
@@ -277,7 +279,7 @@ impl Generation {
     pub(super) fn extend(&mut self, until: Time) {
         match (&mut self.phase, &mut self.probation) {
             (
-                Phase::Stopping { deadline: Some(deadline), killed: false }
+                Phase::Stopping { deadline: Some(deadline), killed: false, .. }
                 | Phase::Sweeping { deadline: Some(deadline), killed: false, .. },
                 _,
             )

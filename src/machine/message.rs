@@ -40,14 +40,14 @@ pub enum Message {
     Settled {
         /// What was asked.
         kind: RequestKind,
-        /// When that began which settles it: the start, the new hupwrap, the delivery, or where it is refused the check.
+        /// When the start, upgrade or delivery that settles it began, or if it is refused, its check.
         began: Time,
         /// What came of it.
         outcome: Outcome,
     },
     /// A child executes the program.
     Started(GenerationId),
-    /// A child has ended, and so.
+    /// A child has ended with this status.
     Ended(GenerationId, ExitStatus),
     /// A child is ready.
     Ready(GenerationId),
@@ -59,9 +59,9 @@ pub enum Message {
     Replacing(GenerationId),
     /// The new child is ready; the old one is about to be stopped.
     Replaced {
-        /// Which is going.
+        /// The generation that is stopped.
         old: GenerationId,
-        /// Which serves now.
+        /// The generation that serves from now on.
         new: GenerationId,
     },
     /// hupwrap was told to stop by this signal.
@@ -72,12 +72,12 @@ pub enum Message {
     StartingSoon,
     /// The child ended by itself while its successor was being started.
     SuccessorRemains {
-        /// How.
+        /// How it ended.
         status: ExitStatus,
         /// Whether the successor is ready.
         ready: bool,
     },
-    /// The child was not ready in time, and nothing replaces it.
+    /// The child was not ready in time, and is stopped.
     NotReady(GenerationId, Duration),
     /// The new hupwrap has taken over.
     Reexecuted {
@@ -90,13 +90,13 @@ pub enum Message {
     KillingRest(Duration),
     /// KILL did not help within this time.
     Unkillable(Duration),
-    /// The child could not be started, final.
+    /// The child could not be started, and is not tried again.
     CannotStart(String),
     /// The child could not be started; tried again after this time.
     StartingLater(StartError, Duration),
     /// The child has ended, and is started again after a while though nobody asked for it.
     RestartingLater {
-        /// Which.
+        /// Its generation.
         generation: GenerationId,
         /// How it ended; none where it was stopped because it was late.
         status: Option<ExitStatus>,
@@ -113,9 +113,9 @@ pub enum Message {
         restarts: u32,
         /// The time of the limit, where it has one.
         within: Option<Duration>,
-        /// The last one.
+        /// The last generation.
         generation: GenerationId,
-        /// What became of it, where that was not said.
+        /// How it failed, if no line has said so.
         last: Option<Failure>,
     },
     /// The check has refused signals to forward that nobody waits for.
@@ -127,7 +127,7 @@ pub enum Message {
 }
 
 impl Message {
-    /// Whether it is nothing remarkable, but for those who want to hear everything.
+    /// Whether it is a usual event, of which only those hear who want to hear everything.
     pub fn is_usual(&self) -> bool {
         match self {
             Self::Began(_) | Self::Started(_) | Self::Ended(..) | Self::Ready(_) | Self::Stopping(_) => true,

@@ -229,12 +229,11 @@ impl Machine {
         self.child.id == generation || self.successor().is_some_and(|successor| successor.id == generation)
     }
 
-    /// The signal that a child which is being stopped gets: KILL when its time was up, or the stop signal. None for a child
-    /// that is not being stopped.
+    /// The signal that a child which is being stopped has got: KILL when its time was up, or what has asked it to end. None
+    /// for a child that is not being stopped.
     pub fn stop_signal(&self, generation: GenerationId) -> Option<Signal> {
         match self.generations().find(|life| life.id == generation)?.phase {
-            Phase::Stopping { killed: true, .. } => Some(Signal::KILL),
-            Phase::Stopping { .. } => Some(self.settings.stop_signal),
+            Phase::Stopping { by, .. } => Some(by),
             _ => None,
         }
     }
@@ -285,9 +284,9 @@ impl Machine {
         self.request.is_some_and(|request| request.step == Step::Renewing)
     }
 
-    /// Whether nothing is in the way of a start. The check of a renewal is not: see `overtake_check`.
+    /// Whether nothing is in the way of a start. A check never is.
     fn may_start(&self) -> bool {
-        let allowed = self.request.is_none_or(|request| request.step == Step::Renewing || request.is_overtaken());
+        let allowed = self.request.is_none_or(|request| matches!(request.step, Step::Renewing | Step::Checking { .. }));
         self.child.phase == Phase::Absent && self.other.is_none() && allowed
     }
 
@@ -301,11 +300,12 @@ impl Machine {
 
     /// The request under way is over.
     fn settle(&mut self, outcome: Outcome, turn: &mut Turn) {
-        // If the child came of age in the course of the request, the same is not tried at once.
-        if outcome != Outcome::Ok && self.renew_at.is_some_and(|at| at <= turn.now) {
+        let Some(request) = self.request.take() else { return };
+        // If the child came of age in the course of a renewal, the same is not tried at once.
+        let is_in_vain = request.wants_new_child() && outcome != Outcome::Ok;
+        if is_in_vain && self.renew_at.is_some_and(|at| at <= turn.now) {
             self.begin_age(turn.now);
         }
-        let Some(request) = self.request.take() else { return };
         turn.say(match outcome {
             Outcome::Refused(reason) if !request.has_outcome() => Message::ForwardRefused(reason),
             outcome => Message::Settled { kind: request.kind, began: request.began, outcome },

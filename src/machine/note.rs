@@ -189,8 +189,9 @@ impl Machine {
     }
 
     fn note_end(&mut self, id: GenerationId, status: ExitStatus, turn: &Turn) {
-        // What a successor came to is said with the request. After a stop the child's status is hupwrap's own.
-        if id == self.child.id || (id < self.child.id && self.stop.is_none()) {
+        // How a successor ended is said with the request. The child's status may become hupwrap's own.
+        let is_last = id < self.child.id && self.stop.is_none() && self.child.has_child();
+        if id == self.child.id || is_last {
             self.last_exit = Some(status);
         }
         let mapped = if id == self.child.id { self.settings.map_status.map(status) } else { status };

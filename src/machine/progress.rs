@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::effect::Effect;
 use super::generation::{Phase, after};
 use super::message::{Message, Outcome};
-use super::request::{RequestKind, Step};
+use super::request::{Request, RequestKind, Step};
 use super::turn::Turn;
 use super::{Machine, Next};
 use crate::config::{Limit, Shown};
@@ -118,14 +118,28 @@ impl Machine {
         true
     }
 
-    /// A start that is due does not wait for the check of a renewal, which shares it. A new hupwrap can wait.
-    pub(super) fn overtake_check(&mut self, turn: &mut Turn) {
-        let Some(request) = self.request.as_mut().filter(|request| request.is_overtaken()) else { return };
+    /// A start that is due does not wait for a check. A renewal that is checked shares the start; a new hupwrap can wait.
+    /// Anything else is checked again after the start. Returns whether there was a check.
+    pub(super) fn overtake_check(&mut self, turn: &mut Turn) -> bool {
+        let Some(request) = self.request.take_if(|request| matches!(request.step, Step::Checking { .. })) else {
+            return false;
+        };
         turn.push(Effect::Abandon);
-        request.step = Step::Renewing;
-        let all = request.kind.and(self.again);
-        self.again = all.wants_new_hupwrap().then_some(RequestKind::Upgrade);
-        self.start_soon(turn);
+        match request.kind {
+            RequestKind::Forward => request.signals.iter().for_each(|signal| self.unchecked.insert(signal)),
+            kind => self.again = Some(kind.and(self.again)),
+        }
+        if self.again.is_some_and(RequestKind::wants_new_child) {
+            self.start_soon(turn);
+        }
+        if let Some(kind) = self.again.filter(|_| request.wants_new_child())
+            && let Some(renewal) = kind.without_hupwrap()
+        {
+            // It has begun already.
+            self.again = kind.wants_new_hupwrap().then_some(RequestKind::Upgrade);
+            self.request = Some(Request { kind: renewal, step: Step::Renewing, ..request });
+        }
+        true
     }
 
     /// What waited for another request begins when that is over, the drain of the old child included.

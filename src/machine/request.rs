@@ -79,7 +79,7 @@ impl RequestKind {
         }
     }
 
-    /// One request that does what both would. Where one wants the old child gone first, so it is.
+    /// One request that does what both would. If one of them wants the old child gone first, it is.
     pub(super) fn and(self, other: Option<Self>) -> Self {
         let Some(other) = other else { return self };
         let new_child = match (self.without_hupwrap(), other.without_hupwrap()) {
@@ -147,8 +147,7 @@ impl Step {
 pub(super) struct Request {
     pub(super) kind: RequestKind,
     pub(super) step: Step,
-    /// When that began which can settle it: its check, and later its start, the new hupwrap or the delivery. As
-    /// CLOCK_MONOTONIC reads it.
+    /// When its check began, or later the start, upgrade or delivery that can settle it. By CLOCK_MONOTONIC.
     pub(super) began: Time,
     /// The signals to forward, where that is what was asked.
     pub(super) signals: SignalSet,
@@ -158,11 +157,6 @@ impl Request {
     /// Whether the request wants a new child.
     pub(super) fn wants_new_child(&self) -> bool {
         self.kind.wants_new_child()
-    }
-
-    /// Whether a start that is due does not wait for it.
-    pub(super) fn is_overtaken(&self) -> bool {
-        self.wants_new_child() && matches!(self.step, Step::Checking { .. })
     }
 
     /// Whether it has an outcome. A forward has one for a HUP only: another signal may be sent at any time, and nobody

@@ -68,7 +68,9 @@ impl Machine {
     fn stop_late(&mut self, turn: &mut Turn) -> bool {
         let waited = self.settings.ready_limit();
         if self.child.is_late(turn) {
-            self.settle(Outcome::Failed(Failure::NotReady(waited)), turn);
+            if self.is_renewing() {
+                self.settle(Outcome::Failed(Failure::NotReady(waited)), turn);
+            }
             turn.say(Message::NotReady(self.child.id, waited));
             self.child.late = true;
             self.child.stop_for_another(&self.settings, turn);
@@ -143,7 +145,7 @@ impl Machine {
     }
 
     /// The successor serves from now on. Either it is trusted and its predecessor is stopped, or its predecessor has ended
-    /// by itself, and it is all there is.
+    /// by itself, and it is the only child.
     fn promote_successor(&mut self, turn: &mut Turn) -> bool {
         let Some(successor) = self.successor() else { return false };
         let is_trusted = match successor.probation {
@@ -260,7 +262,9 @@ impl Machine {
         if !is_due || !self.may_start() {
             return false;
         }
-        self.overtake_check(turn);
+        if self.overtake_check(turn) {
+            return true;
+        }
         let is_asked = self.next == Some(Next::Start) && self.last_id > 0;
         // Ctrl-C has not reached the child to come.
         (self.next, self.interrupted) = (None, None);

@@ -54,13 +54,12 @@ impl Machine {
     }
 
     pub(super) fn note_signal(&mut self, signal: Signal, sender: Sender, shared: bool, turn: &mut Turn) {
-        let may_echo = matches!(signal, Signal::TERM | Signal::INT | Signal::QUIT);
-        if !(may_echo && self.is_echo(sender)) {
+        if !(signal.may_echo() && self.is_echo(sender)) {
             self.act_on(signal, sender, shared, turn);
         }
     }
 
-    /// Whether a process of a generation sent this that is being stopped: it passes on what hupwrap sent it.
+    /// Whether this was sent by a process of a generation that is being stopped: it passes on what hupwrap sent it.
     fn is_echo(&self, sender: Sender) -> bool {
         self.stopping().any(|id| sender == Sender::Member(id))
     }
@@ -142,6 +141,13 @@ impl Machine {
         let is_awaited = self.stop.is_none() && !matches!(self.next, Some(Next::End(_)));
         if can_receive {
             self.child.send(&self.settings, sent, turn);
+        }
+        if signal == Signal::HUP {
+            self.backoff.reset();
+            // Somebody wants to be heard, and not after a delay.
+            if matches!(self.next, Some(Next::StartAt(_))) {
+                self.start_soon(turn);
+            }
         }
         match self.successor() {
             Some(successor) if is_immediate => successor.send(&self.settings, sent, turn),

@@ -51,7 +51,7 @@ pub struct Snapshot {
     pub held_hup: bool,
     /// Signals to forward that wait for the user's check.
     pub unchecked: SignalSet,
-    /// How long hupwrap was suspended altogether: by so much the times above are less than CLOCK_MONOTONIC.
+    /// How long hupwrap was suspended in all. The times above are CLOCK_MONOTONIC less this.
     pub paused: Time,
 }
 

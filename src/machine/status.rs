@@ -43,7 +43,7 @@ impl State {
 /// A child.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ChildStatus {
-    /// Which.
+    /// Its generation.
     pub generation: GenerationId,
     /// When its start was ordered.
     pub since: Time,
@@ -51,7 +51,7 @@ pub struct ChildStatus {
     pub ready: bool,
 }
 
-/// Everything of the machine that is told.
+/// Everything of the machine that is reported.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Status {
     /// What is being done.

@@ -852,17 +852,101 @@ fn a_start_that_is_due_does_not_wait_for_a_check() {
     assert_eq!(bench.pass(SECOND), [Effect::Abandon, STARTING_SOON, Effect::Start(2)]);
     assert_eq!(
         bench.outcomes(Event::Executed(2)),
-        [settled(RequestKind::Reexec, Outcome::Ok), Message::Began(RequestKind::Upgrade)]
+        [settled(RequestKind::Restart, Outcome::Ok), Message::Began(RequestKind::Upgrade)]
     );
-    // The check of anything else ends first, in its time.
-    for on_hup in ["upgrade", "forward"] {
-        let mut bench = checking(on_hup);
+    // Anything else is checked again.
+    let mut bench = checking("upgrade");
+    assert_eq!(bench.pass(SECOND), [Effect::Abandon, Effect::Start(2)]);
+    assert!(bench.tell(Event::Executed(2)).contains(&Effect::Check { new_child: false }));
+    let mut bench = checking("forward");
+    assert_eq!(bench.pass(SECOND)[..2], [Effect::Abandon, Effect::Start(2)]);
+    assert!(bench.out.contains(&Effect::Check { new_child: false }));
+    bench.tell(Event::Checked);
+    let delivered = Effect::Signal { generation: 2, to: To::Child, signal: Signal::HUP };
+    assert!(bench.tell(Event::Executed(2)).contains(&delivered));
+}
+
+#[test]
+fn a_late_child_settles_nothing_but_a_renewal() {
+    let change = |args: &mut Args| {
+        args.on = vec!["USR1=forward".to_owned()];
+        (args.ready, args.ready_timeout) = (Some("notify".to_owned()), Some("2s".to_owned()));
+        args.check = Some("x".to_owned());
+    };
+    let mut bench = Bench::unborn(change, |_| ());
+    bench.tell(Event::Began);
+    bench.tell(Event::Executed(1));
+    let sent = |name: &str| {
+        let signal = name.parse().unwrap();
+        Event::Signal { signal, sender: Sender::Process, hung_up: false, shared: false }
+    };
+    assert_eq!(bench.tell(sent("USR1")), [Effect::Check { new_child: false }]);
+    bench.pass(2 * SECOND);
+    assert!(!bench.out.iter().any(|effect| matches!(effect, Effect::Abandon | Effect::Say(Message::Settled { .. }))));
+    // Who asks for a start before the end gets one.
+    bench.tell(sent("HUP"));
+    bench.tell(Event::ChildEnded(1, ExitStatus::Killed(Signal::TERM)));
+    assert_eq!(bench.tell(Event::RestGone(1))[..2], [Effect::Abandon, Effect::Start(2)]);
+}
+
+#[test]
+fn a_hup_to_forward_ends_a_delay() {
+    let change = |args: &mut Args| {
+        (args.on_hup, args.restart) = (vec!["forward".to_owned()], Some("always".to_owned()));
+    };
+    let mut bench = Bench::with(change, |_| ());
+    bench.tell(Event::ChildEnded(1, ExitStatus::Exited(3)));
+    bench.tell(Event::RestGone(1));
+    bench.kill("HUP");
+    assert_eq!(bench.out, [STARTING_SOON, Effect::Start(2)]);
+    assert_eq!(bench.machine.backoff.consecutive, 0);
+    assert_eq!(bench.outcomes(Event::Executed(2)), [settled(RequestKind::Forward, Outcome::Ok)]);
+}
+
+#[test]
+fn only_a_renewal_in_vain_puts_off_the_age() {
+    let change = |args: &mut Args| {
+        args.on = vec!["USR1=upgrade".to_owned()];
+        args.max_age = Some("10s".to_owned());
+    };
+    let mut bench = Bench::with(change, |_| ());
+    bench.pass(8 * SECOND);
+    bench.kill("USR1");
+    bench.pass(4 * SECOND);
+    assert!(bench.tell(Event::Refused("x".to_owned())).len() == 1);
+    assert_eq!(bench.left(), Some(Duration::ZERO));
+}
+
+#[test]
+fn when_hupwrap_gives_up_on_starts_the_mapped_status_of_the_last_child_is_its_own() {
+    for (policy, map, status, shown) in [
+        ("on-failure", "3=5", ExitStatus::Exited(3), 5),
+        ("on-failure", "0=5", ExitStatus::Exited(0), 5),
+        ("always", "TERM=0", ExitStatus::Killed(Signal::TERM), 0),
+    ] {
+        let change = |args: &mut Args| {
+            (args.restart, args.restart_limit) = (Some(policy.to_owned()), Some("1".to_owned()));
+            args.map_status = vec![map.to_owned()];
+        };
+        let mut bench = Bench::with(change, |_| ());
+        bench.tell(Event::ChildEnded(1, status));
+        bench.tell(Event::RestGone(1));
         bench.pass(SECOND);
-        assert_eq!((bench.out.clone(), bench.left()), (vec![], Some(29 * SECOND)), "{on_hup}");
-        bench.tell(Event::Refused("x".to_owned()));
-        assert_eq!(bench.left(), Some(Duration::ZERO), "{on_hup}");
-        assert_eq!(bench.pass(Duration::ZERO), [Effect::Start(2)], "{on_hup}");
+        bench.tell(start_failed(2, true));
+        let end = Ending::Child(ExitStatus::Exited(shown));
+        assert_eq!(bench.out.last(), Some(&Effect::Finish(end)), "{policy} {map}");
     }
+}
+
+#[test]
+fn the_end_of_a_replaced_child_does_not_hide_how_the_last_one_ended() {
+    let mut bench =
+        Bench::with(|args| (args.on_hup, args.ready) = (vec!["replace".to_owned()], Some("exec".to_owned())), |_| ());
+    bench.kill("HUP");
+    bench.tell(Event::Executed(2));
+    bench.tell(Event::ChildEnded(2, ExitStatus::Exited(5)));
+    bench.tell(Event::ChildEnded(1, ExitStatus::Exited(0)));
+    assert_eq!(bench.machine.status().last_exit, Some(ExitStatus::Exited(5)));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::Supervisor;
 use super::child::Child;
-use super::family::{Family, GENERATION_VARIABLE, PID_VARIABLE};
+use super::family::{GENERATION_VARIABLE, PID_VARIABLE};
 use super::service_manager::ServiceManager;
 use super::setup::{Parts, assemble, listen_to_signals};
 use super::terminal::TerminalState;
@@ -62,8 +62,7 @@ pub(crate) fn adopt(
     supervisor.family.foreign_children = state.foreign_children;
     supervisor.family.first = state.first_child;
     if let Some(generation) = adopted {
-        let is_ours = |group: &Pid| Some(*group) == state.child || has_member(*group, &supervisor.family);
-        let group = state.child_group.filter(is_ours).or(state.child).filter(|_| !state.shared_group);
+        let group = state.child_group.or(state.child).filter(|_| !state.shared_group);
         let mut child = Child::new(generation, state.child, group);
         child.number = state.child.or(state.ended.as_ref().map(|ended| ended.pid)).unwrap_or(0);
         (child.announced, child.file_before, child.ended) = (state.announced, state.file_before, state.ended);
@@ -111,13 +110,6 @@ fn find_child(state: &mut Handover, is_damaged: bool, own_pid: Pid) {
             }
         }
     }
-}
-
-/// Whether a process group has a member that descends from this process. A group without one is not signalled: its number
-/// may mean the processes of others, and 1 means every process (kill(2)).
-fn has_member(group: Pid, family: &Family) -> bool {
-    proc::descendants(|root| family.is_foreign_root(root))
-        .is_ok_and(|all| all.iter().any(|(_, seen)| seen.group == group))
 }
 
 /// A process, and the number of its start, if this hupwrap started it.

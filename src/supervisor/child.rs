@@ -14,7 +14,7 @@ use crate::sys::notify_socket::NotifySocket;
 use crate::sys::proc::{self, ProcStat};
 use crate::sys::ready_pipe::ReadyPipe;
 use crate::sys::spawn::Spawned;
-use crate::sys::{Pid, clock};
+use crate::sys::{Pid, clock, terminal};
 use crate::text::main_process::{Announced, EndedChild, Written};
 use crate::text::messages;
 use crate::text::notify::{self, Notice};
@@ -26,20 +26,21 @@ const DATAGRAMS_A_TURN: usize = 64;
 const LONG_TRY: Duration = Duration::from_secs(5);
 
 /// A child, and what was made for it.
+#[derive(Default)]
 pub(super) struct Child {
-    /// Which.
+    /// Its generation.
     pub generation: GenerationId,
     /// Its pid, until it is reaped.
     pub pid: Option<Pid>,
     /// The pid that it has or had, for people.
     pub number: Pid,
-    /// Its process group, where that is not hupwrap's. The group may outlive it.
+    /// Its process group when that was last looked up, where it was not hupwrap's. See [`Child::look_group_up`].
     pub group: Option<Pid>,
     /// When it was started; none where the hupwrap before this one has started it.
     pub started: Option<Time>,
     /// The main process that it has announced.
     pub announced: Option<Announced>,
-    /// When the `--child-pidfile` that was there before it was written.
+    /// When the `--child-pidfile` was written that was there before this child.
     pub file_before: Option<Written>,
     /// When it has ended, while its main process may still be named. The machine has not heard of its end.
     pub ended: Option<EndedChild>,
@@ -47,7 +48,7 @@ pub(super) struct Child {
     pub unexecuted: Option<Spawned>,
     /// Its NOTIFY_SOCKET.
     pub notify: Option<NotifySocket>,
-    /// What it says by a newline that it is ready by.
+    /// The pipe of `--ready fd:N`.
     pub pipe: Option<ReadyPipe>,
     /// The connection that is to show it.
     pub attempt: Option<Attempt>,
@@ -63,34 +64,28 @@ pub(super) struct Child {
     pub refused: Vec<ProcStat>,
     /// Whether it was stopped and has its process group in the background, so that it needs the terminal to go on.
     pub awaits_terminal: bool,
-    /// Itself, where it was started beside another: by its time, orphans are told apart.
+    /// Its identity, if it was started beside another child: its age tells whose an orphan is.
     pub born: Option<ProcStat>,
 }
 
 impl Child {
     /// A child of which only this is known.
     pub(super) fn new(generation: GenerationId, pid: Option<Pid>, group: Option<Pid>) -> Self {
-        Self {
-            generation,
-            pid,
-            number: pid.unwrap_or(0),
-            group,
-            started: None,
-            announced: None,
-            file_before: None,
-            ended: None,
-            unexecuted: None,
-            notify: None,
-            pipe: None,
-            attempt: None,
-            try_began: None,
-            not_ready_because: None,
-            in_group: None,
-            asked: None,
-            refused: Vec::new(),
-            awaits_terminal: false,
-            born: None,
+        Self { generation, pid, number: pid.unwrap_or(0), group, ..Self::default() }
+    }
+
+    /// Its process group, where that is not hupwrap's. A process may change its group at any time, and the number of a
+    /// group without members may mean the processes of others. As long as the child is not reaped, that of its group
+    /// cannot. Where the kernel does not tell it, the same is true of the group that has the number of the child.
+    pub(super) fn look_group_up(&mut self) -> Option<Pid> {
+        if let Some(pid) = self.pid {
+            self.group = match terminal::group_of(pid) {
+                // 0 is a group outside of this pid namespace. To `kill(2)`, 1 means every process.
+                Some(group) => Some(group).filter(|group| *group > 1 && *group != terminal::own_group()),
+                None => self.group.filter(|group| *group == pid),
+            };
         }
+        self.group
     }
 
     /// What to wait for; the exec only where somebody does.

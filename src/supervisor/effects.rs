@@ -16,7 +16,7 @@ use crate::facts::{GenerationId, StartError};
 use crate::machine::RequestKind;
 use crate::machine::effect::{Effect, To};
 use crate::machine::event::Event;
-use crate::machine::message::Message;
+use crate::machine::message::{Message, Outcome};
 use crate::signal::{Signal, SignalSet};
 use crate::sys::environment::ChildEnv;
 use crate::sys::notify_socket::NotifySocket;
@@ -100,6 +100,27 @@ impl Supervisor {
             Effect::Finish(_) => {}
         }
         None
+    }
+
+    /// A HUP is not forwarded to a child that hupwrap may not signal: the request is refused.
+    pub(super) fn refuse_forward(&self, effects: &mut Vec<Effect>) {
+        let is_done = |effect: &Effect| {
+            matches!(effect, Effect::Say(Message::Settled { kind: RequestKind::Forward, outcome: Outcome::Ok, .. }))
+        };
+        let is_lost = |effect: &Effect| match effect {
+            Effect::Signal { generation, .. } => !self.family.may_kill(*generation),
+            _ => false,
+        };
+        if !effects.iter().any(is_done) || !effects.iter().any(is_lost) {
+            return;
+        }
+        let Err(error) = self.family.may_stop() else { return };
+        effects.retain(|effect| !is_lost(effect));
+        for effect in effects {
+            if let Effect::Say(Message::Settled { kind: RequestKind::Forward, outcome, .. }) = effect {
+                *outcome = Outcome::Refused(error.reason.clone());
+            }
+        }
     }
 
     fn command(&self) -> &OsStr {

@@ -139,14 +139,15 @@ impl Family {
             let child = self.children.iter_mut().find(|child| child.pid == Some(pid));
             match (change, child) {
                 (Change::Stopped(signal), Some(child)) => {
-                    let is_shared = child.group.is_none();
+                    let group = if self.shared_group { None } else { child.look_group_up() };
+                    let is_shared = group.is_none();
                     let wants_terminal = matches!(signal, Signal::TTIN | Signal::TTOU);
                     // hupwrap follows a stop of the job in the foreground: it is the same job to the shell. The hupwrap
                     // above does not see that a child below wants the terminal, unless the one between them follows too.
                     let is_followed = match (is_shared, wants_terminal) {
                         (true, _) => true,
                         (false, true) => self.is_nested && terminal::front() != Some(terminal::own_group()),
-                        (false, false) => terminal::take_from(child.group),
+                        (false, false) => terminal::take_from(group),
                     };
                     child.awaits_terminal = !is_shared && (wants_terminal || is_followed);
                     events.extend(is_followed.then_some(Event::ChildStopped(signal)));
@@ -275,12 +276,13 @@ impl Family {
             }
         };
         let pid = self.child(generation).and_then(|child| child.pid);
-        let group = self.child(generation).and_then(|child| child.group);
+        let is_looked_up = to == To::Group && !self.shared_group;
+        let group = self.child_mut(generation).filter(|_| is_looked_up).and_then(Child::look_group_up);
         match (to, pid) {
             (To::Child, Some(child)) => said(child, signals::kill(child, signal)),
             (To::Group, Some(child)) if group.is_some() => {
-                // Before the setpgid of the child, and ours, this group does not exist.
                 let result = match group.map_or(Ok(()), |group| signals::kill_group(group, signal)) {
+                    // The kernel does not tell the groups of processes, and this one is empty.
                     Err(Errno::ESRCH) => signals::kill(child, signal),
                     // Others in the group have got it. CONT is permitted more often, and follows a signal that is not.
                     Ok(()) if signal != Signal::CONT && !signals::may_signal(child) => Err(Errno::EPERM),

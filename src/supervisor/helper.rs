@@ -1,14 +1,14 @@
 //! Processes that find something out: the commands of `--check` and `--ready cmd:`, and the lookup of a name.
 
 use std::ffi::{CStr, CString, OsStr};
-use std::fs::OpenOptions;
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 
 use crate::exit::ExitStatus;
 use crate::facts::GenerationId;
 use crate::signal::Signal;
+use crate::sys::fd::nothing;
 use crate::sys::resolve::Lookup;
 use crate::sys::spawn::{self, Spawn, Spawned};
 use crate::sys::{Pid, signals, start_error};
@@ -33,8 +33,7 @@ impl Purpose {
     }
 }
 
-/// What a helper was for, and what it has found: it is so, or it depends on a connection to an address, or it is not so,
-/// for this reason.
+/// What a helper was for, and what it has found: yes; or an address to connect to; or the reason why not.
 pub(super) type Answer = (Purpose, Result<Option<SocketAddr>, String>);
 
 /// One that is under way.
@@ -69,12 +68,14 @@ impl Helper {
             let reason = start_error::explain(command, Some(program), None, error).reason;
             format!("{} '{name}': {reason}", purpose.word())
         };
-        let nothing: Option<OwnedFd> =
-            OpenOptions::new().read(true).write(true).open("/dev/null").ok().map(OwnedFd::from);
-        let null = nothing.iter().map(|null| null.as_raw_fd());
+        let nothing = nothing().map_err(|error| {
+            let why = start_error::describe(error);
+            format!("{} '{name}': /dev/null cannot be opened, and no memfd takes its place: {why}", purpose.word())
+        })?;
+        let null = nothing.as_raw_fd();
         order.fds = match purpose {
-            Purpose::Check if has_stderr() => null.map(|null| (null, 0)).chain([(2, 1)]).collect(),
-            _ => null.flat_map(|null| [(null, 0), (null, 1), (null, 2)]).collect(),
+            Purpose::Check if has_stderr() => vec![(null, 0), (2, 1)],
+            _ => vec![(null, 0), (null, 1), (null, 2)],
         };
         // It is in the background of a terminal: with `stty tostop` a line of it, or a look at the keyboard, would stop it.
         order.mask.insert(Signal::TTOU);
@@ -125,7 +126,7 @@ impl Helper {
     }
 }
 
-/// Whether there is a stderr.
+/// Whether stderr is open.
 fn has_stderr() -> bool {
     nix::fcntl::fcntl(std::io::stderr(), nix::fcntl::FcntlArg::F_GETFD).is_ok()
 }

@@ -6,8 +6,6 @@
 use std::ffi::OsStr;
 use std::time::Duration;
 
-use nix::unistd::{Pid as NixPid, getpgid, getpgrp};
-
 use super::Supervisor;
 use super::child::Child;
 use super::family::Family;
@@ -168,17 +166,13 @@ impl Supervisor {
         let own_group = !self.family.shared_group;
         let Some(child) = self.family.child_mut(generation) else { return };
         let Some(ended) = child.ended.take() else { return };
-        // The rest of the generation is mostly in the group of the process before it.
-        let group = getpgid(Some(NixPid::from_raw(pid))).ok();
-        let keeps_group = group.map(NixPid::as_raw) == child.group;
-        if own_group && !keeps_group {
-            child.group = group.filter(|group| *group != getpgrp()).map(NixPid::as_raw);
-        }
         (child.pid, child.number, child.announced) = (Some(pid), pid, None);
+        let group_before = child.group;
+        let keeps_group = !own_group || child.look_group_up() == group_before;
         report::say(&self.words.followed(generation, pid, ended.pid, ended.status));
         let whole_group = self.config.kill_mode == KillMode::Group;
         let to = if whole_group { To::Group } else { To::Child };
-        if let Some(signal) = stop.filter(|_| !(whole_group && (keeps_group || !own_group))) {
+        if let Some(signal) = stop.filter(|_| !(whole_group && keeps_group)) {
             self.family.signal(generation, to, signal);
             self.family.signal(generation, to, Signal::CONT);
         }

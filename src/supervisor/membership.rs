@@ -58,8 +58,8 @@ impl Family {
     }
 
     /// The same of a child that was seen. One that is older than the first child is an orphan that hupwrap has adopted from
-    /// a process before it. Of two in the same hundredth of a second, the pid tells; where that has begun anew, the process
-    /// counts as younger, because most orphans are.
+    /// a process before it. Within a hundredth of a second the pid decides. If the pids have wrapped around, the
+    /// process counts as younger, because most orphans are.
     pub(super) fn is_foreign_root(&self, root: &ProcStat) -> bool {
         self.is_foreign(root.pid) || self.first.is_some_and(|first| root.is_older_than(first))
     }
@@ -142,8 +142,9 @@ impl Family {
         let mut members = self.members(generation).unwrap_or_default();
         let shared = self.shared_group;
         let Some(child) = self.child_mut(generation) else { return };
+        let group = if shared { None } else { child.look_group_up() };
         // A signal to a group is sent if one of its members does not refuse it.
-        members.retain(|seen| (shared || Some(seen.group) == child.group) && signals::may_signal(seen.pid));
+        members.retain(|seen| group.is_none_or(|group| seen.group == group) && signals::may_signal(seen.pid));
         child.in_group = Some(members);
     }
 

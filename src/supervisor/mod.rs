@@ -43,7 +43,8 @@ use crate::sys::sockets::Socket;
 use crate::sys::startup::Startup;
 use crate::sys::terminal::HangUp;
 use crate::sys::{clock, poll, spawn, wait};
-use crate::text::messages::{self, Words};
+use crate::text::events;
+use crate::text::messages::Words;
 use family::Family;
 use helper::{Helper, Purpose};
 use service_manager::ServiceManager;
@@ -127,7 +128,7 @@ impl Supervisor {
     /// Returns whether to read signals.
     fn wait(&mut self) -> bool {
         // An exec that nobody waits for is noticed with the next event: at a start this saves a wake-up.
-        let awaits_execution = self.machine.awaits_execution() || report::is_said(&messages::STARTED);
+        let awaits_execution = self.machine.awaits_execution() || report::is_said(&events::STARTED);
         let all_told = self.manager.as_mut().is_none_or(ServiceManager::flush);
         let now = clock::now();
         let retries = !all_told || self.reaps_again || self.family.looks_again();
@@ -269,6 +270,7 @@ impl Supervisor {
             let is_gone = matches!(event, Event::ChildEnded(..) | Event::RestGone(_));
             let background = self.background(&event);
             self.machine.handle(clock::now(), event, &mut effects);
+            self.refuse_forward(&mut effects);
             if let Some(line) = background.filter(|_| self.machine.ends_by_itself()) {
                 report::say(&line);
             }

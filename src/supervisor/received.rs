@@ -58,8 +58,7 @@ impl Supervisor {
     fn name_senders(&self, received: &mut [Received], changes: &[(Pid, Change)]) {
         let stopped = self.machine.stopped();
         for Received { signal, sender, pid } in received.iter_mut().filter(|new| new.sender == Sender::Process) {
-            let may_echo =
-                stopped.is_some() && matches!(*signal, Signal::TERM | Signal::INT | Signal::QUIT | Signal::HUP);
+            let may_echo = stopped.is_some() && signal.may_echo();
             if !may_echo && !signal.is_job_control() {
                 continue;
             }

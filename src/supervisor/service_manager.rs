@@ -1,4 +1,4 @@
-//! What a supervisor above, systemd for one, is told: sd_notify(3).
+//! What a service manager, for example systemd, is told: sd_notify(3).
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -56,7 +56,7 @@ const LONGEST_MESSAGE: usize = 4096;
 /// More than systemd can have missed without being hung.
 const MOST_UNSENT: usize = 128;
 
-/// What there is to serve, as far as it matters above.
+/// What the service manager must know of the child and the requests.
 #[derive(Clone, Debug)]
 pub(super) struct Service {
     /// The child that runs and is ready, if there is one, and a text that says since when.
@@ -84,7 +84,7 @@ impl ServiceManager {
         self.unsent.iter().filter(|message| message.len() <= LONGEST_MESSAGE).cloned().collect()
     }
 
-    /// Makes of an event what it means above. `text` says it for people.
+    /// Tells the service manager what an event means to it. `text` says it for people.
     ///
     /// systemd, for a unit with `Type=notify-reload`, waits after its HUP for a `RELOADING=1` that is not older than that
     /// HUP, and then for `READY=1` (service.c). The latter is said whatever came of it, but only of a child that serves.
@@ -219,7 +219,7 @@ impl ServiceManager {
         self.flush();
     }
 
-    /// What may get lost must not take the place of what may not.
+    /// A message that may be lost must not displace one that may not.
     fn send_if_room(&mut self, message: Vec<u8>) {
         if self.unsent.len() < MOST_PASSED_UP {
             self.send(message);

@@ -15,7 +15,7 @@ use super::status_writer::StatusWriter;
 use super::terminal::TerminalState;
 use super::watcher;
 use crate::config::{Action, Config, Group, Ready};
-use crate::facts::StartError;
+use crate::facts::{Sender, StartError};
 use crate::machine::settings::{self, Settings};
 use crate::machine::{Machine, Snapshot};
 use crate::report;
@@ -24,7 +24,7 @@ use crate::sys::environment::ChildEnv;
 use crate::sys::pidfile::Pidfile;
 use crate::sys::reexec::Origin;
 use crate::sys::resolve::{Lookup, is_name, resolve};
-use crate::sys::signals::{self, SignalFd};
+use crate::sys::signals::{self, Received, SignalFd};
 use crate::sys::sockets::{self, Socket};
 use crate::sys::startup::Startup;
 use crate::sys::status_file::StatusFile;
@@ -93,6 +93,9 @@ pub(crate) fn setup(mut config: Config, startup: Startup) -> Result<Box<Supervis
     // All but the faults are blocked since the first instruction; a fault that --on names is from now on.
     signals::block(listened, crate::BLOCKED_AT_STARTUP)
         .map_err(|error| format!("cannot block signals: {}", start_error::describe(error)))?;
+    // Before a lookup of a name: that is a child of hupwrap's own.
+    let has_children = wait::has_children();
+    let children = if has_children == Some(false) { Vec::new() } else { proc::children() };
     let sockets = bind(&mut config, &startup, inherited)?;
     check_readiness(&config, &startup, &sockets)?;
     let signal_fd = SignalFd::new(listened, startup.pid).map_err(no_signals)?;
@@ -115,12 +118,8 @@ pub(crate) fn setup(mut config: Config, startup: Startup) -> Result<Box<Supervis
         snapshot: None,
     };
     let mut supervisor = assemble(config, startup, parts);
-    let has_children = wait::has_children();
-    if has_children != Some(false) {
-        let children = proc::children();
-        supervisor.family.first = (has_children == Some(true) || !children.is_empty()).then_some(family::UNSEEN);
-        supervisor.family.foreign_children = children;
-    }
+    supervisor.family.first = (has_children == Some(true) || !children.is_empty()).then_some(family::UNSEEN);
+    supervisor.family.foreign_children = children;
     // At the very end: from here on nothing fails.
     supervisor.status_writer.as_mut().map_or(Ok(()), StatusWriter::lock).map_err(of_status_file)?;
     for socket in &supervisor.sockets {
@@ -266,38 +265,48 @@ fn check_readiness(config: &Config, startup: &Startup, sockets: &[Socket]) -> Re
     }
 }
 
-/// Finds the address of an endpoint, or why it has none. A signal that tells hupwrap to stop ends the wait for a resolver.
-/// All other signals stay pending until there is a supervisor.
+/// Finds the address of an endpoint, or why it has none. A signal that tells hupwrap to stop ends the wait for a resolver,
+/// and one that suspends hupwrap does so. All other signals stay pending until there is a supervisor.
 fn look_up(config: &Config, startup: &Startup, endpoint: &Endpoint) -> Result<Result<SocketAddr, String>, NotSetUp> {
     if !is_name(&endpoint.host) {
         return Ok(resolve(endpoint));
     }
-    let mut stops = SignalSet::EMPTY;
-    for signal in Signal::all().filter(|signal| matches!(config.on.of(*signal), Action::Stop(_))) {
-        stops.insert(signal);
+    let is_stop = |signal: Signal| matches!(config.on.of(signal), Action::Stop(_));
+    let suspends = |signal: Signal| {
+        startup.pid != 1 && signal.is_job_control() && matches!(config.on.of(signal), Action::Forward(_))
+    };
+    let mut listened = SignalSet::EMPTY;
+    for signal in Signal::all().filter(|signal| is_stop(*signal) || suspends(*signal)) {
+        listened.insert(signal);
     }
-    let stops = SignalFd::new(stops, startup.pid).map_err(no_signals)?;
+    let signal_fd = SignalFd::new(listened, startup.pid).map_err(no_signals)?;
     let lookup = match Lookup::begin(endpoint, startup.mask) {
         Ok(lookup) => lookup,
         Err(error) => return Ok(Err(start_error::describe(error).to_owned())),
     };
-    let mut fds = [lookup.as_fd(), stops.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
-    while let Err(error) = poll::wait(&mut fds, None) {
-        if error != Errno::EINTR {
+    let mut fds = [lookup.as_fd(), signal_fd.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+    loop {
+        match poll::wait(&mut fds, None) {
+            Err(Errno::EINTR) => continue,
+            Err(error) => {
+                lookup.give_up();
+                return Ok(Err(start_error::describe(error).to_owned()));
+            }
+            Ok(_) if !signal_fd.is_full() => return Ok(lookup.answer()),
+            Ok(_) => {}
+        }
+        let mut received = Vec::new();
+        signal_fd.drain(&mut received);
+        if let Some(Received { signal, .. }) = received.iter().find(|received| is_stop(received.signal)) {
             lookup.give_up();
-            return Ok(Err(start_error::describe(error).to_owned()));
+            report::say(&messages::signal(*signal));
+            return Err(NotSetUp::Told(*signal));
+        }
+        for Received { signal, sender, .. } in received {
+            report::say(&messages::signal(signal));
+            signals::suspend(signal, sender == Sender::Process, false);
         }
     }
-    let mut told = Vec::new();
-    if stops.is_full() {
-        stops.drain(&mut told);
-    }
-    if let Some(signals::Received { signal, .. }) = told.first() {
-        lookup.give_up();
-        report::say(&messages::signal(*signal));
-        return Err(NotSetUp::Told(*signal));
-    }
-    Ok(lookup.answer())
 }
 
 fn no_signals(error: Errno) -> String {

@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use crate::facts::{GenerationId, Time};
+use crate::machine::RequestKind;
 use crate::machine::message::{Message, Outcome};
 use crate::machine::status::{State, Status};
 use crate::report;
@@ -19,7 +20,7 @@ use crate::text::status_file::{self, Answer, CUT_OFF, Listening, MOST_SETTLED, R
 /// How long after a failure the file is tried again, if nothing changes before.
 const RETRY: Duration = Duration::from_secs(5);
 
-/// What watches.
+/// Keeps the status file up to date.
 pub(super) struct StatusWriter {
     file: StatusFile,
     /// Until the file is written for the first time.
@@ -41,7 +42,7 @@ pub(super) struct StatusWriter {
 }
 
 impl StatusWriter {
-    /// Of this file. Whether it can be written shows when it is.
+    /// For this file. Whether it can be written is known only when it is written.
     pub(super) fn new(path: &OsStr, pid: Pid, on_hup: String, sockets: &[Socket], requests: Vec<Reload>) -> Self {
         let listen = sockets.iter().zip(crate::text::listen::FIRST_FD..).map(|(socket, fd)| Listening {
             name: socket.facts().name.clone(),
@@ -78,8 +79,8 @@ impl StatusWriter {
         self.settled.iter().chain(&self.running).cloned().collect()
     }
 
-    /// The request that the file shows, and those before it that are settled. None that is under way is hidden by one that
-    /// was settled beside it.
+    /// The request that the file shows, and those before it that are settled. One that is
+    /// under way is shown even if another one was settled in the meantime.
     fn shown(&self) -> (Option<&Reload>, &[Reload]) {
         match (self.running.last(), self.settled.split_last()) {
             (None, Some((last, before))) => (Some(last), before),
@@ -92,7 +93,9 @@ impl StatusWriter {
         let reason = reason.unwrap_or_default();
         match line {
             Message::Began(kind) => {
-                self.running.push(Reload { action: kind.name().to_owned(), asked: now, began: now, ended: None });
+                // What was put back begins once more.
+                let asked = self.take_running(*kind).map_or(now, |before| before.asked);
+                self.running.push(Reload { action: kind.name().to_owned(), asked, began: now, ended: None });
             }
             Message::Settled { kind, began, outcome } => {
                 let answer = match outcome {
@@ -100,12 +103,10 @@ impl StatusWriter {
                     Outcome::Refused(_) => Answer::Refused(reason),
                     Outcome::Failed(_) => Answer::Failed(reason),
                 };
-                let action = kind.name();
                 // A HUP that is forwarded at once begins and ends at the same time.
-                let running = self.running.iter().position(|reload| reload.action == action);
-                let asked = running.map_or(*began, |at| self.running.remove(at).asked);
+                let asked = self.take_running(*kind).map_or(*began, |before| before.asked);
                 let ended = Some((now, answer));
-                self.settled.push(Reload { action: action.to_owned(), asked, began: *began, ended });
+                self.settled.push(Reload { action: kind.name().to_owned(), asked, began: *began, ended });
             }
             Message::Stopping(_) => self.cut_off(now),
             Message::NotReady(generation, _) => self.late = Some(*generation),
@@ -115,7 +116,15 @@ impl StatusWriter {
         self.settled.drain(..surplus);
     }
 
-    /// hupwrap ends: nothing comes of a request that is under way.
+    /// Takes out the request that is under way: there is one of each sort at most. What it does may have become less: a
+    /// restart may be all that is left of a re-exec.
+    fn take_running(&mut self, kind: RequestKind) -> Option<Reload> {
+        let forwards = |action: &str| action == RequestKind::Forward.name();
+        let at = self.running.iter().position(|reload| forwards(&reload.action) == forwards(kind.name()))?;
+        Some(self.running.remove(at))
+    }
+
+    /// hupwrap ends: a request that is under way has failed.
     fn cut_off(&mut self, now: Time) {
         let ended = Some((now, Answer::Failed(CUT_OFF.to_owned())));
         self.settled.extend(self.running.drain(..).map(|reload| Reload { ended: ended.clone(), ..reload }));
@@ -133,7 +142,7 @@ impl StatusWriter {
         }
     }
 
-    /// Writes the file where it says something else.
+    /// Writes the file if its content changes.
     pub(super) fn update(&mut self, status: &Status, pid_of: impl Fn(GenerationId) -> Pid) {
         if status.state == State::Ended {
             self.cut_off(clock::now());

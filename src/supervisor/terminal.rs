@@ -112,7 +112,7 @@ impl Supervisor {
             return;
         }
         for child in self.family.children.iter_mut().filter(|child| child.awaits_terminal) {
-            let (Some(pid), Some(group)) = (child.pid, child.group) else { continue };
+            let (Some(pid), Some(group)) = (child.pid, child.look_group_up()) else { continue };
             let terminal = Terminal::open();
             // A hupwrap that could neither follow a stop nor take the terminal back finds the child's group in front.
             let is_ours =
@@ -149,8 +149,8 @@ impl Supervisor {
         if empty.contains(&front) {
             terminal.give_to(own_group());
         }
-        let has_it = |child: &Child| child.group == Some(front);
-        self.terminal.is_ours = front == own_group() || empty.contains(&front) || children.iter().any(has_it);
+        let has_it = |child: &mut Child| !*shared_group && child.look_group_up() == Some(front);
+        self.terminal.is_ours = front == own_group() || empty.contains(&front) || children.iter_mut().any(has_it);
     }
 
     /// Leaves the terminal to the next child as the first one found it.

@@ -18,7 +18,7 @@ use crate::sys::fd::same_file;
 use crate::sys::start_error::{describe, is_transient, workdir_error};
 use crate::text::env_file;
 
-/// An env file is no longer: more than an `execve(2)` takes by default is in no environment.
+/// The longest env file: no environment holds more than an `execve(2)` takes by default.
 const LONGEST_FILE: u64 = 1 << 20;
 
 /// The variable that names the working directory, as a user would (POSIX, `cd`).

@@ -173,7 +173,7 @@ impl Iterator for Names {
 
 impl Drop for Names {
     fn drop(&mut self) {
-        // SAFETY: it is open, and used no more.
+        // SAFETY: it is open, and not used afterwards.
         unsafe { libc::closedir(self.0.as_ptr()) };
     }
 }
@@ -187,6 +187,32 @@ pub(crate) fn hold_stdio() {
         }
         let _ = null.into_raw_fd();
     }
+}
+
+/// A file without a name, in memory and empty.
+///
+/// # Errors
+/// Those of `memfd_create(2)`, which a sandbox may refuse.
+pub(crate) fn memory_file() -> nix::Result<OwnedFd> {
+    let make = |flags: libc::c_uint| {
+        // SAFETY: the name is a string that ends with NUL.
+        new_fd(unsafe { libc::syscall(libc::SYS_memfd_create, c"hupwrap".as_ptr(), flags) })
+    };
+    let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
+    match make(flags | libc::MFD_NOEXEC_SEAL) {
+        // Kernels before 6.3 do not know that flag; hardened ones since demand it (vm.memfd_noexec).
+        Err(Errno::EINVAL) => make(flags),
+        made => made,
+    }
+}
+
+/// A descriptor that reads as empty, and takes what is written: /dev/null, or a file in memory where an image has none.
+///
+/// # Errors
+/// As [`memory_file`].
+pub(crate) fn nothing() -> nix::Result<OwnedFd> {
+    let null = File::options().read(true).write(true).open("/dev/null");
+    null.map_or_else(|_| memory_file(), |null| Ok(null.into()))
 }
 
 /// Makes a pipe: its ends for reading and for writing.

@@ -16,7 +16,7 @@ use crate::sys::start_error::{cannot_execute, explain};
 const DEFAULT_PATH: &[u8] = b"/bin:/usr/bin";
 
 /// Finds the file of a command, as execvp(3): a word with a slash is a path, another is looked for in PATH. `path` is the
-/// PATH of the child. What is relative is so to `workdir`, where the child gets one, and so is the path that is returned:
+/// PATH of the child. Paths are relative to `workdir`, if the child gets one; also the path that is returned:
 /// a link in it that moves before the exec leads both to the same place.
 ///
 /// # Errors

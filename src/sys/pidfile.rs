@@ -30,7 +30,8 @@ pub(crate) struct Pidfile {
 
 impl Pidfile {
     /// Takes a pidfile, and writes the pid. An unlocked one is stale, and is taken over. The lock is one of `flock(2)`: it
-    /// stays with the open file over fork and exec, and ends with the last process that has the file open.
+    /// stays with the open file over fork and exec, and ends with the last process that has the file open. A stale file of
+    /// another user is replaced: that user could write another pid to it later.
     ///
     /// # Errors
     /// One line that says who has it, what is wrong with it, or why it cannot be made.
@@ -58,6 +59,10 @@ impl Pidfile {
             if !is_new && pid_in(&file).is_none() {
                 return Err("it is neither empty nor holds a pid; remove it, or name another path".to_owned());
             }
+            if !is_new && !file.metadata().is_ok_and(|found| is_own(&found)) {
+                fs::remove_file(path).map_err(|error| format!("it belongs to another user: {}", why(error)))?;
+                continue;
+            }
             // If it cannot be written, it is removed: what is left could name another process.
             let mut pidfile = Self { path: path.to_owned(), file };
             let text = format!("{own_pid}\n");
@@ -67,18 +72,19 @@ impl Pidfile {
         Err("others remove it again and again".to_owned())
     }
 
-    /// Makes the file again if somebody has removed it. Returns whether that was necessary. A file that somebody has put
-    /// there instead is left alone.
+    /// Makes the file again if somebody has removed it. Returns whether that was necessary.
     ///
     /// # Errors
-    /// One line that says why it cannot be made.
+    /// One line that says why it cannot be made: a file that somebody has put there instead is left alone.
     pub(crate) fn restore(&mut self, own_pid: Pid) -> Result<bool, String> {
         match fs::symlink_metadata(&self.path) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 *self = Self::take(self.path.as_os_str(), own_pid)?;
                 Ok(true)
             }
-            _ => Ok(false),
+            _ if is_at(&self.file, &self.path) => Ok(false),
+            Ok(_) => Err("another file is there, which is left alone".to_owned()),
+            Err(error) => Err(why(error)),
         }
     }
 
@@ -117,14 +123,14 @@ impl Drop for Pidfile {
 /// Opens the file, or makes it. Returns whether it was made. None if it is removed or made by somebody else just then.
 fn open(path: &Path) -> Result<Option<(File, bool)>, String> {
     // Looked at before it is opened: to open a device may have an effect.
-    let is_new = match fs::symlink_metadata(path) {
-        Ok(found) => check(&found).map(|()| false)?,
-        Err(error) if error.kind() == ErrorKind::NotFound => true,
+    let (is_new, writes) = match fs::symlink_metadata(path) {
+        Ok(found) => check(&found).map(|()| (false, is_own(&found)))?,
+        Err(error) if error.kind() == ErrorKind::NotFound => (true, true),
         Err(error) => return Err(why(error)),
     };
     let opened = OpenOptions::new()
         .read(true)
-        .write(true)
+        .write(writes)
         .create_new(is_new)
         .mode(MODE)
         .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC)
@@ -146,13 +152,16 @@ fn open(path: &Path) -> Result<Option<(File, bool)>, String> {
     Ok(Some((File::from(file?), is_new)))
 }
 
+fn is_own(found: &Metadata) -> bool {
+    found.uid() == geteuid().as_raw()
+}
+
 fn check(found: &Metadata) -> Result<(), String> {
     let kind = found.file_type();
     Err(match () {
         () if kind.is_symlink() => "it is a symbolic link, which is not followed",
         () if kind.is_dir() => "it is a directory; want a file",
         () if !kind.is_file() => "it is not a regular file",
-        () if found.uid() != geteuid().as_raw() => "it belongs to another user; remove it, or name another path",
         // In a directory of somebody else it could be any file of ours.
         () if found.nlink() > 1 => "it has a second name, a hard link; remove it, or name another path",
         () => return Ok(()),
@@ -197,7 +206,7 @@ mod tests {
         // Another file is left alone, at the end too.
         fs::remove_file(&path).unwrap();
         fs::write(&path, "12\n").unwrap();
-        assert_eq!(pidfile.restore(4711), Ok(false));
+        assert_eq!(pidfile.restore(4711), Err("another file is there, which is left alone".to_owned()));
         drop(pidfile);
         assert_eq!(fs::read_to_string(&path).unwrap(), "12\n");
         drop(Pidfile::take(path.as_os_str(), 1).unwrap());

@@ -181,7 +181,7 @@ pub(crate) fn shows_us() -> Result<(), Unseen> {
     if named.to_str() == Some(own_pid().to_string().as_str()) { Ok(()) } else { Err(Unseen::NoProc) }
 }
 
-/// Every living process. Tried twice: what fails once for no reason that lasts must not cost the sight of a family.
+/// Every living process. Tried twice: an error that does not last must not hide a family.
 fn everyone() -> Result<Vec<ProcStat>, Unseen> {
     scan().or_else(|_| scan())
 }

@@ -20,7 +20,7 @@ use crate::sys::fd::names;
 const START: u64 = 4096;
 /// How long a script's first line is, at most (`execve(2)`).
 const LINE: usize = 255;
-/// A script may be the interpreter of a script so often (`execve(2)`).
+/// How often a script may be the interpreter of a script (`execve(2)`).
 const DEPTH: u8 = 4;
 /// What an ELF file begins with.
 const ELF: &[u8] = b"\x7fELF";

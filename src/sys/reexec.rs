@@ -16,7 +16,7 @@ use nix::sys::stat::{FileStat, stat};
 use crate::exit::ExitStatus;
 use crate::signal::Signal;
 use crate::sys::Pid;
-use crate::sys::fd::{keep_over_exec, new_fd, pipe, same_file, take};
+use crate::sys::fd::{keep_over_exec, memory_file, pipe, same_file, take};
 use crate::sys::signals;
 use crate::sys::spawn::{Spawn, Spawned, spawn};
 use crate::sys::start_error::{describe, explain};
@@ -25,7 +25,7 @@ use crate::text::handover::{Handover, check_introduction, introduction};
 
 /// The variable that names the descriptor of the state after the exec: the pid it is meant for, and the number.
 const VARIABLE: &str = "HUPWRAP_HANDOVER";
-/// By what a state is known that came through a pipe.
+/// Marks a state that comes through a pipe.
 const PIPED: &[u8] = b"\nwriter hupwrap ";
 
 /// Where hupwrap's own file is looked for: the path it was started by, which a deploy may by now have given another
@@ -297,17 +297,7 @@ fn carrier(bytes: &[u8]) -> Result<OwnedFd, String> {
 }
 
 fn memory(bytes: &[u8]) -> nix::Result<OwnedFd> {
-    let make = |flags: libc::c_uint| {
-        // SAFETY: the name is a string that ends with NUL.
-        new_fd(unsafe { libc::syscall(libc::SYS_memfd_create, c"hupwrap".as_ptr(), flags) })
-    };
-    let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
-    let memory = match make(flags | libc::MFD_NOEXEC_SEAL) {
-        // Kernels before 6.3 do not know that flag; hardened ones since demand it (vm.memfd_noexec).
-        Err(Errno::EINVAL) => make(flags)?,
-        made => made?,
-    };
-    let mut file = File::from(memory);
+    let mut file = File::from(memory_file()?);
     let written = file.write_all(bytes).and_then(|()| file.rewind());
     written.map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(0)))?;
     fcntl(&file, FcntlArg::F_ADD_SEALS(SealFlag::all()))?;
@@ -341,7 +331,7 @@ fn read_carrier(carrier: OwnedFd) -> Vec<u8> {
     let mut file = File::from(carrier);
     // A memfd of format 2 is at its end. A pipe cannot be rewound.
     let _ = file.rewind();
-    // Tried twice: what fails once for no reason that lasts must not cost the state. The second read goes on from there.
+    // Tried twice: an error that does not last must not cost the state. The second read goes on from there.
     let _ = file.read_to_end(&mut bytes).or_else(|_| file.read_to_end(&mut bytes));
     bytes
 }

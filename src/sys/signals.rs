@@ -14,8 +14,8 @@ use crate::sys::fd::{new_fd, take};
 use crate::sys::poll::is_ready;
 use crate::sys::{Pid, own_pid};
 
-/// The kernel's idea of how long a signal set is. glibc's wrappers hide signals 32 and 33; the child's mask must not
-/// lose them, so they are gone round.
+/// How long a signal set is for the kernel. glibc's wrappers hide signals 32 and 33; the child's mask must not
+/// lose them, so the wrappers are not used.
 const SET_SIZE: usize = size_of::<u64>();
 
 /// How often one turn reads from a signalfd at most.
@@ -24,9 +24,9 @@ const BATCHES_A_TURN: usize = 64;
 /// A signal that was read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Received {
-    /// Which.
+    /// The signal.
     pub signal: Signal,
-    /// From whom.
+    /// Who sent it.
     pub sender: Sender,
     /// The pid of the process that sent it; 0 where no process did, or one outside of this pid namespace.
     pub pid: Pid,
@@ -119,8 +119,7 @@ impl SignalFd {
         is_ready(self.fd.as_fd(), PollFlags::POLLIN)
     }
 
-    /// Adds the signals that wait to `all`, in numeric order. Equal ones count once, because signals are levels. Sleeps
-    /// until there is one: a single call, where nothing else is waited for. Real-time signals queue, and somebody may send
+    /// Adds the signals that wait to `all`, in numeric order (see [`add`]). Sleeps until there is one: a single call, where nothing else is waited for. Real-time signals queue, and somebody may send
     /// them faster than they are read. So one turn reads a part of them. All others are among what it reads, because the
     /// kernel hands out the lowest number first.
     pub(crate) fn drain(&self, all: &mut Vec<Received>) {
@@ -131,15 +130,7 @@ impl SignalFd {
             let got = unsafe { libc::read(self.fd.as_raw_fd(), batch.as_mut_ptr().cast(), size_of_val(&batch)) };
             let count = usize::try_from(got).unwrap_or(0).div_euclid(size_of::<libc::signalfd_siginfo>());
             for new in batch.iter().take(count).filter_map(|info| received(info, self.own_pid)) {
-                // The kernel discards a pending CONT when a stop comes, and the reverse. One of them may have been read.
-                match new.signal {
-                    Signal::CONT => all.retain(|old| !old.signal.is_job_control()),
-                    stop if stop.is_job_control() => all.retain(|old| old.signal != Signal::CONT),
-                    _ => {}
-                }
-                if !all.iter().any(|old| (old.signal, old.sender) == (new.signal, new.sender)) {
-                    all.push(new);
-                }
+                add(all, new);
             }
             if count < batch.len() || !self.is_full() {
                 break;
@@ -152,6 +143,23 @@ impl SignalFd {
 impl AsFd for SignalFd {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
+    }
+}
+
+/// Adds a signal to those that were read before. Equal ones count once, because signals are levels; but of two that may be
+/// echoes, one may be none.
+fn add(all: &mut Vec<Received>, new: Received) {
+    // The kernel discards a pending CONT when a stop comes, and the reverse. One of them may have been read.
+    match new.signal {
+        Signal::CONT => all.retain(|old| !old.signal.is_job_control()),
+        stop if stop.is_job_control() => all.retain(|old| old.signal != Signal::CONT),
+        _ => {}
+    }
+    let is_same = |old: &Received| {
+        (old.signal, old.sender) == (new.signal, new.sender) && (old.pid == new.pid || !new.signal.may_echo())
+    };
+    if !all.iter().any(is_same) {
+        all.push(new);
     }
 }
 
@@ -233,4 +241,30 @@ pub(crate) fn suspend(signal: Signal, insist: bool, with_group: bool) -> bool {
 fn raise(signal: Signal) {
     // SAFETY: has no preconditions.
     unsafe { libc::syscall(libc::SYS_tgkill, own_pid(), nix::unistd::gettid().as_raw(), signal.number()) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_signals_count_once_unless_one_may_be_an_echo() {
+        let mut all = Vec::new();
+        for (signal, pid) in
+            [(Signal::WINCH, 2), (Signal::WINCH, 3), (Signal::TERM, 2), (Signal::TERM, 3), (Signal::TERM, 2)]
+        {
+            add(&mut all, Received { signal, sender: Sender::Process, pid });
+        }
+        let seen: Vec<_> = all.iter().map(|received| (received.signal, received.pid)).collect();
+        assert_eq!(seen, [(Signal::WINCH, 2), (Signal::TERM, 2), (Signal::TERM, 3)]);
+    }
+
+    #[test]
+    fn a_stop_and_a_continuation_undo_each_other() {
+        let mut all = Vec::new();
+        for signal in [Signal::CONT, Signal::TSTP, Signal::CONT] {
+            add(&mut all, Received { signal, sender: Sender::Process, pid: 2 });
+        }
+        assert_eq!(all.iter().map(|received| received.signal).collect::<Vec<_>>(), [Signal::CONT]);
+    }
 }

@@ -203,7 +203,8 @@ fn bind(option: &Listen, lowest: RawFd) -> Result<Socket, String> {
     // From here on an error takes the file back.
     let socket = Socket::new(fd, kind, name, Some(option.said.clone()), made);
     if kind != SocketKind::Udp {
-        // The kernel limits the backlog to net.core.somaxconn. A second socket that took the same port before this one listened is found out here.
+        // The kernel limits the backlog to net.core.somaxconn. If a second socket has taken the same port in between, this
+        // fails.
         listen_at(&socket.fd, Backlog::MAXALLOWABLE).map_err(|error| explain(error, 0))?;
     }
     Ok(socket)

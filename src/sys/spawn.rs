@@ -1,4 +1,4 @@
-//! Starting a program, and finding it.
+//! Starts a program.
 //!
 //! The child is made with `clone(CLONE_VM)`: it borrows hupwrap's memory until it executes, as with vfork, and so costs
 //! no copy of the page tables. Unlike with vfork, hupwrap does not sleep until then, so that a child that is stopped by
@@ -49,7 +49,7 @@ pub(crate) struct Spawn {
     pub own_group: bool,
     /// What it gets when hupwrap is killed.
     pub tether: Option<Signal>,
-    /// Which descriptor of hupwrap's it gets under which number, those it inherits anyway aside. Each number once.
+    /// Which descriptor of hupwrap's it gets under which number, besides those that it inherits anyway. Each number once.
     pub fds: Vec<(RawFd, RawFd)>,
 }
 

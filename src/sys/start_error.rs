@@ -13,7 +13,7 @@ use crate::facts::StartError;
 use crate::sys::program::{Defect, defect, from_here};
 use crate::text::hints::{self, CommandFacts};
 
-/// Whether another try may do, though nobody mends anything.
+/// Whether another try may succeed though nothing is repaired.
 pub(crate) fn is_transient(error: Errno) -> bool {
     matches!(error, Errno::EAGAIN | Errno::ENOMEM | Errno::EMFILE | Errno::ENFILE | Errno::EIO | Errno::ETXTBSY)
 }

@@ -20,6 +20,9 @@ use crate::text::status_file;
 
 /// Its owner may write to a status file, and all may read it.
 const MODE: u32 = 0o644;
+/// How often the lock of the file's directory is tried: 300 ms in all. A hupwrap holds it while it starts its first child.
+/// One that gave up too early would start a child beside another's, and find out after that.
+const LOCK_TRIES: u8 = 30;
 /// How much of the file's name the draft's name has, in bytes: 255 is the most that a name can have.
 const LONGEST_PART: usize = 200;
 
@@ -52,7 +55,7 @@ impl StatusFile {
     /// # Errors
     /// As for [`Self::check`].
     pub(crate) fn lock(&self) -> Result<Option<Locked<OwnedFd>>, String> {
-        let lock = unix_path::lock(directory_of(&follow(&self.path)?));
+        let lock = unix_path::lock(directory_of(&follow(&self.path)?), LOCK_TRIES);
         self.check()?;
         Ok(lock)
     }
@@ -101,7 +104,7 @@ impl StatusFile {
     }
 
     /// Replaces its content. Where the path leads elsewhere by now, the file that was written before is removed: it would
-    /// say for ever what is no longer true.
+    /// never be true again.
     ///
     /// # Errors
     /// Says why not. The content before is still there.

@@ -102,18 +102,19 @@ impl Target {
         !ids.is_empty() && same && !self.has_ended()
     }
 
-    /// Whether this process descends from it. `hint` is the answer where an ancestor is not to be seen.
-    pub(crate) fn is_ancestor(&self, hint: bool) -> bool {
+    /// Whether this process is one of these children of it, or descends from one. `hint` is the answer where an ancestor is
+    /// not to be seen.
+    pub(crate) fn is_above_us(&self, children: &[Pid], hint: bool) -> bool {
         // An ancestor that ends during the walk breaks it; another walk finds the new parent.
-        [(); 3].into_iter().find_map(|()| self.walk()).unwrap_or(hint)
+        [(); 3].into_iter().find_map(|()| self.walk(children)).unwrap_or(hint)
     }
 
     /// None where the walk breaks off.
-    fn walk(&self) -> Option<bool> {
+    fn walk(&self, children: &[Pid]) -> Option<bool> {
         let mut pid = getpid().as_raw();
         loop {
             match ProcStat::at(pid)?.parent() {
-                parent if parent == self.pid => return Some(true),
+                parent if parent == self.pid => return Some(children.contains(&pid)),
                 // The first process, or one whose parent is outside of this pid namespace.
                 0 => return Some(false),
                 parent => pid = parent,

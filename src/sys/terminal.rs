@@ -127,7 +127,8 @@ impl NonBlocking {
         Self(input | output << 1 | errors << 2)
     }
 
-    /// Makes those blocking again that were so. A child has changed them: it shares them with hupwrap and the next one.
+    /// Makes those blocking again that were blocking before. A child has changed them: it shares them with hupwrap and the
+    /// next child.
     pub(crate) fn restore(self) {
         for number in STANDARD {
             let Some(now) = flags(number) else { continue };

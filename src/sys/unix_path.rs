@@ -24,18 +24,17 @@ use nix::sys::stat::{Mode, umask};
 use nix::unistd::unlink;
 
 use crate::sys::fd::{Locked, above};
-use crate::sys::random::random;
 use crate::sys::start_error;
 use crate::sys::trust::directory_of;
 use crate::sys::{errno, poll};
 use crate::text::socket_facts::SocketFile;
 
-/// How often the lock on a directory is tried, and the pause between: a second in all. A hupwrap holds it for
-/// microseconds. A program that holds it longer uses it for something else, and is not waited for.
-const LOCK_TRIES: u8 = 100;
+/// How often the lock on a directory is tried: 100 ms in all. A hupwrap holds it for microseconds to replace a stale
+/// socket. A program that holds it longer uses it for something else, and is not waited for.
+const LOCK_TRIES: u8 = 10;
 const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
-/// Why a path cannot be had.
+/// Why a socket cannot be bound to a path.
 enum Refusal {
     /// The kernel's reason.
     Failed(Errno),
@@ -91,32 +90,29 @@ pub(super) fn bind(path: &str, mode: u32, lowest: RawFd) -> Result<OwnedFd, Stri
 }
 
 /// Binds a new socket for a path from which the file was removed. The file appears there when the socket takes
-/// connections.
+/// connections: it is bound to its second name, and `link(2)` replaces nothing. Without a second name, clients may find
+/// a socket that does not take connections yet.
 ///
 /// # Errors
 /// One line that says why not.
 pub(super) fn bind_again(path: &str, mode: u32, lowest: RawFd) -> Result<OwnedFd, String> {
-    let directory = directory_of(Path::new(path));
-    // Nobody else can put something there before.
-    let beside = random::<8>().ok().map(|random| directory.join(format!(".hupwrap-{random}")));
-    let beside = beside.as_ref().and_then(|beside| beside.to_str()).filter(|beside| UnixAddr::new(*beside).is_ok());
-    let bind = || {
-        // If the path has no room for the other name, clients may find a socket that does not take connections yet.
-        let fd = try_bind(beside.unwrap_or(path), mode, lowest)?;
-        let made = listen(&fd, Backlog::MAXALLOWABLE).and_then(|()| {
-            let Some(beside) = beside else { return Ok(()) };
-            let _lock = lock(directory);
-            match fs::symlink_metadata(path) {
-                Ok(_) => Err(Errno::EEXIST),
-                Err(_) => fs::rename(beside, path).map_err(errno),
-            }
-        });
-        if made.is_err() {
-            let _ = fs::remove_file(beside.unwrap_or(path));
+    let bind = |name: &str| {
+        let fd = bind_new(name, mode, lowest)?;
+        let listens = listen(&fd, Backlog::MAXALLOWABLE);
+        if listens.is_err() {
+            let _ = fs::remove_file(name);
         }
-        Ok(made.map(|()| fd)?)
+        listens.map(|()| fd)
     };
-    bind().map_err(|refusal: Refusal| refusal.explain(path))
+    let linked = second_name(path).and_then(|second| {
+        let fd = bind(second.to_str()?).ok()?;
+        let linked = fs::hard_link(&second, path);
+        if linked.is_err() {
+            let _ = fs::remove_file(&second);
+        }
+        linked.ok().map(|()| fd)
+    });
+    linked.map_or_else(|| bind(path), Ok).map_err(|error| Refusal::Failed(error).explain(path))
 }
 
 /// The second name of a socket's file: hidden, in the same directory, known to the next hupwrap there.
@@ -130,11 +126,7 @@ fn second_name(path: &str) -> Option<PathBuf> {
 pub(super) fn keep(path: &str, made: SocketFile) {
     let Some(second) = second_name(path) else { return };
     let Some(name) = second.to_str().filter(|_| !made.is_at(file_at(&second))) else { return };
-    if fs::hard_link(path, &second).is_err()
-        && let Ok(address) = UnixAddr::new(name)
-        && matches!(is_stale(name, &address), Ok(true))
-        && unlink(name).is_ok()
-    {
+    if fs::hard_link(path, &second).is_err() && matches!(is_stale(name), Ok(true)) && unlink(name).is_ok() {
         let _ = fs::hard_link(path, &second);
     }
 }
@@ -156,7 +148,7 @@ pub(super) fn remove(path: &str, made: SocketFile) {
 /// Whether a socket was bound in the directory of a path. A state that says otherwise is forged: what it calls the file of
 /// the socket is somebody else's.
 pub(super) fn is_bound_beside(socket: &OwnedFd, path: &str) -> bool {
-    // Tried twice: what fails once for no reason that lasts must not leave a file behind.
+    // Tried twice: an error that does not last must not leave a file behind.
     let ask = || getsockname::<UnixAddr>(socket.as_raw_fd());
     let bound = ask().or_else(|_| ask());
     bound.is_ok_and(|bound| bound.path().is_some_and(|bound| directory_of(bound) == directory_of(Path::new(path))))
@@ -174,32 +166,31 @@ pub(super) fn file_at(path: impl AsRef<Path>) -> nix::Result<Option<SocketFile>>
 }
 
 fn try_bind(path: &str, mode: u32, lowest: RawFd) -> Result<OwnedFd, Refusal> {
-    let address = UnixAddr::new(path)?;
-    let fd = above(socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?, lowest)?;
-    match bind_with_mode(&fd, &address, mode) {
+    match bind_new(path, mode, lowest) {
         Err(Errno::EADDRINUSE) => {
-            let _lock = lock(directory_of(Path::new(path)));
-            if is_stale(path, &address)? {
+            let _lock = lock(directory_of(Path::new(path)), LOCK_TRIES);
+            if is_stale(path)? {
                 unlink(path).map_err(Refusal::Stale)?;
             }
-            bind_with_mode(&fd, &address, mode)?;
+            Ok(bind_new(path, mode, lowest)?)
         }
-        bound => bound?,
+        bound => Ok(bound?),
     }
-    Ok(fd)
 }
 
-/// The kernel makes the file with 0777 less the umask (`unix(7)`). So it has its mode from the first moment on, and no
-/// second look at the path is needed that could find another file.
-fn bind_with_mode(fd: &OwnedFd, address: &UnixAddr, mode: u32) -> nix::Result<()> {
+/// Binds a new socket. The kernel makes the file with 0777 less the umask (`unix(7)`). So it has its mode from the first
+/// moment on, and no second look at the path is needed that could find another file.
+fn bind_new(path: &str, mode: u32, lowest: RawFd) -> nix::Result<OwnedFd> {
+    let address = UnixAddr::new(path)?;
+    let fd = above(socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?, lowest)?;
     let before = umask(Mode::from_bits_truncate(0o777 & !mode));
-    let bound = bind_to(fd.as_raw_fd(), address);
+    let bound = bind_to(fd.as_raw_fd(), &address);
     umask(before);
-    bound
+    bound.map(|()| fd)
 }
 
 /// Whether a socket is there that no process has bound any longer. False if nothing is there.
-fn is_stale(path: &str, address: &UnixAddr) -> Result<bool, Refusal> {
+fn is_stale(path: &str) -> Result<bool, Refusal> {
     let Ok(found) = fs::symlink_metadata(path) else { return Ok(false) };
     let kind = found.file_type();
     if !kind.is_socket() {
@@ -211,7 +202,7 @@ fn is_stale(path: &str, address: &UnixAddr) -> Result<bool, Refusal> {
     }
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let question = socket(AddressFamily::Unix, SockType::Datagram, flags, None)?;
-    match connect(question.as_raw_fd(), address) {
+    match connect(question.as_raw_fd(), &UnixAddr::new(path)?) {
         Err(Errno::ECONNREFUSED) => Ok(true),
         Err(Errno::ENOENT) => Ok(false),
         // Of another type; a datagram socket; one that talks to its peer only.
@@ -221,11 +212,12 @@ fn is_stale(path: &str, address: &UnixAddr) -> Result<bool, Refusal> {
     }
 }
 
-/// Locks a directory against other hupwraps. None if that is impossible.
-pub(super) fn lock(directory: &Path) -> Option<Locked<OwnedFd>> {
+/// Locks a directory against other hupwraps. None if that is impossible, or somebody else keeps the lock over this many
+/// tries, one each 10 ms. Only a start does this: a loop that supervises must not wait for a stranger.
+pub(super) fn lock(directory: &Path, tries: u8) -> Option<Locked<OwnedFd>> {
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let mut fd = open(directory, flags, Mode::empty()).ok()?;
-    for _ in 0..LOCK_TRIES {
+    for _ in 0..tries {
         match Locked::new(fd) {
             Ok(lock) => return Some(lock),
             Err((unlocked, Errno::EWOULDBLOCK)) => fd = unlocked,

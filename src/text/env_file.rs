@@ -62,7 +62,7 @@ struct Text<'a> {
 }
 
 impl<'a> Text<'a> {
-    /// Moves on by so many bytes, or to the end.
+    /// Moves on by this many bytes, or to the end.
     fn take(&mut self, len: usize) {
         let (taken, rest) = self.rest.split_at_checked(len).unwrap_or((self.rest, &[]));
         self.line = self.line.saturating_add(taken.iter().filter(|byte| **byte == b'\n').count());

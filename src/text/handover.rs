@@ -1,7 +1,8 @@
 //! The state that crosses a re-exec, as bytes: a first line with the format's number, then a line for each fact. A fact
 //! that is not known is skipped, so a newer hupwrap may add facts. Pure.
 
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
+use std::time::Duration;
 
 use crate::exit::ExitStatus;
 use crate::machine::{Counts, RequestKind, Snapshot};
@@ -35,7 +36,7 @@ pub struct Handover {
     pub(crate) child_group: Option<i32>,
     /// The main process that the child has announced.
     pub(crate) announced: Option<Announced>,
-    /// When the `--child-pidfile` that was there before the child was written.
+    /// When the `--child-pidfile` was written that was there before this child.
     pub(crate) file_before: Option<Written>,
     /// The child, where it has ended and its main process is waited for.
     pub(crate) ended: Option<EndedChild>,
@@ -120,52 +121,43 @@ fn identity(text: &str) -> Option<(i32, u64)> {
     Some((pid.parse().ok()?, began.parse().ok()?))
 }
 
+/// The lines of a state.
+struct Lines(String);
+
+impl Lines {
+    /// Adds a line for each of these values.
+    fn add<V: Display>(&mut self, name: &str, values: impl IntoIterator<Item = V>) {
+        for value in values {
+            let _ = writeln!(self.0, "{name} {value}");
+        }
+    }
+}
+
 impl Handover {
     /// As bytes.
     pub fn encode(&self) -> Vec<u8> {
-        let mut text = format!("{FORMAT}\n");
-        let mut fact = |name: &str, value: &dyn std::fmt::Display| {
-            let _ = writeln!(text, "{name} {value}");
-        };
         let machine = &self.machine;
-        fact("writer", &self.writer);
-        fact("kind", &machine.kind.name());
-        fact("generation", &machine.generation);
-        fact("failed_starts", &machine.consecutive);
-        fact("asked", &machine.counts.asked);
-        fact("failed", &machine.counts.failed);
-        fact("began", &machine.began.as_nanos());
-        fact("shared_group", &self.shared_group);
-        fact("had_terminal", &self.had_terminal);
-        if let Some(modes) = &self.terminal_modes {
-            fact("terminal_modes", &hex(modes));
-        }
-        if let Some(bits) = self.non_blocking {
-            fact("non_blocking", &bits);
-        }
-        fact("mask", &self.mask.bits());
-        fact("chld_ignored", &self.chld_ignored);
-        if let Some(kind) = machine.again {
-            fact("again", &kind.name());
-        }
-        if let Some(generation) = machine.child {
-            fact("child_generation", &generation);
-        }
-        if let Some(child) = self.child {
-            fact("child", &child);
-        }
-        if let Some(group) = self.child_group {
-            fact("child_group", &group);
-        }
-        if let Some(announced) = &self.announced {
-            fact("announced", announced);
-        }
-        if let Some(written) = &self.file_before {
-            fact("file_before", written);
-        }
-        if let Some(ended) = &self.ended {
-            fact("ended_child", ended);
-        }
+        let mut lines = Lines(format!("{FORMAT}\n"));
+        lines.add("writer", [&self.writer]);
+        lines.add("kind", [machine.kind.name()]);
+        lines.add("generation", [machine.generation]);
+        lines.add("failed_starts", [machine.consecutive]);
+        lines.add("asked", [machine.counts.asked]);
+        lines.add("failed", [machine.counts.failed]);
+        lines.add("began", [machine.began.as_nanos()]);
+        lines.add("shared_group", [self.shared_group]);
+        lines.add("had_terminal", [self.had_terminal]);
+        lines.add("terminal_modes", self.terminal_modes.as_deref().map(hex));
+        lines.add("non_blocking", self.non_blocking);
+        lines.add("mask", [self.mask.bits()]);
+        lines.add("chld_ignored", [self.chld_ignored]);
+        lines.add("again", machine.again.map(RequestKind::name));
+        lines.add("child_generation", machine.child);
+        lines.add("child", self.child);
+        lines.add("child_group", self.child_group);
+        lines.add("announced", self.announced);
+        lines.add("file_before", self.file_before);
+        lines.add("ended_child", &self.ended);
         let times = [
             ("retry_at", machine.restart_at),
             ("ready_since", machine.ready_at),
@@ -178,54 +170,29 @@ impl Handover {
             ("paused", Some(machine.paused)),
         ];
         for (name, time) in times {
-            if let Some(time) = time {
-                fact(name, &time.as_nanos());
-            }
+            lines.add(name, time.map(|time| time.as_nanos()));
         }
-        for restart in &machine.restarts {
-            fact("restart", &restart.as_nanos());
-        }
-        if let Some(outcome) = machine.last_exit {
-            fact("last_exit", &word(outcome));
-        }
-        fact("held_signals", &machine.held_signals.bits());
-        fact("held_hup", &machine.held_hup);
-        fact("unchecked", &machine.unchecked.bits());
-        for place in &self.origin {
-            fact("origin", &hex(place));
-        }
-        if let Some(pidfile) = self.pidfile {
-            fact("pidfile", &pidfile);
-        }
-        if let Some(signal_fd) = self.signal_fd {
-            fact("signal_fd", &signal_fd);
-        }
-        for request in &self.requests {
-            fact("request", &request.encode());
-        }
-        for seen in &self.watched {
-            fact("watched", &seen.map_or(UNSEEN.to_owned(), |seen| seen.to_string()));
-        }
-        for message in &self.unsent {
-            fact("unsent", &hex(message));
-        }
-        for foreign_child in &self.foreign_children {
-            fact("foreign_child", foreign_child);
-        }
-        if let Some((pid, began)) = self.first_child {
-            fact("first_child", &format_args!("{pid} {began}"));
-        }
-        for socket in &self.sockets {
-            fact("socket", socket);
-        }
+        lines.add("restart", machine.restarts.iter().map(Duration::as_nanos));
+        lines.add("last_exit", machine.last_exit.map(word));
+        lines.add("held_signals", [machine.held_signals.bits()]);
+        lines.add("held_hup", [machine.held_hup]);
+        lines.add("unchecked", [machine.unchecked.bits()]);
+        lines.add("origin", self.origin.iter().map(|place| hex(place)));
+        lines.add("pidfile", self.pidfile);
+        lines.add("signal_fd", self.signal_fd);
+        lines.add("request", self.requests.iter().map(Reload::encode));
+        let seen = |seen: &Option<u64>| seen.map_or(UNSEEN.to_owned(), |seen| seen.to_string());
+        lines.add("watched", self.watched.iter().map(seen));
+        lines.add("unsent", self.unsent.iter().map(|message| hex(message)));
+        lines.add("foreign_child", &self.foreign_children);
+        lines.add("first_child", self.first_child.map(|(pid, began)| format!("{pid} {began}")));
+        lines.add("socket", &self.sockets);
         if let Some(NotifySocketFacts { socket, directory, path }) = &self.notify {
-            fact("notify_socket", socket);
-            fact("notify_path", path);
-            if let Some(directory) = directory {
-                fact("notify_directory", directory);
-            }
+            lines.add("notify_socket", [socket]);
+            lines.add("notify_path", [path]);
+            lines.add("notify_directory", directory);
         }
-        text.into_bytes()
+        lines.0.into_bytes()
     }
 
     /// Reads it back.
@@ -302,8 +269,6 @@ impl Handover {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::text::socket_facts::SocketKind;
     use crate::text::status_file::Answer;

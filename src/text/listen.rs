@@ -7,7 +7,7 @@ use crate::text::hints;
 
 /// The first descriptor that is passed (`sd_listen_fds(3)`).
 pub(crate) const FIRST_FD: i32 = 3;
-/// What is called so has no name (`sd_listen_fds(3)`).
+/// The name of a socket that has none (`sd_listen_fds(3)`).
 pub(crate) const UNKNOWN: &str = "unknown";
 /// What fits into `sockaddr_un.sun_path` with its NUL (`unix(7)`).
 const LONGEST_PATH: usize = 107;

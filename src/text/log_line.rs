@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::config::Level;
 use crate::text::messages::LogLine;
-use crate::text::{cut, is_plain, status_file};
+use crate::text::{cut, from_1970, is_plain, status_file};
 
 /// The longest line, in bytes: `PIPE_BUF`. A pipe takes such a line as a whole or not at all.
 pub const LONGEST: usize = 4096;
@@ -48,7 +48,7 @@ pub fn json_line(log_line: &LogLine, time: SystemTime) -> String {
         Level::Info => "info",
         Level::Debug => "debug",
     };
-    let time = humantime::format_rfc3339_millis(time).to_string();
+    let time = humantime::format_rfc3339_millis(from_1970(time)).to_string();
     fit(|longest| {
         let head = [("time", json!(time)), ("level", json!(level)), ("event", json!(log_line.kind.name))];
         let facts = log_line.kind.facts.iter().copied().zip(log_line.facts.iter().map(|fact| match fact {
@@ -73,6 +73,14 @@ mod tests {
         assert_eq!(value["message"], "a \"quote\"\nand a newline\u{7f}\u{9b}");
         assert!(!line.trim_end().contains(char::is_control), "{line:?}");
         assert!(value["time"].as_str().unwrap().ends_with('Z'));
+    }
+
+    #[test]
+    fn a_wall_clock_that_is_wrong_by_decades_is_no_failure() {
+        let before = SystemTime::UNIX_EPOCH - std::time::Duration::from_secs(1);
+        assert!(json_line(&messages::error("x"), before).contains("1970-01-01T00:00:00.000Z"));
+        let running = messages::Words::new("web", false).running(before);
+        assert_eq!(running, "web has been running since 1970-01-01T00:00:00Z");
     }
 
     #[test]

@@ -1,80 +1,18 @@
-//! The messages of hupwrap: each event with its level, its facts and its words. This is the only table of events;
-//! docs/events.md is compared with it. Pure.
+//! The messages of hupwrap: each event with its facts and its words. Pure.
 
 use std::time::SystemTime;
 
 use serde_json::{Value, json};
 
-use crate::config::{Level, Shown};
+use crate::config::Shown;
 use crate::exit::ExitStatus;
 use crate::facts::GenerationId;
 use crate::machine::RequestKind;
 use crate::machine::message::{Failure, Message, Outcome};
 use crate::signal::Signal;
+use crate::text::events::*;
+use crate::text::from_1970;
 use crate::text::status_file::exit;
-
-/// A kind of event.
-#[derive(PartialEq, Eq, Debug)]
-pub struct MessageKind {
-    /// Its name.
-    pub name: &'static str,
-    /// Its level.
-    pub level: Level,
-    /// The names of its facts.
-    pub facts: &'static [&'static str],
-}
-
-macro_rules! events {
-    ($($name:ident $level:ident $text:literal [$($fact:literal)*])*) => {
-        $(
-            #[doc = concat!("The event `", $text, "`.")]
-            pub const $name: MessageKind = MessageKind { name: $text, level: Level::$level, facts: &[$($fact),*] };
-        )*
-        /// Every kind of event.
-        pub const EVENTS: &[MessageKind] = &[$($name),*];
-    };
-}
-
-events! {
-    LISTENING Info "listening" ["name" "address"]
-    SIGNAL Debug "signal" ["signal"]
-    STARTED Debug "started" ["generation" "pid"]
-    READY Debug "ready" ["generation" "pid"]
-    ENDED Debug "ended" ["generation" "pid" "exit"]
-    REQUESTED Debug "requested" ["action"]
-    SETTLED Debug "settled" ["action"]
-    REFUSED Error "refused" ["action" "reason"]
-    FAILED Error "failed" ["action" "reason"]
-    CHANGED Info "changed" ["path"]
-    WATCHING_LATE Info "watching-late" ["reason"]
-    GROWN_OLD Info "grown-old" ["generation" "pid" "age"]
-    RESTARTING Info "restarting" ["generation" "pid"]
-    REPLACING Info "replacing" ["generation" "pid"]
-    REPLACED Info "replaced" ["generation" "pid" "old_generation" "old_pid"]
-    REEXECUTED Info "reexecuted" ["before" "version"]
-    ENDED_EARLY Info "ended-early" ["exit"]
-    STARTING_SOON Info "starting-soon" []
-    BACKGROUNDED Info "backgrounded" ["generation" "pid"]
-    MAIN_PROCESS Info "main-process" ["generation" "pid" "old_pid" "exit"]
-    NO_MAIN_PROCESS Error "no-main-process" ["generation" "pid" "exit" "reason"]
-    TRIED Debug "tried" ["generation" "pid" "reason"]
-    NOT_READY Error "not-ready" ["generation" "pid" "timeout" "reason"]
-    RESTARTING_LATER Info "restarting-later" ["generation" "pid" "exit" "ran" "delay" "attempt"]
-    STARTING_LATER Error "starting-later" ["reason" "delay"]
-    CANNOT_START Error "cannot-start" ["reason"]
-    GAVE_UP Error "gave-up" ["restarts"]
-    STOPPING Debug "stopping" ["signal"]
-    KILLING Info "killing" ["generation" "pid" "timeout"]
-    KILLING_REST Info "killing-rest" ["timeout"]
-    UNKILLABLE Error "unkillable" ["timeout"]
-    NOT_SENT Error "not-sent" ["signal" "pid" "reason"]
-    NOT_FORWARDED Info "not-forwarded" ["signal"]
-    HANG_UP_IGNORED Info "hang-up-ignored" []
-    STATUS_FILE_FAILED Error "status-file-failed" ["reason"]
-    RESTORED Info "restored" ["path"]
-    NOT_RESTORED Error "not-restored" ["path" "reason"]
-    ERROR Error "error" []
-}
 
 /// A message.
 pub struct LogLine {
@@ -128,7 +66,7 @@ pub fn not_sent(signal: Signal, pid: i32, reason: &str) -> LogLine {
     LogLine::new(&NOT_SENT, [json!(signal.to_string()), json!(pid), json!(reason)], text)
 }
 
-/// A try of `--ready cmd:` has failed, for another reason than the one before.
+/// A try of `--ready cmd:` or `tcp:` has failed, for another reason than the one before.
 pub fn tried(generation: GenerationId, pid: i32, reason: &str) -> LogLine {
     let facts = [json!(generation), json!(pid), json!(reason)];
     LogLine::new(&TRIED, facts, format!("generation {generation} is not ready yet: {reason}"))
@@ -167,7 +105,7 @@ impl Words {
 
     /// What the service manager is shown of a child that serves. Without its pid: the child may hand over to another process.
     pub(crate) fn running(&self, since: SystemTime) -> String {
-        format!("{} has been running since {}", self.command, humantime::format_rfc3339_seconds(since))
+        format!("{} has been running since {}", self.command, humantime::format_rfc3339_seconds(from_1970(since)))
     }
 
     /// The line for a message of the machine. `serves`: whether a child is running and ready. `last_try`: why the newest

@@ -91,7 +91,7 @@ impl FromStr for SocketFacts {
                 made => {
                     let mut parts = made.split('.');
                     let (device, inode) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
-                    // Version 0.1.0 does not write it.
+                    // The state of an older hupwrap may not hold it.
                     let mode = parts.next().map_or(Some(USUAL_MODE), |mode| u32::from_str_radix(mode, 8).ok())?;
                     Some(SocketFile { device, inode, mode })
                 }

@@ -9,10 +9,10 @@ use crate::facts::{GenerationId, Time};
 use crate::machine::status::Status;
 use crate::text::is_plain;
 
-/// So many settled requests are remembered, besides the last.
+/// How many settled requests are remembered besides the last one.
 pub const MOST_SETTLED: usize = 8;
 
-/// Why a request has failed that hupwrap's end has cut off. Its own failure would be another.
+/// Why a request has failed that was under way when hupwrap ended.
 pub const CUT_OFF: &str = "hupwrap was told to stop, or has ended, before it was done";
 
 /// What came of a request.
@@ -61,7 +61,7 @@ pub struct Reload {
     pub action: String,
     /// When it was taken up.
     pub asked: Time,
-    /// When that began which settles it.
+    /// When the start, upgrade or delivery that settles it began.
     pub began: Time,
     /// When it was over, and what came of it; none while it is under way.
     pub ended: Option<(Time, Answer)>,
@@ -124,7 +124,7 @@ pub fn exit(outcome: ExitStatus) -> Value {
     }
 }
 
-/// A socket, as it is told.
+/// A socket, as the status file shows it.
 pub struct Listening {
     /// The name.
     pub name: String,

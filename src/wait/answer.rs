@@ -1,11 +1,18 @@
 //! What a status file says in answer to a waiting command. Pure.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 use crate::config::{Action, Form};
 use crate::facts::Time;
 use crate::machine::RequestKind;
 use crate::text::status_file::{self, CUT_OFF, MOST_SETTLED, Read, Reload};
+
+/// A hupwrap that is told to stop says so in its file within this time.
+const AT_ONCE: Duration = Duration::from_secs(1);
+/// See [`grace`].
+const MOST_GRACE: Duration = Duration::from_secs(1);
 
 /// What came of the waiting.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -69,7 +76,7 @@ pub(super) fn to(form: Form, seen: &Read, asked: Time, ended: bool) -> Option<An
     match answer {
         // An outcome counts whenever it is read: it may be that hupwrap ended after it, or with it.
         Some(Answer::Yes(_) | Answer::No(_)) if form == Form::Reload => answer,
-        // What was ready is so no longer.
+        // It is no longer ready.
         _ if ended => Some(Answer::Gone(format!("its hupwrap, pid {}, has ended{}", seen.pid, last_words(seen)))),
         answer => answer,
     }
@@ -141,17 +148,37 @@ pub(super) fn not_yet(form: Form, seen: &Read) -> String {
     let pid = seen.pid;
     match form {
         Form::Reload => format!("the {} of pid {pid} ({}) had no outcome", seen.on_hup, doing(seen)),
-        Form::Stop => format!("pid {pid} did not end"),
+        Form::Stop => format!("pid {pid} ({}) did not end", doing(seen)),
         Form::Status | Form::WaitReady => format!("pid {pid} ({}) was not ready", doing(seen)),
     }
 }
 
-/// What continues when the waiting ends early.
-pub(super) fn what_continues(form: Form) -> &'static str {
+/// What continues when the waiting ends early. `waited`: how long the command has waited.
+pub(super) fn what_continues(form: Form, seen: &Read, waited: Duration) -> &'static str {
     match form {
         Form::Reload => "the reload continues",
-        Form::Stop => "the stop continues",
+        Form::Stop if waited < AT_ONCE || is_stop_under_way(seen) => "the stop continues",
+        Form::Stop => "it is not stopping: --on may give TERM another meaning; it continues",
         Form::Status | Form::WaitReady => "hupwrap continues",
+    }
+}
+
+/// A stop drops every request: what is being stopped for a request is followed by another child.
+fn is_stop_under_way(seen: &Read) -> bool {
+    seen.state == "ended" || (seen.state == "stopping" && !is_under_way(seen))
+}
+
+fn is_under_way(seen: &Read) -> bool {
+    seen.reload.as_ref().is_some_and(|reload| reload.ended.is_none())
+}
+
+/// How much longer than it was told a command waits. hupwrap may give a new child up at the very moment at which the
+/// command gives hupwrap up: both limits are 60s by default, and the command's runs from the signal on. The outcome is
+/// worth that moment.
+pub(super) fn grace(form: Form, seen: &Read, limit: Duration) -> Duration {
+    match form {
+        Form::Reload if is_under_way(seen) => limit.checked_div(10).unwrap_or_default().min(MOST_GRACE),
+        _ => Duration::ZERO,
     }
 }
 
@@ -162,8 +189,6 @@ fn doing(seen: &Read) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     /// A file of pid 7: what HUP means, its child as JSON, and its reload as JSON.
@@ -284,6 +309,23 @@ mod tests {
         assert_eq!(answer(Form::Reload, &file("restart", "null", &reload("restart", 99, "failed")), true), gone);
         let failed = file("restart", "null", &reload("restart", 150, "failed"));
         assert_eq!(answer(Form::Reload, &failed, true), no("restart failed: why"));
+    }
+
+    #[test]
+    fn an_outcome_that_is_due_now_gets_a_moment() {
+        let (second, minute) = (Duration::from_secs(1), Duration::from_secs(60));
+        let under_way = file("replace", "null", &reload("replace", 150, ""));
+        for (form, limit, want) in [
+            (Form::Reload, minute, second),
+            (Form::Reload, second, second / 10),
+            (Form::Reload, Duration::ZERO, Duration::ZERO),
+            (Form::Stop, minute, Duration::ZERO),
+            (Form::WaitReady, minute, Duration::ZERO),
+        ] {
+            assert_eq!(grace(form, &under_way, limit), want, "{form:?} {limit:?}");
+        }
+        let settled = file("replace", "null", &reload("replace", 99, "ok"));
+        assert_eq!(grace(Form::Reload, &settled, minute), Duration::ZERO);
     }
 
     #[test]

@@ -80,7 +80,16 @@ impl Found {
         Ok(Self { target, began, seen, purpose })
     }
 
-    /// Reads the file once more. A file that is no good, or another's, says nothing new.
+    /// Whether this command is part of a child of it: then hupwrap may wait for the end of this command. A process that runs
+    /// below hupwrap, but not below a child that it has started, is told to end by itself, or is left alone. `hint`: the
+    /// hupwrap that this process may descend from.
+    pub(super) fn waits_for_us(&self, hint: Option<Pid>) -> bool {
+        let pid = |key: &str| self.seen.all.get(key)?.get("pid")?.as_i64()?.try_into().ok();
+        let children: Vec<Pid> = ["child", "old_child"].into_iter().filter_map(pid).collect();
+        self.target.is_above_us(&children, hint == Some(self.seen.pid))
+    }
+
+    /// Reads the file once more. A file that is not usable, or that of another hupwrap, says nothing new.
     pub(super) fn look(&mut self, path: &Path) {
         let text = status_input::read(path, self.purpose).ok();
         let read = text.and_then(|input| status_file::read(&input.text).ok());

@@ -1,7 +1,7 @@
-//! The waiting commands: they ask another hupwrap, which its status file names, and wait for the answer. The directory of
-//! the file reports each change, and a pidfd reports the end of hupwrap; without them the command polls, and once a second
-//! it looks anyway. What a file
-//! answers is decided in `answer`, what people see of it in [`summary`]; both are pure.
+//! The waiting commands: they ask another hupwrap, which its status file names, and wait for the answer. The directory
+//! of the file reports each change, and a pidfd reports the end of hupwrap. Without them the command polls, and once a
+//! second it looks anyway. What a file answers is decided in `answer`, what people see of it in [`summary`]; both are
+//! pure.
 
 mod answer;
 mod found;
@@ -22,7 +22,7 @@ use crate::signal::Signal;
 use crate::sys::inotify::FileWatch;
 use crate::sys::interrupt::{self, Interrupt};
 use crate::sys::startup::Startup;
-use crate::sys::{clock, hold_stdio, poll, signals, start_error, terminal};
+use crate::sys::{Pid, clock, hold_stdio, poll, signals, start_error, terminal};
 use answer::Answer;
 use found::{Found, NotFound};
 
@@ -74,17 +74,19 @@ enum End {
 type Said = (End, Option<String>);
 
 /// `hint`: the pid of the hupwrap that this process may descend from.
-fn ask(wait: &Wait, interrupt: Option<Interrupt>, hint: Option<i32>) -> Result<Said, String> {
+fn ask(wait: &Wait, interrupt: Option<Interrupt>, hint: Option<Pid>) -> Result<Said, String> {
     let path = Path::new(&wait.file);
     let watch = match wait.form {
         // Before the first look, so that no change is missed.
-        Form::Reload | Form::WaitReady => Some(FileWatch::of(path)),
-        Form::Stop | Form::Status => None,
+        Form::Reload | Form::Stop | Form::WaitReady => Some(FileWatch::of(path)),
+        Form::Status => None,
     };
     let found = match Found::at(path, wait.form) {
         Err(NotFound::Yet(why)) if wait.form == Form::WaitReady => Err(why),
         found => Ok(found.map_err(NotFound::into_line)?),
     };
+    // Before the signal, which may end the child at once.
+    let is_inside = found.as_ref().is_ok_and(|found| found.waits_for_us(hint));
     let asked = clock::now();
     match (&found, wait.form) {
         (Ok(found), Form::Status) => {
@@ -92,28 +94,28 @@ fn ask(wait: &Wait, interrupt: Option<Interrupt>, hint: Option<i32>) -> Result<S
             report::print(&summary::text(&found.seen, now))?;
             return Ok((End::Code(if found.seen.ready { 0 } else { NO }), None));
         }
-        (Ok(found), Form::Reload | Form::Stop) => {
-            let signal = if wait.form == Form::Stop { Signal::TERM } else { Signal::HUP };
-            if let (Form::Reload, Err(why)) = (wait.form, answer::wanted(&found.seen.on_hup)) {
+        (Ok(found), form) => {
+            if let (Form::Reload, Err(why)) = (form, answer::wanted(&found.seen.on_hup)) {
                 return Ok((End::Code(NO), Some(why)));
             }
-            send(found, signal)?;
-            if found.target.is_ancestor(hint == Some(found.seen.pid)) {
-                let why = "this command runs below that hupwrap, and each would wait for the other";
-                return Ok((End::Code(0), Some(format!("sent {signal}, but does not wait: {why}"))));
-            }
+            signal_of(form).map_or(Ok(()), |signal| send(found, signal))?;
         }
-        _ => {}
+        (Err(_), _) => {}
     }
-    let deadline = match wait.timeout {
-        Limit::After(limit) => Some(asked.saturating_add(limit)),
-        Limit::Never => None,
-    };
-    let mut waiting = Waiting { wait, found, watch, interrupt, asked, deadline };
+    let mut waiting = Waiting { wait, found, watch, interrupt, hint, is_inside, asked };
     let mut ticker = Ticker::default();
     let end = waiting.end(&mut ticker);
     ticker.clear();
     end
+}
+
+/// What it sends.
+fn signal_of(form: Form) -> Option<Signal> {
+    match form {
+        Form::Reload => Some(Signal::HUP),
+        Form::Stop => Some(Signal::TERM),
+        Form::Status | Form::WaitReady => None,
+    }
 }
 
 fn send(found: &Found, signal: Signal) -> Result<(), String> {
@@ -131,9 +133,12 @@ struct Waiting<'a> {
     found: Result<Found, String>,
     watch: Option<FileWatch>,
     interrupt: Option<Interrupt>,
+    /// The pid of the hupwrap that this process may descend from.
+    hint: Option<Pid>,
+    /// Whether hupwrap may wait for the end of this process.
+    is_inside: bool,
     /// When the command asked.
     asked: Time,
-    deadline: Option<Time>,
 }
 
 impl Waiting<'_> {
@@ -154,6 +159,12 @@ impl Waiting<'_> {
                     Err(error) => *why = error.into_line(),
                 },
                 _ => {}
+            }
+            // A child that has just begun may not be in the file yet.
+            self.is_inside |= changed && self.found.as_ref().is_ok_and(|found| found.waits_for_us(self.hint));
+            if let Some(signal) = signal_of(form).filter(|_| self.is_inside) {
+                let why = "this command runs in the supervised child, and each would wait for the other";
+                return Ok((End::Code(0), Some(format!("sent {signal}, but does not wait: {why}"))));
             }
             let now = clock::now();
             let waited = now.saturating_sub(self.asked);
@@ -177,10 +188,11 @@ impl Waiting<'_> {
                 }
                 None => {}
             }
-            if let (Limit::After(limit), true) = (self.wait.timeout, self.deadline.is_some_and(|at| at <= now)) {
+            if let (Limit::After(limit), true) = (self.wait.timeout, self.deadline().is_some_and(|at| at <= now)) {
                 let why = match &self.found {
                     Ok(found) => {
-                        let (not_yet, continues) = (answer::not_yet(form, &found.seen), answer::what_continues(form));
+                        let not_yet = answer::not_yet(form, &found.seen);
+                        let continues = answer::what_continues(form, &found.seen, waited);
                         format!("{not_yet} within {}; {continues}", Shown(limit))
                     }
                     Err(why) => format!("no hupwrap was there within {}: {why}", Shown(limit)),
@@ -193,12 +205,23 @@ impl Waiting<'_> {
             }
             if let Some(signal) = self.sleep(now, columns.map(|_| next_tick(self.asked, now))) {
                 let more = match &self.found {
-                    Ok(_) => format!("{} without you, see --status", answer::what_continues(form)),
+                    Ok(found) => {
+                        let continues = answer::what_continues(form, &found.seen, waited);
+                        format!("{continues} without you, see --status")
+                    }
                     Err(why) => why.clone(),
                 };
                 return Ok((End::By(signal), Some(format!("no longer waiting; {more}"))));
             }
         }
+    }
+
+    /// When the time is up.
+    fn deadline(&self) -> Option<Time> {
+        let Limit::After(limit) = self.wait.timeout else { return None };
+        let grace =
+            self.found.as_ref().map_or(Duration::ZERO, |found| answer::grace(self.wait.form, &found.seen, limit));
+        Some(self.asked.saturating_add(limit).saturating_add(grace))
     }
 
     /// Sleeps until something is reported, or until then. Returns the signal that ends the waiting.
@@ -208,11 +231,11 @@ impl Waiting<'_> {
         let reports: Vec<_> = [end, change].into_iter().flatten().collect();
         let polls = reports.iter().any(Option::is_none).then(|| now.saturating_add(POLL));
         let renewal = self.watch.as_ref().map(FileWatch::renewal);
-        let until = [self.deadline, tick, polls, renewal].into_iter().flatten().min();
+        let until = [self.deadline(), tick, polls, renewal].into_iter().flatten().min();
         let left = until.map(|until| until.saturating_sub(now));
         let fds = reports.into_iter().flatten().chain(self.interrupt.as_ref().map(AsFd::as_fd));
         let mut fds: Vec<PollFd> = fds.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
-        // Whatever goes wrong here shows again at once, or is over.
+        // An error here is seen again at the next look, or has passed.
         let _ = poll::wait(&mut fds, left);
         self.interrupt.as_ref().and_then(Interrupt::came)
     }

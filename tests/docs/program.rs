@@ -10,7 +10,8 @@ use hupwrap::machine::message::{Failure, Message, Outcome};
 use hupwrap::machine::status::{State, Status};
 use hupwrap::machine::{Counts, RequestKind};
 use hupwrap::signal::Signal;
-use hupwrap::text::messages::{EVENTS, Words};
+use hupwrap::text::events::EVENTS;
+use hupwrap::text::messages::Words;
 use hupwrap::text::status_file::{self, StatusFacts};
 
 use super::sessions::without_pids;

@@ -25,14 +25,14 @@ use crate::sys::start_error::describe;
 use walk::{Found, Walk};
 use watches::Watches;
 
-/// Nothing must have changed for so long.
+/// How long nothing must have changed.
 const SETTLING: Duration = Duration::from_millis(200);
 /// How often hupwrap looks where no event tells when to look, and after a look that failed.
 const POLLING: Duration = Duration::from_secs(2);
-/// So long the descriptor is left alone after an event. A busy neighbour, or a file that is written all the time, does not
+/// How long the descriptor is left alone after an event. A busy neighbour, or a file that is written all the time, does not
 /// wake hupwrap at each event.
 const REST: Duration = Duration::from_millis(50);
-/// About so many names are looked at in one turn.
+/// Roughly how many names are looked at in one turn.
 const STEP: usize = 256;
 
 /// What a turn has found out.
@@ -90,8 +90,9 @@ impl PathWatch {
     /// Watches these paths. What is there when they are looked at first is no change.
     ///
     /// `own_files`: what hupwrap and its child make. They do not count as entries of a watched directory, nor as what a
-    /// symbolic link leads to: what is reported must not cause anything, and no start the next one. `digests`: over a re-exec, those of the same paths from before. What has changed since then
-    /// is told.
+    /// symbolic link leads to: a report must not cause anything, and a start must not cause the next one.
+    ///
+    /// `digests`: after a re-exec, those of the same paths from before. What has changed since then is reported.
     pub(crate) fn with_digests(paths: &[OsString], own_files: &[PathBuf], digests: &[Option<u64>]) -> Self {
         Self::over(Watches::open(), paths, own_files, digests)
     }

@@ -14,7 +14,7 @@ use crate::sys::errno;
 use crate::sys::fd::{Names, names};
 use crate::sys::trust::{follow, is_at};
 
-/// So many links are followed on the way to a file, as by the kernel.
+/// How many links are followed on the way to a file: as many as the kernel follows.
 const MAX_LINKS: usize = 40;
 
 /// A look in progress.
@@ -63,7 +63,7 @@ impl Walk {
         (!self.failed).then_some(Found { digests, unwatched: self.unwatched })
     }
 
-    /// Looks at about so many names.
+    /// Looks at roughly this many names.
     pub(super) fn step(&mut self, budget: usize, paths: &[OsString], watches: &mut Watches) {
         self.budget = budget;
         while self.budget > 0 && !self.done {

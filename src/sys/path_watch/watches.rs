@@ -13,7 +13,7 @@ use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, InotifyEvent, WatchDe
 
 use crate::sys::fd::above_stdio;
 
-/// So many reads of 4 KB are done in one turn. A flood of events keeps nobody waiting for longer.
+/// How many reads of 4 KB are done in one turn: a flood of events must not keep others waiting.
 const MAX_READS: usize = 64;
 
 /// A name comes, goes or is replaced. No event of this set is caused by reading, or by writing to a file.

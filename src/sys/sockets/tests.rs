@@ -321,9 +321,36 @@ fn a_foreign_lock_on_the_directory_holds_nobody_up() {
     let dir = Dir::new();
     let path = dir.at("s");
     drop(UnixListener::bind(&path).unwrap());
-    let _lock = lock(&dir.path).unwrap();
-    drop(listen(&format!("unix:{path}")));
+    let _lock = lock(&dir.path, 1).unwrap();
+    let mut all = [listen(&format!("unix:{path}"))];
+    fs::remove_file(&path).unwrap();
+    fs::remove_file(dir.at(".s.hupwrap")).unwrap();
+    assert_eq!(restore(&mut all), [(path.clone(), Ok(Restored::New))]);
+    drop(all);
     assert!(dir.is_empty());
+}
+
+#[test]
+fn a_new_socket_takes_the_place_of_nothing() {
+    let dir = Dir::new();
+    let name = "n".repeat(106 - dir.at("").len());
+    for name in ["s", &name] {
+        let path = dir.at(name);
+        // Another hupwrap was faster.
+        let other = UnixListener::bind(&path).unwrap();
+        let inode = fs::symlink_metadata(&path).unwrap().ino();
+        let refused = unix_path::bind_again(&path, 0o600, FIRST_FD).unwrap_err();
+        assert!(refused.contains("another process uses this socket"), "{refused}");
+        assert_eq!(fs::symlink_metadata(&path).unwrap().ino(), inode);
+        drop(other);
+        fs::remove_file(&path).unwrap();
+        assert!(dir.is_empty());
+        // What is at the second name is no obstacle.
+        fs::write(dir.at(&format!(".{name}.hupwrap")), "x").unwrap();
+        drop(unix_path::bind_again(&path, 0o600, FIRST_FD).unwrap());
+        assert!(fs::symlink_metadata(&path).unwrap().mode() & 0o777 == 0o600);
+        fs::read_dir(&dir.path).unwrap().for_each(|entry| fs::remove_file(entry.unwrap().path()).unwrap());
+    }
 }
 
 #[test]
