@@ -338,6 +338,62 @@ fn without_pidfds_too() {
     }
 }
 
+/// Nothing tells hupwrap of the end of a terminal that its session outlives: no descriptor leads to it.
+#[test]
+fn a_reload_long_after_the_end_is_one_though_nothing_has_told_of_the_end() {
+    // With the second one, HUP is ignored from the start, as by nohup.
+    for trap in ["trap : HUP", "trap '' HUP"] {
+        let dir = Dir::new();
+        let out = dir.path().join("out");
+        nix::unistd::mkfifo(&dir.path().join("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let script =
+            format!("{trap}; set -m; \"$H\" -- \"$P\" exit=HUP:7 >out 2>&1 </dev/null & while :; do true <fifo; done");
+        let mut terminal = Terminal::new();
+        let setup = terminal.lead(Setup::of("sh", ["-c", &script])).env("H", hupwrap()).env("P", puppet());
+        let leader = setup.dir(dir.path()).start();
+        let _shown = Shown(&out);
+        let hupwrap = parent(ready_in(&out, 1)).unwrap();
+        assert!(is_alive(hupwrap));
+        wait_until("hupwrap waits", || is_at_rest(hupwrap));
+        terminal.close();
+        wait_until("it has no terminal", || stat(hupwrap).is_some_and(|stat| stat[4] == "0"));
+        for generation in 2..5 {
+            kill(hupwrap, "HUP");
+            assert_eq!(parent(ready_in(&out, generation)), Some(hupwrap), "{trap}");
+        }
+        pass(Instant::now(), WINDOW);
+        assert!(is_alive(leader.pid) && is_alive(hupwrap));
+        kill(hupwrap, "TERM");
+        gone(&[hupwrap]);
+        assert!(!fs::read_to_string(&out).unwrap().contains("got HUP"));
+    }
+}
+
+#[test]
+fn a_hup_is_a_hang_up_if_the_leader_ends_with_it_or_soon_after() {
+    for action in ["restart", "replace", "reexec", "upgrade"] {
+        let dir = Dir::new();
+        let out = dir.path().join("out");
+        nix::unistd::mkfifo(&dir.path().join("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let job = format!("\"$H\" --on-hup {action} -- \"$P\" exit=HUP:7 >out 2>&1 </dev/null &");
+        let script = format!("trap : HUP; set -m; {job} while :; do true <fifo; done");
+        let mut terminal = Terminal::new();
+        let setup = terminal.lead(Setup::of("sh", ["-c", &script])).env("H", hupwrap()).env("P", puppet());
+        let mut leader = setup.dir(dir.path()).start();
+        let _shown = Shown(&out);
+        let first = ready_in(&out, 1);
+        let hupwrap = parent(first).unwrap();
+        wait_until("hupwrap waits", || is_at_rest(hupwrap));
+        terminal.close();
+        wait_until("it has no terminal", || stat(hupwrap).is_some_and(|stat| stat[4] == "0"));
+        kill(hupwrap, "HUP");
+        leader.kill("KILL");
+        leader.status();
+        gone(&[first, hupwrap]);
+        line_in(&out, "got HUP");
+    }
+}
+
 #[test]
 fn a_reload_in_a_living_terminal_is_one() {
     let dir = Dir::new();

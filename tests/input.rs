@@ -44,6 +44,8 @@ fn an_error_names_what_is_wrong_and_what_would_be_right() {
         (&["--on", "19=ignore"], &["--on", "STOP"]),
         (&["--stop-signal", "TREM"], &["--stop-signal", "TREM", "no such signal", "did you mean 'TERM'?"]),
         (&["--stop-signal", "STOP"], &["--stop-signal", "STOP", "suspends", "TERM"]),
+        (&["--stop-signal", "TSTP"], &["--stop-signal", "TSTP", "suspends", "TERM"]),
+        (&["--on", "TTIN=stop"], &["--on", "TTIN=stop", "TTIN=stop:TERM"]),
         (&["--stop-signal", "18"], &["--stop-signal", "18", "continues", "TERM"]),
         (&["--on", "USR1=stop:CONT"], &["--on", "CONT", "continues", "TERM"]),
         (&["--on-hup", "stop:STOP"], &["--on-hup", "STOP", "suspends", "TERM"]),

@@ -172,6 +172,63 @@ fn a_job_below_another_hupwrap_reads_its_terminal() {
 }
 
 #[test]
+fn a_job_reads_its_terminal_with_others_between_it_and_another_hupwrap() {
+    let dir = Dir::new();
+    let reader = dir.program("reader", "#!/bin/sh\necho \"ready $HUPWRAP_GENERATION $$\"\nexec cat\n");
+    for script in ["\"$H\" -- \"$R\"; true", "true; x=$(\"$H\" -- \"$R\" >/dev/tty); true"] {
+        let mut terminal = Terminal::new();
+        let Some(shell) = terminal.shell(module_path!()) else { return };
+        let between = dir.program("between", format!("#!/bin/bash\n{script}\n"));
+        terminal.enter(&format!("R={} \"$H\" -- {} &", reader.display(), between.display()));
+        let (_, cat) = terminal.ready();
+        let line: Vec<i32> =
+            std::iter::successors(Some(cat), |pid| parent(*pid).filter(|pid| *pid != shell.pid)).collect();
+        assert!(line.len() >= 4, "{line:?}");
+        for word in ["one", "two"] {
+            // The one above, the last of the line, was never stopped before it is in the foreground.
+            line.iter().rev().skip(1).copied().for_each(stopped);
+            assert_eq!(terminal.foreground(), shell.pid);
+            terminal.enter("fg");
+            terminal.enter(word);
+            terminal.line(word);
+            wait_until("both wait", || [line[1], line[line.len() - 1]].into_iter().all(is_at_rest));
+            terminal.keys(CTRL_Z);
+            terminal.prompt();
+        }
+        terminal.enter("fg");
+        terminal.enter("three");
+        terminal.line("three");
+        terminal.keys(CTRL_C);
+        terminal.prompt();
+        gone(&line);
+    }
+}
+
+#[test]
+fn what_has_started_it_reads_the_terminal_after_it() {
+    // With nothing left in the child's group, and with a process in the background.
+    for left in ["", "sleep 1000 </dev/null >/dev/null 2>&1 & echo left $!;"] {
+        let child = format!("{left} echo ready 1 $$; read x; echo first $x; exit 3");
+        let script = "\"$H\" --group own -- sh -c \"$C\"; echo status $?; read y; echo second $y";
+        let mut terminal = Terminal::new();
+        let setup = terminal.lead(Setup::of("sh", ["-c", script])).env("H", hupwrap()).env("C", child);
+        let mut run = setup.start();
+        let sleeper: Option<i32> = (!left.is_empty()).then(|| {
+            let line = terminal.line("left ");
+            line.trim_start_matches("left ").parse().unwrap()
+        });
+        terminal.ready();
+        terminal.enter("a");
+        terminal.line("first a");
+        terminal.line("status 3");
+        terminal.enter("b");
+        terminal.line("second b");
+        run.status();
+        sleeper.into_iter().for_each(|pid| kill(pid, "KILL"));
+    }
+}
+
+#[test]
 fn a_leader_of_its_session_is_not_stopped_with_its_child() {
     // In a group that nobody continues, by Ctrl-Z and by somebody else.
     let script = "echo ready 1 $$; exec cat";

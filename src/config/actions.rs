@@ -198,8 +198,10 @@ fn read_pair(said: &str) -> Result<(Signal, Action), String> {
     let signal = value::signal(signal).map_err(|error| format!("'{signal}': {error}"))?;
     match (signal, action) {
         _ if !signal.can_be_caught() => Err(format!("no program can catch {signal}; name another signal")),
-        // It would ask the child to end by CONT.
-        (Signal::CONT, Action::Stop(None)) => Err("want CONT=stop:SIG, such as CONT=stop:TERM".to_owned()),
+        // It would ask the child to end by a signal that ends nothing.
+        (Signal::CONT | Signal::TSTP | Signal::TTIN | Signal::TTOU, Action::Stop(None)) => {
+            Err(format!("want {signal}=stop:SIG, such as {signal}=stop:TERM"))
+        }
         _ => Ok((signal, action)),
     }
 }
@@ -297,7 +299,14 @@ mod tests {
                 "'stop:STOP': 'STOP': it only suspends a process; want a signal that asks it to end, such as TERM"
                     .to_owned(),
             ),
+            (
+                "USR1=stop:TTOU",
+                "'stop:TTOU': 'TTOU': it only suspends a process; want a signal that asks it to end, such as TERM"
+                    .to_owned(),
+            ),
             ("CONT=stop", "want CONT=stop:SIG, such as CONT=stop:TERM".to_owned()),
+            ("TSTP=stop", "want TSTP=stop:SIG, such as TSTP=stop:TERM".to_owned()),
+            ("ttin=stop", "want TTIN=stop:SIG, such as TTIN=stop:TERM".to_owned()),
             ("HUP:restart", "want SIGNAL=ACTION, such as USR1=restart; did you mean 'HUP=restart'?".to_owned()),
             ("HUP restart", "want SIGNAL=ACTION, such as USR1=restart; did you mean 'HUP=restart'?".to_owned()),
             ("HUP = restart", "want SIGNAL=ACTION, such as USR1=restart; did you mean 'HUP=restart'?".to_owned()),

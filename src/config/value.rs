@@ -72,7 +72,8 @@ pub(super) fn signal(said: &str) -> Result<Signal, String> {
 /// As [`signal`].
 pub(super) fn stop_signal(said: &str) -> Result<Signal, String> {
     let does = match signal(said)? {
-        Signal::STOP => "suspends",
+        // The CONT behind it would undo it.
+        Signal::STOP | Signal::TSTP | Signal::TTIN | Signal::TTOU => "suspends",
         Signal::CONT => "continues",
         signal => return Ok(signal),
     };

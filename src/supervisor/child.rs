@@ -56,6 +56,8 @@ pub(super) struct Child {
     pub try_began: Option<Time>,
     /// Why the last try found that it is not ready.
     pub not_ready_because: Option<String>,
+    /// Who was in its process group when that was asked to end.
+    pub in_group: Option<Vec<ProcStat>>,
     /// While the rest of its generation is looked for: who was asked to end.
     pub asked: Option<Vec<ProcStat>>,
     /// Processes of the rest that hupwrap may not signal. Nobody waits for them.

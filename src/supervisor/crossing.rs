@@ -20,7 +20,7 @@ impl Supervisor {
     /// Executes the new hupwrap in this process, if it is time. Every event that was read must be told before: a signal
     /// that was read is no longer pending, so an exec would lose it.
     pub(super) fn reexec_if_due(&mut self) -> Option<Ending> {
-        let machine = self.machine.snapshot()?;
+        let machine = self.machine.snapshot().filter(|_| self.terminal.held.is_none())?;
         if machine.child.is_none() {
             // The new hupwrap does not know which process groups the last child has left.
             self.prepare_terminal();

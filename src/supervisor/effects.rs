@@ -14,7 +14,7 @@ use super::service_manager::{self, ServiceManager};
 use crate::config::Ready;
 use crate::facts::{GenerationId, StartError};
 use crate::machine::RequestKind;
-use crate::machine::effect::Effect;
+use crate::machine::effect::{Effect, To};
 use crate::machine::event::Event;
 use crate::machine::message::{Message, Outcome};
 use crate::signal::{Signal, SignalSet};
@@ -60,7 +60,12 @@ impl Supervisor {
                 }
             }
             Effect::Try(generation) => return self.try_out(generation),
-            Effect::Signal { generation, to, signal } => return self.signal(generation, to, signal),
+            Effect::Signal { generation, to, signal } => {
+                if to == To::Group && self.machine.stop_signal(generation).is_some() {
+                    self.family.note_group(generation);
+                }
+                return self.signal(generation, to, signal);
+            }
             Effect::AskRest(generation, signal) => self.family.ask_rest(generation, signal),
             Effect::Survey { generation, group_asked } => return self.family.sweep(generation, group_asked),
             Effect::Check { new_child } => return self.check(new_child),
@@ -72,7 +77,10 @@ impl Supervisor {
             Effect::Feed => self.manager.iter_mut().for_each(ServiceManager::feed),
             Effect::Suspend { signal, insist } => {
                 let began = clock::now();
-                self.resumed |= signals::suspend(signal, insist);
+                // As the kernel would without hupwrap: those between this hupwrap and the one above stop as well, so that
+                // the one above sees it.
+                let with_group = self.family.is_nested && !self.family.shared_group && !insist;
+                self.resumed |= signals::suspend(signal, insist, with_group);
                 return Some(Event::Resumed(clock::now().saturating_sub(began)));
             }
             // Somebody may send it over and over. One line says it, until there is another child.

@@ -39,8 +39,8 @@ pub(super) struct Family {
     pub(super) own_pid: Pid,
     /// Whether hupwrap and its children share a process group.
     pub(super) shared_group: bool,
-    /// Whether hupwrap is the child of another hupwrap.
-    is_nested: bool,
+    /// Whether there is another hupwrap among the ancestors in its session.
+    pub(super) is_nested: bool,
     /// One of each generation that exists.
     pub(super) children: Vec<Child>,
     /// The new hupwrap, while it is asked whether it runs.

@@ -134,14 +134,24 @@ impl Family {
         self.children.iter().flat_map(|child| &child.refused)
     }
 
+    /// Notes who is in the process group of a child that is about to be asked to end. Whoever joins it later has not heard.
+    pub(super) fn note_group(&mut self, generation: GenerationId) {
+        if self.child(generation).is_none_or(|child| child.in_group.is_some()) {
+            return;
+        }
+        let mut members = self.members(generation).unwrap_or_default();
+        let shared = self.shared_group;
+        let Some(child) = self.child_mut(generation) else { return };
+        let group = if shared { None } else { child.look_group_up() };
+        // A signal to a group is sent if one of its members does not refuse it.
+        members.retain(|seen| group.is_none_or(|group| seen.group == group) && signals::may_signal(seen.pid));
+        child.in_group = Some(members);
+    }
+
     /// Begins to look for what is left of a generation. `group_asked`: its process group was asked to end before.
     pub(super) fn sweep(&mut self, generation: GenerationId, group_asked: bool) -> Option<Event> {
-        let mut asked = if group_asked { self.members(generation).unwrap_or_default() } else { Vec::new() };
-        let shared = self.shared_group;
         let Some(child) = self.child_mut(generation) else { return Some(Event::RestGone(generation)) };
-        // A signal to a group is sent if one of its members does not refuse it.
-        asked.retain(|seen| (shared || Some(seen.group) == child.group) && signals::may_signal(seen.pid));
-        child.asked = Some(asked);
+        child.asked = Some(child.in_group.take().filter(|_| group_asked).unwrap_or_default());
         self.survey(generation)
     }
 

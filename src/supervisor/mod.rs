@@ -109,6 +109,7 @@ impl Supervisor {
             if let Some(ending) = ending {
                 // Their files go with them. Nothing else in here needs to be given back one by one: the process ends.
                 self.update_status();
+                self.take_terminal_back(true);
                 self.sockets.clear();
                 self.family.children.iter_mut().for_each(|child| child.notify = None);
                 // The tether would end the helper, not what it has started.
@@ -163,7 +164,8 @@ impl Supervisor {
     /// child said is told before its death, and so are renewals: someone has asked for the next child. Other requests come
     /// last, unless a start is about to follow that they share.
     fn turn(&mut self, signalled: bool) -> Option<Ending> {
-        let (received, changes) = self.read_and_reap(signalled);
+        let (mut received, changes) = self.read_and_reap(signalled);
+        let hung_up = self.hold_hup(&mut received);
         let said = self.hear_children();
         let command = self.config.command.first().map(OsString::as_os_str).unwrap_or_default();
         let executions = self.family.executions(command, &changes, &said);
@@ -178,7 +180,7 @@ impl Supervisor {
         let is_stop = |signal| matches!(self.config.on.of(signal), Action::Stop(_));
         let (stops, others): (Vec<_>, Vec<_>) = received.into_iter().partition(|received| is_stop(received.signal));
         let told = |Received { signal, sender, .. }| {
-            let hung_up = signal == Signal::HUP && self.terminal.hang_up.is_some() && crate::sys::terminal::is_gone();
+            let hung_up = hung_up && signal == Signal::HUP;
             Event::Signal { signal, sender, hung_up, shared: self.family.is_in_own_group() }
         };
         let mut events: Vec<Event> = stops.into_iter().map(told).collect();
@@ -213,7 +215,7 @@ impl Supervisor {
                 return Some(ending);
             }
         }
-        self.take_terminal_back();
+        self.take_terminal_back(false);
         self.forget();
         self.reexec_if_due()
     }

@@ -28,7 +28,7 @@ use crate::sys::signals::{self, Received, SignalFd};
 use crate::sys::sockets::{self, Socket};
 use crate::sys::startup::Startup;
 use crate::sys::status_file::StatusFile;
-use crate::sys::terminal::{Place, Terminal, own_group};
+use crate::sys::terminal::{Place, Terminal, in_own_session, own_group};
 use crate::sys::{clock, fd, lookup, poll, proc, start_error, wait};
 use crate::text::listen::Endpoint;
 use crate::text::messages::Words;
@@ -168,7 +168,8 @@ pub(super) fn assemble(config: Config, startup: Startup, parts: Parts) -> Box<Su
         parts;
     let watch = watcher::open(&config, &watched);
     let is_init = startup.pid == 1;
-    let is_nested = startup.var(PID_VARIABLE).is_some_and(|pid| pid == startup.parent.to_string().as_bytes());
+    let above = startup.var(PID_VARIABLE).and_then(|pid| std::str::from_utf8(pid).ok()?.parse().ok());
+    let is_nested = above.is_some_and(|pid| in_own_session(pid) && proc::is_ancestor(pid, startup.parent));
     if !is_init {
         wait::become_subreaper();
     }
@@ -310,7 +311,7 @@ fn look_up(
         }
         for Received { signal, sender, .. } in received {
             report::say(&messages::signal(signal));
-            signals::suspend(signal, sender == Sender::Process);
+            signals::suspend(signal, sender == Sender::Process, false);
         }
     }
 }

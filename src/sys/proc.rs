@@ -120,8 +120,17 @@ pub(crate) fn is_stopped(pid: Pid) -> bool {
 pub(crate) fn root_of(pid: Pid) -> Option<ProcStat> {
     shows_us().ok()?;
     let own_pid = own_pid();
-    let line = std::iter::successors(ProcStat::at_birth(pid), |seen| ProcStat::at_birth(seen.parent));
-    line.take(MOST_ANCESTORS).find(|seen| seen.parent == own_pid)
+    line(pid).find(|seen| seen.parent == own_pid)
+}
+
+/// Whether a process is this process's `parent`, or an ancestor of that.
+pub(crate) fn is_ancestor(pid: Pid, parent: Pid) -> bool {
+    pid == parent || (shows_us().is_ok() && line(parent).any(|seen| seen.pid == pid))
+}
+
+/// A process and its ancestors.
+fn line(pid: Pid) -> impl Iterator<Item = ProcStat> {
+    std::iter::successors(ProcStat::at_birth(pid), |seen| ProcStat::at_birth(seen.parent)).take(MOST_ANCESTORS)
 }
 
 /// The living children of this process.

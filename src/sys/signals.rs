@@ -210,18 +210,22 @@ pub(crate) fn kill_group(leader: Pid, signal: Signal) -> nix::Result<()> {
 
 /// Stops this process by a signal that is otherwise blocked, and returns when it was continued. With `insist` it stops
 /// too where the kernel discards the signal: in an orphaned process group, or where it is ignored. Returns whether a CONT
-/// has ended the stop, or came so early that there was none.
+/// has ended the stop, or came so early that there was none. `with_group`: stops its whole process group.
 ///
 /// A CONT that comes between a look at what is pending and the stop behind it is lost: the kernel has no call that does
 /// both. That is the time of one system call.
-pub(crate) fn suspend(signal: Signal, insist: bool) -> bool {
+pub(crate) fn suspend(signal: Signal, insist: bool, with_group: bool) -> bool {
     // The kernel discards a pending CONT when a stop is sent: it must be seen before. Sent while it is blocked, the stop
     // is one with the terminal's own where that waits. The other way round that would stop the process first, and this one
     // again after the CONT.
     if pending().contains(Signal::CONT) {
         return true;
     }
-    raise(signal);
+    if with_group {
+        let _ = kill(0, signal);
+    } else {
+        raise(signal);
+    }
     let mut open = SignalSet::EMPTY;
     open.insert(signal);
     if let Ok(before) = change_mask(libc::SIG_UNBLOCK, open) {

@@ -154,6 +154,8 @@ pub(crate) struct HangUp {
     /// Whether the leader cannot be watched: then somebody has to look now and then. poll(2) does not wake for the hang-up
     /// that its end causes, unless it waits for input.
     pub is_blind: bool,
+    /// Whether the terminal went while the leader lived on, at a time that nobody knows. Then only the leader's end is news.
+    pub is_late: bool,
 }
 
 impl HangUp {
@@ -169,7 +171,7 @@ impl HangUp {
             Some(Err(Errno::ESRCH | Errno::EINVAL)) if is_gone() => (None, true, false),
             Some(Err(_)) => (None, false, true),
         };
-        Self { leader, standard: standard().into_iter().flatten().next(), is_over, is_blind }
+        Self { leader, standard: standard().into_iter().flatten().next(), is_over, is_blind, is_late: false }
     }
 
     /// What to wait for.
@@ -183,11 +185,21 @@ impl HangUp {
     pub(crate) fn is_over(&self) -> bool {
         self.is_over || self.fds().any(|(fd, flags)| is_ready(fd, flags))
     }
+
+    /// Whether a leader lives that may have outlived the terminal: no descriptor tells of that.
+    pub(crate) fn has_leader(&self) -> bool {
+        self.leader.is_some() && !self.is_over()
+    }
 }
 
 /// The process group of a process. None if it does not exist.
 pub(crate) fn group_of(pid: Pid) -> Option<Pid> {
     getpgid(Some(Group::from_raw(pid))).ok().map(Group::as_raw)
+}
+
+/// Whether a process is in hupwrap's session.
+pub(crate) fn in_own_session(pid: Pid) -> bool {
+    getsid(Some(Group::from_raw(pid))).is_ok_and(|session| getsid(None) == Ok(session))
 }
 
 /// hupwrap's own process group.
