@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::thread;
 
 use nix::errno::Errno;
 
@@ -15,6 +16,10 @@ const PIDS_A_TICK: Pid = 10_000;
 
 /// More ancestors than any process has, in a /proc that changes while it is read.
 const MOST_ANCESTORS: usize = 10_000;
+
+/// How often a process in the middle of an exec is looked at. The next step of an exec takes microseconds; only a process
+/// that gets no processor time needs longer.
+const LOOKS_AT_AN_EXEC: usize = 200;
 
 /// A pid, and when its process began (see [`ProcStat::began`]).
 pub(crate) type Identity = (Pid, u64);
@@ -93,12 +98,32 @@ impl ProcStat {
         self.began < began || (self.began == began && earlier_pids.contains(&self.pid))
     }
 
-    /// The value of a variable in the environment that it was executed with, if that can be read.
+    /// The value of a variable in the environment that it was executed with, if that can be read. In the middle of an exec
+    /// there is no environment for a moment, or a read of it ends too early.
     pub(crate) fn var(&self, name: &str) -> Option<String> {
-        let environment = fs::read(format!("/proc/{}/environ", self.pid)).ok()?;
-        let mut all = environment.split(|byte| *byte == 0);
-        let value = all.find_map(|var| var.strip_prefix(name.as_bytes())?.strip_prefix(b"="))?;
-        String::from_utf8(value.to_vec()).ok()
+        let mut before = None;
+        for _ in 0..LOOKS_AT_AN_EXEC {
+            let may_change = before.is_none() || self.is_executing();
+            let environment = fs::read(format!("/proc/{}/environ", self.pid)).ok()?;
+            let mut all = environment.split(|byte| *byte == 0);
+            if let Some(value) = all.find_map(|var| var.strip_prefix(name.as_bytes())?.strip_prefix(b"=")) {
+                return String::from_utf8(value.to_vec()).ok();
+            }
+            if !may_change && before.as_ref() == Some(&environment) {
+                break;
+            }
+            before = Some(environment);
+            thread::yield_now();
+        }
+        None
+    }
+
+    /// Whether its new program has no stack yet: field 51 of stat, where the environment ends, is 0.
+    fn is_executing(&self) -> bool {
+        let stat = fs::read(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
+        let is_alive = Self::parse(self.pid, &stat).is_some_and(|(seen, state)| seen.is(self) && state != State::Dead);
+        let end = stat.iter().rposition(|byte| *byte == b')').unwrap_or_default();
+        is_alive && stat.split_at(end).1.split(|byte| *byte == b' ').nth(49) == Some(b"0")
     }
 }
 
@@ -234,6 +259,19 @@ mod tests {
         ] {
             assert_eq!(one.is_older_than(other.identity()), older, "{one:?} {other:?}");
         }
+    }
+
+    #[test]
+    fn a_process_that_executes_again_and_again_shows_its_environment() {
+        let script = r#"i=0; while test $i -lt 2000; do i=$((i + 1)); done
+            test "$1" -eq 0 || exec sh -c "$0" "$0" $(($1 - 1))"#;
+        let mut child = Command::new("sh").args(["-c", script, script, "1000000"]).env("MARK", "here").spawn().unwrap();
+        let seen = ProcStat::at_birth(Pid::try_from(child.id()).unwrap()).unwrap();
+        let shown = (0..3000).filter(|_| seen.var("MARK").is_some()).count();
+        assert!(child.try_wait().unwrap().is_none());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(shown, 3000);
     }
 
     #[test]
