@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::support::notify::{send, socket_of, tell};
 use crate::support::pty::Terminal;
 use crate::support::*;
 
@@ -863,6 +864,26 @@ fn a_term_during_a_probe_or_a_reexec_ends_everything() {
         }
         ends(run, &[3, 143], &format!("round {round}"));
     }
+}
+
+/// Both come to hupwrap at the same time.
+#[test]
+fn a_new_child_that_says_it_is_ready_and_ends_does_not_take_over() {
+    let mut run = Setup::new(args([&"--on-hup", &"replace", &"--ready", &"notify", &"--", &puppet()])).start();
+    let (_, old) = run.ready();
+    tell(old, "READY=1");
+    wait_until("it has heard that", || is_at_rest(run.pid));
+    run.kill("HUP");
+    let (_, new) = run.ready();
+    run.kill("STOP");
+    wait_until("hupwrap is stopped", || state(run.pid) == Some('T'));
+    send(&socket_of(new).unwrap(), b"READY=1", &[]).unwrap();
+    kill(new, "KILL");
+    wait_until("it has ended", || state(new) == Some('Z'));
+    run.kill("CONT");
+    run.said("replace failed, the old one serves on: ");
+    assert!(is_alive(old));
+    assert_eq!(run.stop().shell(), 0);
 }
 
 // Re-execution.

@@ -166,12 +166,18 @@ impl Supervisor {
     fn turn(&mut self, signalled: bool) -> Option<Ending> {
         let (mut received, changes) = self.read_and_reap(signalled);
         let hung_up = self.hold_hup(&mut received);
-        let said = self.hear_children();
+        let mut said = self.hear_children();
         let command = self.config.command.first().map(OsString::as_os_str).unwrap_or_default();
         let executions = self.family.executions(command, &changes, &said);
         let mut deaths =
             self.family.changes(changes, |child, status| main_process::may_follow(child, status, &self.config));
         deaths.extend(self.follow());
+        // A new child that has ended already does not take over from one that serves.
+        let has_ended = |id| deaths.iter().any(|event| matches!(event, Event::ChildEnded(ended, _) if *ended == id));
+        let serving = self.machine.serving();
+        said.retain(
+            |event| !matches!(event, Event::Ready(id) if serving.is_some_and(|old| old < *id) && has_ended(*id)),
+        );
         let continued = received.iter().any(|received| received.signal == Signal::CONT);
         // Not to a child whose stop hupwrap is about to follow.
         if !deaths.iter().any(|event| matches!(event, Event::ChildStopped(_))) {
