@@ -172,9 +172,9 @@ impl Supervisor {
         let mut deaths =
             self.family.changes(changes, |child, status| main_process::may_follow(child, status, &self.config));
         deaths.extend(self.follow());
-        // A new child that has ended already does not take over from one that serves.
+        // A new child that has ended already does not take over from one that serves. An overlap sees to that as well.
         let has_ended = |id| deaths.iter().any(|event| matches!(event, Event::ChildEnded(ended, _) if *ended == id));
-        let serving = self.machine.serving();
+        let serving = self.machine.serving().filter(|_| self.config.overlap.is_zero());
         said.retain(
             |event| !matches!(event, Event::Ready(id) if serving.is_some_and(|old| old < *id) && has_ended(*id)),
         );
