@@ -958,7 +958,8 @@ fn a_stale_pidfile_of_another_user_is_replaced() {
         let held = fs::File::open(&file).unwrap();
         held.lock().unwrap();
         refused(with_pidfile(&file, &[], &["echo", "started"]), "another hupwrap has it");
-        drop(held);
+        // Another test may just have forked: its child has the file open too, until it executes.
+        held.unlock().unwrap();
         let mut run = with_pidfile(&file, &[], &[&puppet_name()]).start();
         run.ready();
         assert_eq!((fs::read_to_string(&file).unwrap(), owner(&file)), (format!("{}\n", run.pid), 0));
