@@ -403,6 +403,7 @@ fn the_file_is_waited_for_as_long_as_the_child_asks_for() {
         }
         fs::write(dir.path().join("asked"), "\n").unwrap();
         is_reaped(first);
+        // Longer than --ready-timeout: that this time passes is what is tested.
         std::thread::sleep(std::time::Duration::from_millis(1500));
         go(&dir);
         run.said(&format!("sh[{first}] ended with 0; pid {main} is its main process from now on"));

@@ -134,7 +134,8 @@ impl Family {
         self.children.iter().flat_map(|child| &child.refused)
     }
 
-    /// Notes who is in the process group of a child that is about to be asked to end. Whoever joins it later has not heard.
+    /// Notes who is in the process group of a child that is about to be asked to end. A process that joins it later has not
+    /// heard the signal.
     pub(super) fn note_group(&mut self, generation: GenerationId) {
         if self.child(generation).is_none_or(|child| child.in_group.is_some()) {
             return;

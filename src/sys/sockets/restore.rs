@@ -54,7 +54,7 @@ impl Socket {
             unix_path::remove(path, made);
             return self.restore_file(lowest)?.ok_or_else(|| "its file cannot be removed".to_owned());
         }
-        let Some(local) = self.local else { return Err("whoever made it must make another one".to_owned()) };
+        let Some(local) = self.local else { return Err("the program that made it must make another one".to_owned()) };
         // The kernel has taken back a port that it had chosen itself. Another port is still bound.
         match bind(self.fd.as_raw_fd(), &SockaddrStorage::from(local)) {
             Ok(()) | Err(Errno::EINVAL) => listen(&self.fd, Backlog::MAXALLOWABLE),
