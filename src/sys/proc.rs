@@ -103,27 +103,30 @@ impl ProcStat {
     pub(crate) fn var(&self, name: &str) -> Option<String> {
         let mut before = None;
         for _ in 0..LOOKS_AT_AN_EXEC {
-            let may_change = before.is_none() || self.is_executing();
             let environment = fs::read(format!("/proc/{}/environ", self.pid)).ok()?;
-            let mut all = environment.split(|byte| *byte == 0);
+            let mut all = environment.split_inclusive(|byte| *byte == 0).filter_map(|var| var.strip_suffix(&[0]));
             if let Some(value) = all.find_map(|var| var.strip_prefix(name.as_bytes())?.strip_prefix(b"=")) {
                 return String::from_utf8(value.to_vec()).ok();
             }
-            if !may_change && before.as_ref() == Some(&environment) {
+            let end = self.end_of_environment()?;
+            let is_executing = end == "0" && environment.is_empty();
+            let now = Some((end, environment));
+            if now == before && !is_executing {
                 break;
             }
-            before = Some(environment);
+            before = now;
             thread::yield_now();
         }
         None
     }
 
-    /// Whether its new program has no stack yet: field 51 of stat, where the environment ends, is 0.
-    fn is_executing(&self) -> bool {
-        let stat = fs::read(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
-        let is_alive = Self::parse(self.pid, &stat).is_some_and(|(seen, state)| seen.is(self) && state != State::Dead);
-        let end = stat.iter().rposition(|byte| *byte == b')').unwrap_or_default();
-        is_alive && stat.split_at(end).1.split(|byte| *byte == b' ').nth(49) == Some(b"0")
+    /// Where its environment ends, field 51 of stat: `0` as long as a new program has no stack (and always in gVisor), and
+    /// another address for each one. None when it has ended.
+    fn end_of_environment(&self) -> Option<String> {
+        let stat = fs::read(format!("/proc/{}/stat", self.pid)).ok()?;
+        Self::parse(self.pid, &stat).filter(|(seen, state)| seen.is(self) && *state != State::Dead)?;
+        let (_, fields) = stat.split_at(stat.iter().rposition(|byte| *byte == b')')?);
+        fields.split(|byte| *byte == b' ').nth(49).map(|end| String::from_utf8_lossy(end).into_owned())
     }
 }
 
