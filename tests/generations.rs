@@ -408,9 +408,9 @@ fn in_mode_group_a_member_that_outlives_the_child_is_asked_once() {
 
 #[test]
 fn in_mode_group_a_member_that_begins_after_the_signal_is_asked_too() {
-    let cleans_up = "trap 'sleep 1000 & exit 0' TERM; echo ready $HUPWRAP_GENERATION $$; sleep 1000 & wait";
-    let worker = format!("sh -c \"{}\" & exec sleep 1000", cleans_up.replace('$', "\\$"));
-    for (group, script) in [("own", cleans_up), ("shared", cleans_up), ("own", &worker), ("shared", &worker)] {
+    let cleans_up = format!("exec {} spawn=TERM", puppet().display());
+    let worker = format!("{} spawn=TERM & exec sleep 1000", puppet().display());
+    for (group, script) in [("own", &cleans_up), ("shared", &cleans_up), ("own", &worker), ("shared", &worker)] {
         let args = ["--kill-mode", "group", "--group", group, "--stop-timeout", "1h", "--", "sh", "-c", script];
         let setup = Setup::new(args).with(|command| {
             command.process_group(0);

@@ -875,6 +875,8 @@ fn a_new_child_that_says_it_is_ready_and_ends_does_not_take_over() {
     wait_until("it has heard that", || is_at_rest(run.pid));
     run.kill("HUP");
     let (_, new) = run.ready();
+    // Not while it still looks at what came before.
+    wait_until("it waits for the new one", || is_at_rest(run.pid));
     run.kill("STOP");
     wait_until("hupwrap is stopped", || state(run.pid) == Some('T'));
     send(&socket_of(new).unwrap(), b"READY=1", &[]).unwrap();
