@@ -80,15 +80,14 @@ fn unknown(options: &Command, argv: &[&OsStr], option: &str) -> String {
     let word = word.unwrap_or_else(|| option.into());
     let (name, value) = word.find('=').and_then(|at| word.split_at_checked(at)).unwrap_or((&word, ""));
     let longs: Vec<&str> = options.get_arguments().filter_map(Arg::get_long).collect();
-    let plain = |word: &str| word.to_lowercase().replace(['-', '_'], "");
-    if let Some(long) = longs.iter().find(|long| plain(long) == plain(name)) {
+    if let Some(long) = longs.iter().find(|long| hints::plain(long) == hints::plain(name)) {
         return format!("unknown option '{name}'; did you mean '--{long}{}'?", cut(value, LONGEST));
     }
     let said = option.strip_prefix("--").unwrap_or_default();
     let signal = said.strip_prefix("on-");
     if let Some(signal) = signal.filter(|name| name.parse::<Signal>().is_ok_and(Signal::can_be_caught)) {
         let action = after(argv, option).unwrap_or_else(|| "ACTION".to_owned());
-        return format!("unknown option '{option}'; did you mean '--on {}={action}'?", signal.to_uppercase());
+        return format!("unknown option '{option}'; did you mean '--on {}={action}'?", signal.to_ascii_uppercase());
     }
     let habit = HABITS.iter().find(|(names, _)| names.contains(&option)).map(|(_, hint)| *hint);
     let mut begun = longs.iter().filter(|long| said.len() > 2 && long.starts_with(said));

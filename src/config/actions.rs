@@ -58,7 +58,7 @@ impl FromStr for Action {
                         action.to_owned(),
                         forward.to_owned(),
                         kill.to_owned(),
-                        format!("forward:{}", word.to_uppercase()),
+                        format!("forward:{}", word.to_ascii_uppercase()),
                     ];
                     hint = hints::first_accepted(&meant, &|word| Self::read(word).is_ok());
                 }

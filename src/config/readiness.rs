@@ -65,7 +65,7 @@ fn read(said: &str) -> Result<Ready, Option<String>> {
 /// What somebody may have meant who named no kind, or wrote it in another way.
 fn hint(said: &str) -> String {
     let said = said.trim();
-    let (kind, rest) = said.split_at(said.find(|c: char| !c.is_alphabetic()).unwrap_or(said.len()));
+    let (kind, rest) = said.split_at(said.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(said.len()));
     let value = rest.trim_start_matches([':', '=', ' ']);
     let is_short = rest.is_empty() || rest.starts_with(|c: char| matches!(c, ':' | '=' | ' ') || c.is_ascii_digit());
     let with = |kind: &str| match (kind, value) {

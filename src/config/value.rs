@@ -84,7 +84,7 @@ pub(super) fn stop_signal(said: &str) -> Result<Signal, String> {
 pub(super) fn near_signal(said: &str) -> String {
     let names: Vec<String> = Signal::all().map(|signal| signal.to_string()).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let upper = said.to_uppercase();
+    let upper = said.to_ascii_uppercase();
     // Somebody means every signal, and not ILL.
     if upper == "ALL" {
         return String::new();

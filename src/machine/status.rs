@@ -1,6 +1,6 @@
 //! The state, for the status file and the service manager.
 
-use super::generation::{Generation, Phase};
+use super::generation::Phase;
 use super::request::Step;
 use super::{Counts, Machine};
 use crate::exit::ExitStatus;
@@ -71,14 +71,13 @@ pub struct Status {
 impl Machine {
     /// The state, for the status file.
     pub fn status(&self) -> Status {
-        let mut living: Vec<&Generation> = self.generations().filter(|life| life.has_child()).collect();
-        living.sort_by_key(|life| life.id);
-        let child = living.last().map(|life| ChildStatus {
+        let living = || self.generations().filter(|life| life.has_child());
+        let child = living().max_by_key(|life| life.id).map(|life| ChildStatus {
             generation: life.id,
             since: life.since,
             ready: life.ready_at.is_some() && life.awaits_main.is_none(),
         });
-        let old_child = living.first().filter(|_| living.len() > 1).map(|life| life.id);
+        let old_child = living().map(|life| life.id).min().filter(|_| living().count() > 1);
         Status {
             state: self.state(),
             generation: self.last_id,

@@ -161,7 +161,11 @@ impl Family {
         // Without any child, nobody older is left.
         self.first = self.first.filter(|_| wait::has_children() != Some(false));
         let members = self.members(generation);
-        self.left_groups.extend(members.iter().flatten().map(|seen| seen.group));
+        for group in members.iter().flatten().map(|seen| seen.group) {
+            if !self.left_groups.contains(&group) {
+                self.left_groups.push(group);
+            }
+        }
         self.surveyed = clock::now();
         self.unseen = matches!(members, Err(Unseen::NotNow));
         let remains = match members {

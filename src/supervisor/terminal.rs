@@ -137,8 +137,6 @@ impl Supervisor {
     /// has left behind runs in the background, and those that have started hupwrap read the terminal next.
     pub(super) fn take_terminal_back(&mut self, ends: bool) {
         let Family { children, left_groups: left, shared_group, .. } = &mut self.family;
-        left.sort_unstable();
-        left.dedup();
         let empty: Vec<Pid> = left.extract_if(.., |group| ends || !signals::group_exists(*group)).collect();
         if self.terminal.hang_up.is_none() || (empty.is_empty() && *shared_group) {
             return;

@@ -39,8 +39,8 @@ pub(crate) fn resolve_all(endpoint: &Endpoint) -> Result<Vec<SocketAddr>, String
         let reason = text.rsplit(": ").next().unwrap_or_default();
         format!("the host '{host}' has no address: {reason}; want one that resolves, or an address in figures")
     })?;
-    let mut all: Vec<_> = found.collect();
-    all.sort_by_key(SocketAddr::is_ipv6);
+    let (mut all, ipv6): (Vec<_>, Vec<_>) = found.partition(SocketAddr::is_ipv4);
+    all.extend(ipv6);
     all.dedup();
     if all.is_empty() { Err(format!("the host '{host}' has no address")) } else { Ok(all) }
 }

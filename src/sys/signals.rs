@@ -119,9 +119,9 @@ impl SignalFd {
         is_ready(self.fd.as_fd(), PollFlags::POLLIN)
     }
 
-    /// Adds the signals that wait to `all`, in numeric order (see [`add`]). Sleeps until there is one: a single call, where nothing else is waited for. Real-time signals queue, and somebody may send
-    /// them faster than they are read. So one turn reads a part of them. All others are among what it reads, because the
-    /// kernel hands out the lowest number first.
+    /// Adds the signals that wait to `all`. Sleeps until there is one: a single call, where nothing else is waited for.
+    /// Real-time signals queue, and somebody may send them faster than they are read. So one turn reads a part of them. All
+    /// others are among what it reads, because the kernel hands out the lowest number first.
     pub(crate) fn drain(&self, all: &mut Vec<Received>) {
         // SAFETY: the struct is plain data, for which zero is valid.
         let mut batch: [libc::signalfd_siginfo; 16] = unsafe { std::mem::zeroed() };
@@ -136,7 +136,6 @@ impl SignalFd {
                 break;
             }
         }
-        all.sort_by_key(|received| received.signal);
     }
 }
 
@@ -146,8 +145,8 @@ impl AsFd for SignalFd {
     }
 }
 
-/// Adds a signal to those that were read before. Equal ones count once, because signals are levels; but of two that may be
-/// echoes, one may be none.
+/// Adds a signal to those that were read before, in numeric order. Equal ones count once, because signals are levels; but
+/// of two that may be echoes, one may be none.
 fn add(all: &mut Vec<Received>, new: Received) {
     // The kernel discards a pending CONT when a stop comes, and the reverse. One of them may have been read.
     match new.signal {
@@ -159,7 +158,7 @@ fn add(all: &mut Vec<Received>, new: Received) {
         (old.signal, old.sender) == (new.signal, new.sender) && (old.pid == new.pid || !new.signal.may_echo())
     };
     if !all.iter().any(is_same) {
-        all.push(new);
+        all.insert(all.partition_point(|old| old.signal <= new.signal), new);
     }
 }
 

@@ -21,7 +21,7 @@ impl<'a> Facts<'a> {
         let is_understood = format.parse().is_ok_and(|format| understood.contains(&format));
         Self {
             lines: facts.split('\n').filter_map(|line| line.split_once(' ')).collect(),
-            fault: (!is_understood).then(|| format!("its format is '{}'", format.escape_debug())),
+            fault: (!is_understood).then(|| format!("its format is '{}'", format.escape_default())),
             fds: Vec::new(),
         }
     }

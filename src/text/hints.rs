@@ -29,7 +29,6 @@ fn suggest(word: &str) -> String {
 
 /// The word that is nearest to what was said, if one is near enough: it differs in case, in hyphens, or in few letters.
 pub(crate) fn near<'a>(said: &str, words: &[&'a str]) -> Option<&'a str> {
-    let plain = |word: &str| word.to_lowercase().replace(['-', '_'], "");
     let said = plain(said);
     // Less than half of it.
     let allowed = (said.chars().count().saturating_sub(1) / 2).min(2);
@@ -38,15 +37,17 @@ pub(crate) fn near<'a>(said: &str, words: &[&'a str]) -> Option<&'a str> {
     rated.filter(is_near).min_by_key(|(distance, _)| *distance).map(|(_, word)| word)
 }
 
+/// A word without what is most often wrong about it: its case, and its hyphens.
+pub(crate) fn plain(word: &str) -> String {
+    word.to_ascii_lowercase().replace(['-', '_'], "")
+}
+
 /// How many letters must be inserted, removed or replaced to turn one word into the other (Levenshtein). Letters in
 /// another order count as one mistake.
 fn distance(one: &str, other: &str) -> usize {
-    let sorted = |word: &str| {
-        let mut letters: Vec<char> = word.chars().collect();
-        letters.sort_unstable();
-        letters
-    };
-    if one != other && sorted(one) == sorted(other) {
+    let mut letters: Vec<char> = one.chars().collect();
+    let mut take = |letter| letters.iter().position(|known| *known == letter).map(|at| letters.swap_remove(at));
+    if one != other && other.chars().all(|letter| take(letter).is_some()) && letters.is_empty() {
         return 1;
     }
     let mut row: Vec<usize> = (0..=other.chars().count()).collect();
@@ -104,7 +105,7 @@ pub(crate) fn for_command(command: &str, facts: CommandFacts) -> String {
         return format!("; did you mean '--{command} FILE'?");
     }
     if command.starts_with(|c: char| c.is_ascii_digit())
-        && command.trim_end_matches(['s', 'm', 'h', 'd']).parse::<f64>().is_ok()
+        && command.trim_end_matches(['s', 'm', 'h', 'd']).chars().all(|c| c.is_ascii_digit() || c == '.')
     {
         return format!("; for a time limit: 'timeout {command} COMMAND'");
     }

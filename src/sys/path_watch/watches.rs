@@ -1,7 +1,7 @@
 //! The kernel's side: an inotify instance, and what is watched through it for which reason.
 
+use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -69,13 +69,13 @@ struct Interest {
     mask: AddWatchFlags,
     /// Whether all names count that are not hidden.
     everything: bool,
-    /// The names that count.
-    names: BTreeSet<OsString>,
+    /// The names that count. They are few: a directory of which all count has none here.
+    names: Vec<OsString>,
 }
 
 impl Interest {
     fn counts(&self, name: &OsStr) -> bool {
-        self.names.contains(name) || self.everything && !is_excluded(name)
+        self.names.iter().any(|known| known == name) || self.everything && !is_excluded(name)
     }
 
     /// Whether everything that counts for the other one counts for this one.
@@ -85,10 +85,16 @@ impl Interest {
             && other.names.iter().all(|name| self.counts(name))
     }
 
+    fn add_name(&mut self, name: &OsStr) {
+        if !self.names.iter().any(|known| known == name) {
+            self.names.push(name.to_owned());
+        }
+    }
+
     fn add(&mut self, other: Self) {
         self.mask |= other.mask;
         self.everything |= other.everything;
-        self.names.extend(other.names);
+        other.names.iter().for_each(|name| self.add_name(name));
     }
 }
 
@@ -188,15 +194,13 @@ impl Watches {
         let Some(inotify) = &self.inotify else { return true };
         match inotify.add_watch(path, mask | AddWatchFlags::IN_DONT_FOLLOW | MASK_ADD) {
             Ok(watch) => {
-                let new = || Interest { mask, everything: false, names: BTreeSet::new() };
+                let new = || Interest { mask, everything: false, names: Vec::new() };
                 let interest = self.wanted.entry(watch).or_insert_with(new);
                 interest.mask |= mask;
                 match wanted {
                     Wanted::Everything => interest.everything = true,
-                    Wanted::Name(name) | Wanted::NameAndContent(name) if !interest.names.contains(name) => {
-                        interest.names.insert(name.to_owned());
-                    }
-                    _ => {}
+                    Wanted::Name(name) | Wanted::NameAndContent(name) => interest.add_name(name),
+                    Wanted::File | Wanted::Itself => {}
                 }
                 true
             }
