@@ -15,9 +15,9 @@ use super::*;
 const CHILD_SOURCE: &str = include_str!("hup-child.c");
 const FLOOR_SOURCE: &str = include_str!("hup-floor.c");
 
-/// runsv and s6-supervise let a second pass between two starts, s6-supervise after the end of a child that was not ready
-/// for that long. The second is over when they are asked, and would otherwise be what is measured. It is waited for with
-/// all alike, since what was idle for longer is slower.
+/// runsv and s6-supervise let a second pass between two starts, s6-supervise after the end of a child that was not
+/// ready for that long. The second is over when they are asked, and would otherwise be what is measured. It is waited
+/// for with all alike, since what was idle for longer is slower.
 const LIFE: Duration = Duration::from_millis(1050);
 /// Of each contender, taking turns: a thousand rounds would take as many times longer with one.
 const INSTANCES: usize = 16;

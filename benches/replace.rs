@@ -102,7 +102,8 @@ impl Bench {
         println!("without HUPs; p99 and slowest: medians of the runs, in milliseconds");
     }
 
-    /// The server is ready when it listens, of which start_server hears nothing: it takes it to be so after its interval.
+    /// The server is ready when it listens, of which start_server hears nothing: it takes it to be so after its
+    /// interval.
     fn replacers(&self) -> Vec<Option<Replacer>> {
         let mut found = Vec::new();
         match find("start_server", &[]) {

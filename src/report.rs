@@ -75,8 +75,8 @@ pub(crate) struct Ticker {
 }
 
 impl Ticker {
-    /// Shows this in place of what it showed, cut off where the window ends. It uses a carriage return only, which every
-    /// terminal understands.
+    /// Shows this in place of what it showed, cut off where the window ends. It uses a carriage return only, which
+    /// every terminal understands.
     pub(crate) fn show(&mut self, text: &str, columns: usize) {
         // The last column stays free: some terminals begin a new line behind it.
         let fits = columns.saturating_sub(1);

@@ -223,7 +223,8 @@ fn check(cases: &[(String, Want)], offered: &[BTreeSet<String>]) {
     assert!(wrong.is_empty(), "\n{wrong}");
 }
 
-/// A directory with a program `toyexample` and a directory `toydirectory` in it, which is also the home of the shell; it goes with its value.
+/// A directory with a program `toyexample` and a directory `toydirectory` in it, which is also the home of the shell;
+/// it goes with its value.
 struct Room(PathBuf);
 
 impl Room {

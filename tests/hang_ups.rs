@@ -124,7 +124,8 @@ fn background(words: &[&str], how: End, stays: bool) {
         if !stays {
             end_somehow(bare);
             if words[0] == "zsh" {
-                // zsh misses a job now and then, when it is killed. It has ended, so what it has sent is there before this.
+                // zsh misses a job now and then, when it is killed. It has ended, so what it has sent is there before
+                // this.
                 let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(hupwrap), nix::sys::signal::SIGUSR2);
                 wait_until("the job has ended, or has had no HUP", || {
                     let said = fs::read_to_string(&out).unwrap();
@@ -170,8 +171,8 @@ fn foreground(words: &[&str], how: End) {
     });
 }
 
-/// A job that was started with `&` and brought to the foreground goes with its shell too. The kernel tells the child, whose
-/// process group has the terminal, and not hupwrap.
+/// A job that was started with `&` and brought to the foreground goes with its shell too. The kernel tells the child,
+/// whose process group has the terminal, and not hupwrap.
 fn lent(words: &[&str]) {
     often("the end of a shell", words, |turn, program| {
         let mut terminal = Terminal::new();

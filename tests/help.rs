@@ -142,7 +142,8 @@ fn flags_in(text: &str) -> BTreeSet<String> {
     set(names.filter(|name| name.starts_with(|c: char| c.is_ascii_lowercase())).map(|name| format!("--{name}")))
 }
 
-/// The long options of the man page, and how their values are called: `.It Fl v , Fl -verbose`, `.It Fl -on-hup Ar ACTION`.
+/// The long options of the man page, and how their values are called: `.It Fl v , Fl -verbose`, `.It Fl -on-hup Ar
+/// ACTION`.
 fn man_options() -> BTreeMap<String, String> {
     let man = file("docs/hupwrap.1");
     let items =

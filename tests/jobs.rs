@@ -1,4 +1,5 @@
-//! What the terminal is to one child after another: jobs that come to the foreground, the modes, and who sends a signal.
+//! What the terminal is to one child after another: jobs that come to the foreground, the modes, and who sends a
+//! signal.
 
 use std::fs;
 use std::os::unix::process::CommandExt;

@@ -197,8 +197,8 @@ fn names(objects: &[Value]) -> Vec<&str> {
     objects.iter().map(|object| object["event"].as_str().unwrap()).collect()
 }
 
-/// Every line reaches a stderr that is a socket, the journal's for example, also before Linux 6.5: there RWF_NOWAIT does
-/// not work with sockets.
+/// Every line reaches a stderr that is a socket, the journal's for example, also before Linux 6.5: there RWF_NOWAIT
+/// does not work with sockets.
 #[test]
 fn a_socket_gets_every_line() {
     let without = puppet().with_file_name("without");

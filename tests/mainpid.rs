@@ -703,8 +703,8 @@ fn a_command_that_goes_into_the_background_gets_a_hint() {
     assert_eq!(hinted(&[], "sleep 1000 >&- 2>&- & trap 'exit 0' TERM; kill -TERM $PPID; wait; exit 0"), 0);
 }
 
-/// hupwrap is slow between the moment when it has listened (a look, the word of the first process, nothing more) and the
-/// look at the process that was named. In between, that one names another and ends.
+/// hupwrap is slow between the moment when it has listened (a look, the word of the first process, nothing more) and
+/// the look at the process that was named. In between, that one names another and ends.
 #[test]
 fn the_last_word_of_a_process_is_heard_before_it_counts_as_dead() {
     let test = "mainpid::the_last_word_of_a_process_is_heard_before_it_counts_as_dead";
@@ -744,8 +744,8 @@ fn answers(port: u16) -> SocketAddr {
 }
 
 /// Upgrades a server under load, and returns the pid of its new main process. hupwrap passes HUP on as USR2. `second`:
-/// the file that names the new master while there are two. `graceful`: what tells the old one to finish its requests and
-/// end; the signal that other servers have for it cuts them off.
+/// the file that names the new master while there are two. `graceful`: what tells the old one to finish its requests
+/// and end; the signal that other servers have for it cuts them off.
 #[track_caller]
 fn upgrade(run: &Run, dir: &Dir, address: SocketAddr, second: &str, graceful: &str) -> i32 {
     let named = |file: &str| fs::read_to_string(dir.path().join(file)).ok()?.trim().parse::<i32>().ok();

@@ -124,8 +124,8 @@ fn command_lines(test: &str) -> Vec<(String, Vec<String>)> {
     all
 }
 
-/// Each is started with a puppet in place of its program, and in another directory than `/`; those of the same file that
-/// ask a hupwrap then ask this one.
+/// Each is started with a puppet in place of its program, and in another directory than `/`; those of the same file
+/// that ask a hupwrap then ask this one.
 #[test]
 fn the_command_lines_of_the_examples_work() {
     let mut count = 0;

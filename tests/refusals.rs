@@ -1,5 +1,5 @@
-//! Every system call fails in turn: whole lives under strace(1), which has one call fail in each. See docs/RELIABILITY.md,
-//! whose tables say which calls and how.
+//! Every system call fails in turn: whole lives under strace(1), which has one call fail in each. See
+//! docs/RELIABILITY.md, whose tables say which calls and how.
 //!
 //! `HUPWRAP_REFUSALS` says how much is tried: nothing of it is a sample, `ci` or `ci:SEED` takes minutes, `all` or
 //! `all:CALL` takes an hour or two, and `LIFE CALL:error=ERRNO:when=NUMBER` is one run, with everything that was seen.
@@ -117,8 +117,8 @@ fn family(fault: Option<&Fault>, usual: Option<&Usual>) -> Seen {
         "--parent-death",
         "TERM",
     ];
-    // The sleeps are children of no child of hupwrap's. One is obstinate once: the child that is stopped later has the same
-    // time limit, and must keep it on a machine that stalls, too.
+    // The sleeps are children of no child of hupwrap's. One is obstinate once: the child that is stopped later has the
+    // same time limit, and must keep it on a machine that stalls, too.
     let script = r#"setsid sh -c 'sleep 1000 & wait' &
         [ $HUPWRAP_GENERATION != 1 ] || { (trap '' TERM; sleep 1000 & wait) & }; exec "$0" "$@""#;
     let command = ["sh", "-c", script].into_iter().map(OsString::from).chain(the_puppet(&[])).collect();
@@ -218,8 +218,9 @@ fn commands(fault: Option<&Fault>, usual: Option<&Usual>) -> Seen {
     scene.stop(fault, usual)
 }
 
-/// The calls of a child between clone and exec, and of those that hupwrap makes there too, hupwrap's. Every child fails as
-/// long as strace is there: first the probe of a re-exec, then the second child of a replace, then the one of a restart.
+/// The calls of a child between clone and exec, and of those that hupwrap makes there too, hupwrap's. Every child fails
+/// as long as strace is there: first the probe of a re-exec, then the second child of a replace, then the one of a
+/// restart.
 fn child(fault: Option<&Fault>, usual: Option<&Usual>) -> Seen {
     let options = [
         "-v",

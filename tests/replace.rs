@@ -73,8 +73,8 @@ fn alone(run: &Run, pid: i32) {
     wait_until(&format!("{pid} is alone"), || children(run.pid) == [pid]);
 }
 
-/// Waits until hupwrap, and a puppet, have acted upon everything that was sent before. What hupwrap needs no longer it closes
-/// after that.
+/// Waits until hupwrap, and a puppet, have acted upon everything that was sent before. What hupwrap needs no longer it
+/// closes after that.
 #[track_caller]
 fn at_rest(run: &mut Run) {
     run.kill("RTMIN+1");

@@ -1,8 +1,8 @@
 //! A soak: many lives of hupwrap, each with random options, children and events, watched from outside.
 //!
-//! Each life is drawn from its seed before it starts (soak/schedule.rs), and the seed of the next life follows from it. A
-//! failure prints the seed of its life and what was done; `HUPWRAP_SOAK_SEED` begins with that life. `HUPWRAP_SOAK=120`
-//! lives for that many seconds, from a new seed if none is given.
+//! Each life is drawn from its seed before it starts (soak/schedule.rs), and the seed of the next life follows from it.
+//! A failure prints the seed of its life and what was done; `HUPWRAP_SOAK_SEED` begins with that life.
+//! `HUPWRAP_SOAK=120` lives for that many seconds, from a new seed if none is given.
 
 mod act;
 mod calm;

@@ -48,8 +48,8 @@ fn sockets(pid: i32) -> BTreeMap<u32, PathBuf> {
     fds(pid).into_iter().filter(|(fd, _)| *fd > 2).collect()
 }
 
-/// How many descriptors tell of an exec, and may still be open in hupwrap: it may not have run since, and nothing may have
-/// woken it up.
+/// How many descriptors tell of an exec, and may still be open in hupwrap: it may not have run since, and nothing may
+/// have woken it up.
 const PASSING: usize = 2;
 
 /// Waits until a generation is over, which may be replaced and still be there.

@@ -245,14 +245,14 @@ fn has_read_all(run: &Run) {
     wait_until("no signal waits", || is_at_rest(run.pid));
 }
 
-/// Waits until no signal waits. A hupwrap that waits for the end of what a child left behind looks at /proc time and again,
-/// and may never rest where other processes are many.
+/// Waits until no signal waits. A hupwrap that waits for the end of what a child left behind looks at /proc time and
+/// again, and may never rest where other processes are many.
 fn has_taken_all(run: &Run) {
     wait_until("every signal is taken", || status(run.pid, "ShdPnd").bytes().all(|digit| digit == b'0'));
 }
 
-/// A TERM behind a flood costs hupwrap less time than this: a flood of which each signal takes a turn costs more. It is time
-/// of the processor, because the other kind passes while other processes run.
+/// A TERM behind a flood costs hupwrap less time than this: a flood of which each signal takes a turn costs more. It is
+/// time of the processor, because the other kind passes while other processes run.
 const LITTLE: Duration = Duration::from_secs(1);
 
 /// Waits for hupwrap's end, and returns for how long it has run.

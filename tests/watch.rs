@@ -1,5 +1,5 @@
-//! Renewal without a signal: `--watch` and `--max-age` (contract, section 7). What counts as a change is tested with the
-//! engine, in src/sys/path_watch; here files are edited as people and programs edit them.
+//! Renewal without a signal: `--watch` and `--max-age` (contract, section 7). What counts as a change is tested with
+//! the engine, in src/sys/path_watch; here files are edited as people and programs edit them.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -38,8 +38,8 @@ impl<'a> Watching<'a> {
         self.renewed(command, paths)
     }
 
-    /// Does several things that hupwrap sees together: a machine that stalls in between would make several changes of them.
-    /// Even one file that is written is created first.
+    /// Does several things that hupwrap sees together: a machine that stalls in between would make several changes of
+    /// them. Even one file that is written is created first.
     fn at_once(&self, edit: impl FnOnce(&Dir)) {
         at_once(&self.run, || edit(self.dir));
     }

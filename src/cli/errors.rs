@@ -174,7 +174,8 @@ pub(super) fn wants_json(options: &Command, argv: &[&OsStr]) -> bool {
         let value = match (word.split_once('='), known) {
             (Some((_, value)), _) => Some(value.to_owned()),
             (None, Some(arg)) if !takes_next(arg, &word) => None,
-            // The word after an unknown option may be its value or the command. Assume the value. An option is no value.
+            // The word after an unknown option may be its value or the command. Assume the value. An option is no
+            // value.
             (None, _) if word.starts_with("--") => {
                 words.next_if(|word| word == "-" || !word.starts_with('-')).map(std::borrow::Cow::into_owned)
             }

@@ -154,8 +154,8 @@ impl SignalTable {
         self.named.contains(signal)
     }
 
-    /// Has a signal ignored that was ignored at the start, unless the command line names it: a job that a script started
-    /// with `&` ignores INT and QUIT (POSIX, `sh`, 2.11).
+    /// Has a signal ignored that was ignored at the start, unless the command line names it: a job that a script
+    /// started with `&` ignores INT and QUIT (POSIX, `sh`, 2.11).
     pub fn ignore_unless_named(&mut self, signal: Signal) {
         if !self.is_named(signal)
             && let Some(slot) = self.actions.get_mut(signal.index())

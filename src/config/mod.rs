@@ -256,8 +256,8 @@ impl Config {
         self.on.any(|action| matches!(action, Action::Replace | Action::UpgradeReplace))
     }
 
-    /// The commands that options run, which are looked up at the start. Each with what stands before it: the option, and
-    /// the beginning of its value.
+    /// The commands that options run, which are looked up at the start. Each with what stands before it: the option,
+    /// and the beginning of its value.
     pub(crate) fn helpers(&self) -> impl Iterator<Item = (&'static str, &'static str, &[OsString])> {
         let ready = match &self.ready {
             Ready::Cmd(words) => words.as_slice(),

@@ -65,8 +65,8 @@ pub(super) fn signal(said: &str) -> Result<Signal, String> {
     said.parse::<Signal>().map_err(|error| format!("{error}{}", near_signal(said)))
 }
 
-/// Parses a signal that asks a process to end. Any signal but these two can do that: nobody can catch STOP, and every stop
-/// signal is followed by CONT.
+/// Parses a signal that asks a process to end. Any signal but these two can do that: nobody can catch STOP, and every
+/// stop signal is followed by CONT.
 ///
 /// # Errors
 /// As [`signal`].

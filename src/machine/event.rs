@@ -43,7 +43,8 @@ pub enum Event {
     Extended(GenerationId, Duration),
     /// A child was stopped by this signal, and can go on.
     ChildStopped(Signal),
-    /// The process that was the child has ended, and the one that is to take its place, the main process, is waited for.
+    /// The process that was the child has ended, and the one that is to take its place, the main process, is waited
+    /// for.
     MainAwaited(GenerationId),
     /// The main process is found: it is the child from now on.
     MainFound(GenerationId),

@@ -1,5 +1,5 @@
-//! One generation: a child, and what descends from it. How it is stopped, to the last process; what follows from its end
-//! is for the rules to decide.
+//! One generation: a child, and what descends from it. How it is stopped, to the last process; what follows from its
+//! end is for the rules to decide.
 
 use std::time::Duration;
 
@@ -70,8 +70,8 @@ pub(super) struct Generation {
     pub(super) hears: bool,
     /// Whether it is stopped because it was not ready in time.
     pub(super) late: bool,
-    /// Since when its main process is waited for: the child before it ended then, and nobody takes its place yet. Remains
-    /// if nobody ever does: then it is when the child ended.
+    /// Since when its main process is waited for: the child before it ended then, and nobody takes its place yet.
+    /// Remains if nobody ever does: then it is when the child ended.
     pub(super) awaits_main: Option<Time>,
     /// Until when it has asked for time.
     pub(super) extended: Option<Time>,

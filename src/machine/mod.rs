@@ -1,9 +1,9 @@
 //! The decisions. Pure: no clock, no environment, no pid; time is an argument.
 //!
 //! The machine is told facts ([`Event`]) and answers with [`Effect`]s. It works in two steps. `note` writes down what
-//! happened and decides nothing. Then `rules` look at what is written there, the strongest rule first, and the first one
-//! that applies does one thing, until none applies. What follows the end of a child is decided in one rule, and kept in
-//! one value, `Next`. docs/ARCHITECTURE.md has the rules in words, docs/states.md the tables of the states.
+//! happened and decides nothing. Then `rules` look at what is written there, the strongest rule first, and the first
+//! one that applies does one thing, until none applies. What follows the end of a child is decided in one rule, and
+//! kept in one value, `Next`. docs/ARCHITECTURE.md has the rules in words, docs/states.md the tables of the states.
 
 mod backoff;
 pub mod effect;
@@ -70,8 +70,8 @@ pub struct Machine {
     settings: Settings,
     /// The generation that serves, or is to.
     child: Generation,
-    /// The second one. With a greater number it is the child's successor, which is not trusted yet or has failed; with a
-    /// smaller one its predecessor, which is being stopped.
+    /// The second one. With a greater number it is the child's successor, which is not trusted yet or has failed; with
+    /// a smaller one its predecessor, which is being stopped.
     other: Option<Generation>,
     /// What follows the child's end: decided when it is gone, and none while there is a child.
     next: Option<Next>,
@@ -82,8 +82,8 @@ pub struct Machine {
     unchecked: SignalSet,
     /// What told hupwrap to stop.
     stop: Option<Signal>,
-    /// The signal of a stop that was not passed on yet, and whether it goes to the child's whole group. A rule does that
-    /// within the same event.
+    /// The signal of a stop that was not passed on yet, and whether it goes to the child's whole group. A rule does
+    /// that within the same event.
     stop_by: Option<(Signal, bool)>,
     /// Signals to forward that wait until a child can receive them.
     held_signals: SignalSet,
@@ -177,15 +177,16 @@ impl Machine {
         of_generations.chain(others).min().map(|deadline| deadline.saturating_add(self.paused))
     }
 
-    /// Whether a start follows as soon as the last child and its generation are gone: requests that came before share it.
+    /// Whether a start follows as soon as the last child and its generation are gone: requests that came before share
+    /// it.
     pub fn is_about_to_start(&self) -> bool {
         let renews = self.is_renewing();
         let has_started = matches!(self.child.phase, Phase::NotStarted | Phase::Starting | Phase::Running);
         (renews || self.next == Some(Next::Start)) && !has_started
     }
 
-    /// Whether something is to be done as soon as [`Event::Executed`] comes. Otherwise it may be told late, though before
-    /// anything else that happened after it.
+    /// Whether something is to be done as soon as [`Event::Executed`] comes. Otherwise it may be told late, though
+    /// before anything else that happened after it.
     pub fn awaits_execution(&self) -> bool {
         let beside = self.other.as_ref().is_some_and(|other| other.phase == Phase::Starting);
         let awaited = self.again.is_some()
@@ -236,8 +237,8 @@ impl Machine {
         self.child.id == generation || self.successor().is_some_and(|successor| successor.id == generation)
     }
 
-    /// The signal that a child which is being stopped has got: KILL when its time was up, or what has asked it to end. None
-    /// for a child that is not being stopped.
+    /// The signal that a child which is being stopped has got: KILL when its time was up, or what has asked it to end.
+    /// None for a child that is not being stopped.
     pub fn stop_signal(&self, generation: GenerationId) -> Option<Signal> {
         match self.generations().find(|life| life.id == generation)?.phase {
             Phase::Stopping { by, .. } => Some(by),

@@ -1,5 +1,5 @@
-//! What happened, written down. Nothing is decided here: an event changes fields, and where it must act exactly once, it
-//! does so and no more.
+//! What happened, written down. Nothing is decided here: an event changes fields, and where it must act exactly once,
+//! it does so and no more.
 
 use std::time::Duration;
 
@@ -161,7 +161,8 @@ impl Machine {
             return;
         };
         if life.awaits_main.is_some() {
-            // What it said counts when there is a child again. Where it was tried, another may have answered: tried again.
+            // What it said counts when there is a child again. Where it was tried, another may have answered: tried
+            // again.
             *next = Some(turn.now);
             return;
         }

@@ -118,8 +118,8 @@ impl Machine {
         true
     }
 
-    /// A start that is due does not wait for a check. A renewal that is checked shares the start; a new hupwrap can wait.
-    /// Anything else is checked again after the start. Returns whether there was a check.
+    /// A start that is due does not wait for a check. A renewal that is checked shares the start; a new hupwrap can
+    /// wait. Anything else is checked again after the start. Returns whether there was a check.
     pub(super) fn overtake_check(&mut self, turn: &mut Turn) -> bool {
         let Some(request) = self.request.take_if(|request| matches!(request.step, Step::Checking { .. })) else {
             return false;

@@ -144,8 +144,8 @@ impl Machine {
         true
     }
 
-    /// The successor serves from now on. Either it is trusted and its predecessor is stopped, or its predecessor has ended
-    /// by itself, and it is the only child.
+    /// The successor serves from now on. Either it is trusted and its predecessor is stopped, or its predecessor has
+    /// ended by itself, and it is the only child.
     fn promote_successor(&mut self, turn: &mut Turn) -> bool {
         let Some(successor) = self.successor() else { return false };
         let is_trusted = match successor.probation {

@@ -130,8 +130,8 @@ impl Machine {
     }
 
     /// Forwards a signal: at once to a child that can receive it, later to one that cannot yet. A HUP that is forwarded
-    /// is a request, and over as soon as it is delivered. It has begun with its check, or when it is held. `to_job`: as in
-    /// [`Generation::pass_on`].
+    /// is a request, and over as soon as it is delivered. It has begun with its check, or when it is held. `to_job`: as
+    /// in [`Generation::pass_on`].
     pub(super) fn forward(&mut self, signal: Signal, to_job: bool, turn: &mut Turn) {
         let sent = match self.settings.on.of(signal) {
             Action::Forward(Some(other)) => other,

@@ -99,8 +99,8 @@ impl Machine {
         machine
     }
 
-    /// What must cross a re-exec, when it is time for one. The supervisor then executes the new hupwrap, once everything
-    /// that it knows was told. The answer is [`super::event::Event::Adopted`] in the new one, or
+    /// What must cross a re-exec, when it is time for one. The supervisor then executes the new hupwrap, once
+    /// everything that it knows was told. The answer is [`super::event::Event::Adopted`] in the new one, or
     /// [`super::event::Event::Refused`].
     pub fn snapshot(&self) -> Option<Snapshot> {
         let request = self.request.filter(|request| request.step == Step::Proven && self.other.is_none())?;

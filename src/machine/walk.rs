@@ -1110,8 +1110,8 @@ fn walk_from(rules: Settings, extends: bool, hands_over: bool) -> usize {
     seen.len()
 }
 
-/// Whether a request is the one that has begun. A start that has overtaken its check is a part of it: the new hupwrap is
-/// a request of its own then.
+/// Whether a request is the one that has begun. A start that has overtaken its check is a part of it: the new hupwrap
+/// is a request of its own then.
 fn is_it_or_part(kind: Option<RequestKind>, began: Option<RequestKind>) -> bool {
     kind == began || (kind.is_some() && began.is_some_and(|began| began.without_hupwrap() == kind))
 }

@@ -89,8 +89,9 @@ fn told<T>(found: Result<T, String>) -> Option<T> {
     found.map_err(|missing| report::complain(&missing)).ok()
 }
 
-/// Makes sure that the child of a state is a child of this process. Where it is not, or is not known, the youngest child
-/// that carries hupwrap's variables is taken for it: the kernel shows those. Where there is none, another is started.
+/// Makes sure that the child of a state is a child of this process. Where it is not, or is not known, the youngest
+/// child that carries hupwrap's variables is taken for it: the kernel shows those. Where there is none, another is
+/// started.
 fn find_child(state: &mut Handover, is_damaged: bool, own_pid: Pid) {
     state.foreign_children.retain(|pid| wait::is_child(*pid));
     let named = state.machine.child.zip(state.child).filter(|(_, pid)| wait::is_child(*pid));

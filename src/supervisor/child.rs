@@ -97,8 +97,8 @@ impl Child {
         readable.chain(self.attempt.iter().flat_map(Attempt::fds).map(|fd| (fd, PollFlags::POLLOUT)))
     }
 
-    /// What it has said since, and what was found out about it. Lines for the service manager go to `pass_up`. `says_ready`:
-    /// whether `READY=1` is how it shows that it is ready.
+    /// What it has said since, and what was found out about it. Lines for the service manager go to `pass_up`.
+    /// `says_ready`: whether `READY=1` is how it shows that it is ready.
     pub(super) fn hear(&mut self, says_ready: bool, mut pass_up: impl FnMut(&[u8])) -> Vec<Event> {
         let generation = self.generation;
         let mut events = Vec::new();

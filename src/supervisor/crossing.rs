@@ -41,8 +41,8 @@ impl Supervisor {
         self.tell(Event::Refused(reason))
     }
 
-    /// The state that would cross if the new file were proven now. The probe reads it: a file that does not understand it
-    /// is refused before anything is touched. A copy of the machine tells: it hears that all is well.
+    /// The state that would cross if the new file were proven now. The probe reads it: a file that does not understand
+    /// it is refused before anything is touched. A copy of the machine tells: it hears that all is well.
     pub(super) fn state_for_proof(&self) -> Vec<u8> {
         let mut machine = self.machine.clone();
         let (now, ignored) = (clock::now(), &mut Vec::new());

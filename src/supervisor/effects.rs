@@ -77,8 +77,8 @@ impl Supervisor {
             Effect::Feed => self.manager.iter_mut().for_each(ServiceManager::feed),
             Effect::Suspend { signal, insist } => {
                 let began = clock::now();
-                // As the kernel would without hupwrap: those between this hupwrap and the one above stop as well, so that
-                // the one above sees it.
+                // As the kernel would without hupwrap: those between this hupwrap and the one above stop as well, so
+                // that the one above sees it.
                 let with_group = self.family.is_nested && !self.family.shared_group && !insist;
                 self.resumed |= signals::suspend(signal, insist, with_group);
                 return Some(Event::Resumed(clock::now().saturating_sub(began)));

@@ -101,8 +101,8 @@ impl Family {
         self.child(generation).map_or(0, |child| child.number)
     }
 
-    /// Which children have executed `command` since, and which could not. Those in `changes` were reaped. A child that has
-    /// said in `said` that it is ready has executed.
+    /// Which children have executed `command` since, and which could not. Those in `changes` were reaped. A child that
+    /// has said in `said` that it is ready has executed.
     pub(super) fn executions(&mut self, command: &OsStr, changes: &[(Pid, Change)], said: &[Event]) -> Vec<Event> {
         let mut events = Vec::new();
         for child in &mut self.children {
@@ -127,8 +127,8 @@ impl Family {
         events
     }
 
-    /// What the ends and stops of processes mean. `may_follow`: whether another process may take the place of a child that
-    /// has ended; then nothing is said of its end.
+    /// What the ends and stops of processes mean. `may_follow`: whether another process may take the place of a child
+    /// that has ended; then nothing is said of its end.
     pub(super) fn changes(
         &mut self,
         changes: Vec<(Pid, Change)>,
@@ -143,7 +143,8 @@ impl Family {
                     let is_shared = group.is_none();
                     let wants_terminal = matches!(signal, Signal::TTIN | Signal::TTOU);
                     // hupwrap follows a stop of the job in the foreground: it is the same job to the shell. The hupwrap
-                    // above does not see that a child below wants the terminal, unless the one between them follows too.
+                    // above does not see that a child below wants the terminal, unless the one between them follows
+                    // too.
                     let is_followed = match (is_shared, wants_terminal) {
                         (true, _) => true,
                         (false, true) => self.is_nested && terminal::front() != Some(terminal::own_group()),

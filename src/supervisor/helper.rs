@@ -78,7 +78,8 @@ impl Helper {
             Purpose::Check if has_stderr() => vec![(null, 0), (2, 1)],
             _ => vec![(null, 0), (null, 1), (null, 2)],
         };
-        // It is in the background of a terminal: with `stty tostop` a line of it, or a look at the keyboard, would stop it.
+        // It is in the background of a terminal: with `stty tostop` a line of it, or a look at the keyboard, would stop
+        // it.
         order.mask.insert(Signal::TTOU);
         order.mask.insert(Signal::TTIN);
         let file = order.program.clone();

@@ -1,7 +1,7 @@
 //! A command that replaces its main process (contract, section 9). When the process that hupwrap started ends, and
-//! `--child-pidfile` or `MAINPID=` names another process of its generation, that one is the child from then on. The machine
-//! is told only of the time without a child, while the main process is waited for: its generation goes on, and the child
-//! has another pid.
+//! `--child-pidfile` or `MAINPID=` names another process of its generation, that one is the child from then on. The
+//! machine is told only of the time without a child, while the main process is waited for: its generation goes on, and
+//! the child has another pid.
 
 use std::ffi::OsStr;
 use std::time::Duration;
@@ -71,8 +71,8 @@ impl Family {
         }
     }
 
-    /// Whether a process can take the place of a child. `began`: when it began, where that is known; another process may
-    /// have its pid by now.
+    /// Whether a process can take the place of a child. `began`: when it began, where that is known; another process
+    /// may have its pid by now.
     fn standing(&self, child: &Child, pid: Pid, began: Option<u64>) -> Named {
         let is_itself = child.ended.as_ref().is_some_and(|ended| ended.pid == pid);
         let foreign = || Named::Nobody(Some(format!("pid {pid}, which is not of its generation")));
@@ -114,8 +114,8 @@ impl Family {
 }
 
 impl Supervisor {
-    /// Looks for the main processes of children that have ended. Returns which ones are waited for from now on, which were
-    /// found after that, and the ends of children that have none.
+    /// Looks for the main processes of children that have ended. Returns which ones are waited for from now on, which
+    /// were found after that, and the ends of children that have none.
     pub(super) fn follow(&mut self) -> Vec<Event> {
         let ended = self.family.children.iter().filter(|child| child.ended.is_some()).map(|child| child.generation);
         let ended: Vec<GenerationId> = ended.collect();
@@ -183,8 +183,8 @@ impl Supervisor {
     }
 
     /// Sends a signal, as the machine orders it. While the main process of a generation is waited for, a stop ends the
-    /// waiting: what lives of the generation is the rest of it. In `process` mode there is no such sweep, so the processes
-    /// of the generation get the signal. Other signals wait for the main process.
+    /// waiting: what lives of the generation is the rest of it. In `process` mode there is no such sweep, so the
+    /// processes of the generation get the signal. Other signals wait for the main process.
     pub(super) fn signal(&mut self, generation: GenerationId, to: To, signal: Signal) -> Option<Event> {
         let is_stopped = self.machine.stop_signal(generation).is_some();
         let Some(ended) = self.family.child_mut(generation).and_then(|child| child.ended.as_mut()) else {
@@ -208,7 +208,8 @@ impl Supervisor {
         None
     }
 
-    /// The hint for a command that has gone into the background: it ends with 0 soon after its start, and leaves processes.
+    /// The hint for a command that has gone into the background: it ends with 0 soon after its start, and leaves
+    /// processes.
     pub(super) fn background(&self, event: &Event) -> Option<LogLine> {
         let Event::ChildEnded(generation, ExitStatus::Exited(0)) = event else { return None };
         let child = self.family.child(*generation)?;

@@ -57,8 +57,8 @@ impl Family {
         self.foreign_children.iter().copied().chain(probe).chain(self.helpers.iter().map(Helper::pid))
     }
 
-    /// The same of a child that was seen. One that is older than the first child is an orphan that hupwrap has adopted from
-    /// a process before it. Within a hundredth of a second the pid decides. If the pids have wrapped around, the
+    /// The same of a child that was seen. One that is older than the first child is an orphan that hupwrap has adopted
+    /// from a process before it. Within a hundredth of a second the pid decides. If the pids have wrapped around, the
     /// process counts as younger, because most orphans are.
     pub(super) fn is_foreign_root(&self, root: &ProcStat) -> bool {
         self.is_foreign(root.pid) || self.first.is_some_and(|first| root.is_older_than(first))
@@ -72,8 +72,8 @@ impl Family {
         self.children.push(child);
     }
 
-    /// Every process of a generation: the child, its descendants, and those of its orphans that hupwrap has adopted; without
-    /// those that have refused a signal. An error if /proc cannot tell.
+    /// Every process of a generation: the child, its descendants, and those of its orphans that hupwrap has adopted;
+    /// without those that have refused a signal. An error if /proc cannot tell.
     pub(super) fn members(&self, generation: GenerationId) -> Result<Vec<ProcStat>, Unseen> {
         let all = proc::descendants(|root| self.is_foreign_root(root))?;
         let refused = |seen: &ProcStat| self.refused().any(|known| known.is(seen));
@@ -81,9 +81,9 @@ impl Family {
         Ok(members.map(|(_, seen)| seen).collect())
     }
 
-    /// The generation of a process that is a child of hupwrap. An orphan does not tell whose it was. While there are two
-    /// generations, its age, its group or its environment shows it. If nothing shows it, the orphan belongs to the new
-    /// generation: that one ends too, but later.
+    /// The generation of a process that is a child of hupwrap. An orphan does not tell whose it was. While there are
+    /// two generations, its age, its group or its environment shows it. If nothing shows it, the orphan belongs to the
+    /// new generation: that one ends too, but later.
     pub(super) fn owner(&self, root: &ProcStat) -> GenerationId {
         if let Some(child) = self.children.iter().find(|child| child.pid == Some(root.pid)) {
             return child.generation;
@@ -134,8 +134,8 @@ impl Family {
         self.children.iter().flat_map(|child| &child.refused)
     }
 
-    /// Notes who is in the process group of a child that is about to be asked to end. A process that joins it later has not
-    /// heard the signal.
+    /// Notes who is in the process group of a child that is about to be asked to end. A process that joins it later has
+    /// not heard the signal.
     pub(super) fn note_group(&mut self, generation: GenerationId) {
         if self.child(generation).is_none_or(|child| child.in_group.is_some()) {
             return;
@@ -169,8 +169,8 @@ impl Family {
         self.surveyed = clock::now();
         self.unseen = matches!(members, Err(Unseen::NotNow));
         let remains = match members {
-            // A scan of /proc takes time, and can miss a process that is moved to another parent in between. Where every
-            // child belongs to this generation, the kernel knows for sure.
+            // A scan of /proc takes time, and can miss a process that is moved to another parent in between. Where
+            // every child belongs to this generation, the kernel knows for sure.
             Ok(members) => !members.is_empty() || (self.is_one_generation() && wait::has_children() == Some(true)),
             // Without /proc only pid 1 can reach them, and only pid 1 must.
             Err(Unseen::NoProc) => self.is_everyone(),

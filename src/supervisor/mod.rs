@@ -84,7 +84,8 @@ pub(crate) struct Supervisor {
     watch: Option<PathWatch>,
     /// Signals that no child has received, as was said already.
     unreceived: SignalSet,
-    /// What is wrong with hupwrap's sockets and files: which, whether shutdown(2) did it, and why it cannot be restored.
+    /// What is wrong with hupwrap's sockets and files: which, whether shutdown(2) did it, and why it cannot be
+    /// restored.
     troubles: Vec<(String, bool, String)>,
 }
 
@@ -149,7 +150,8 @@ impl Supervisor {
         let others = others.map(|(fd, flags)| PollFd::new(fd, flags));
         let mut fds: Vec<PollFd> = [signal_fd].into_iter().chain(others).collect();
         if poll::wait(&mut fds, left).is_err() {
-            // No memory, or a limit below the number of descriptors. One alone needs neither; the others are looked at soon.
+            // No memory, or a limit below the number of descriptors. One alone needs neither; the others are looked at
+            // soon.
             fds.truncate(1);
             // Where a sandbox forbids it, the read of the signalfd waits.
             if poll::wait(&mut fds, Some(left.unwrap_or(RETRY).min(RETRY))).is_err() {
@@ -161,8 +163,8 @@ impl Supervisor {
 
     /// Tells the machine everything that has happened. Dead children are reaped first, so that no signal goes to a pid
     /// that means another process by now. A stop is told before the deaths, so that nothing is started after it. What a
-    /// child said is told before its death, and so are renewals: someone has asked for the next child. Other requests come
-    /// last, unless a start is about to follow that they share.
+    /// child said is told before its death, and so are renewals: someone has asked for the next child. Other requests
+    /// come last, unless a start is about to follow that they share.
     fn turn(&mut self, signalled: bool) -> Option<Ending> {
         let (mut received, changes) = self.read_and_reap(signalled);
         let hung_up = self.hold_hup(&mut received);
@@ -262,7 +264,8 @@ impl Supervisor {
         });
     }
 
-    /// Tells the machine one event, carries out the effects, and tells the events that they cause, until there are none.
+    /// Tells the machine one event, carries out the effects, and tells the events that they cause, until there are
+    /// none.
     fn tell(&mut self, event: Event) -> Option<Ending> {
         let mut events = VecDeque::from([event]);
         let mut effects = Vec::new();

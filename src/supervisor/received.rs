@@ -52,9 +52,9 @@ impl Supervisor {
         changes
     }
 
-    /// Finds out which signals come from a process of a generation, where that matters: an echo of a stop has no effect,
-    /// and a stop that a child sends to its own group stops hupwrap no more than the kernel would. Those in `changes` were
-    /// reaped, and /proc does not show them any longer.
+    /// Finds out which signals come from a process of a generation, where that matters: an echo of a stop has no
+    /// effect, and a stop that a child sends to its own group stops hupwrap no more than the kernel would. Those in
+    /// `changes` were reaped, and /proc does not show them any longer.
     fn name_senders(&self, received: &mut [Received], changes: &[(Pid, Change)]) {
         let stopped = self.machine.stopped();
         for Received { signal, sender, pid } in received.iter_mut().filter(|new| new.sender == Sender::Process) {
@@ -71,8 +71,8 @@ impl Supervisor {
     }
 
     /// Whether a later signal undoes this one. The kernel discards a pending CONT when a stop signal comes, and the
-    /// reverse. The same must hold for signals that were read but not handled yet. `continued`: a CONT was read along with
-    /// the event.
+    /// reverse. The same must hold for signals that were read but not handled yet. `continued`: a CONT was read along
+    /// with the event.
     pub(super) fn is_undone(&self, event: &Event, continued: bool) -> bool {
         match event {
             // How the child was stopped before a CONT that is for it too is no reason to follow it. A stop that waits

@@ -1,5 +1,5 @@
-//! What a child or somebody else has changed for the next child: sockets, and files of hupwrap that were removed by a child
-//! that closes its socket, or by a cleaner of /tmp.
+//! What a child or somebody else has changed for the next child: sockets, and files of hupwrap that were removed by a
+//! child that closes its socket, or by a cleaner of /tmp.
 
 use super::Supervisor;
 use super::status_writer::StatusWriter;
@@ -16,8 +16,8 @@ impl Supervisor {
         }
     }
 
-    /// Makes the sockets work again, and creates the pidfile and the status file again where they are missing. To be called at each
-    /// request and when a child is gone, before the next one is started.
+    /// Makes the sockets work again, and creates the pidfile and the status file again where they are missing. To be
+    /// called at each request and when a child is gone, before the next one is started.
     pub(super) fn restore_files(&mut self) {
         let mut troubles = Vec::new();
         for Restored { name, shut_down, is_new } in restore(&mut self.sockets) {

@@ -72,7 +72,8 @@ impl ServiceManager {
         Some(Self { outer, told: Told::Nothing, shown: Shown::Nothing, asked: false, unsent: VecDeque::new() })
     }
 
-    /// The connection of a re-executed hupwrap that has adopted this child, or none. It goes on in the middle of a reload.
+    /// The connection of a re-executed hupwrap that has adopted this child, or none. It goes on in the middle of a
+    /// reload.
     pub(super) fn adopt(startup: &Startup, child: Option<GenerationId>, unsent: Vec<Vec<u8>>) -> Option<Self> {
         // That child may have said something. What hupwrap had to say was taken back when the reload began.
         let shown = child.map_or(Shown::Nothing, Shown::Word);
@@ -86,9 +87,9 @@ impl ServiceManager {
 
     /// Tells the service manager what an event means to it. `text` says it for people.
     ///
-    /// systemd, for a unit with `Type=notify-reload`, waits after its HUP for a `RELOADING=1` that is not older than that
-    /// HUP, and then for `READY=1` (service.c). The latter is said whatever came of it, but only of a child that serves.
-    /// The same if HUP is forwarded: the program reloads itself.
+    /// systemd, for a unit with `Type=notify-reload`, waits after its HUP for a `RELOADING=1` that is not older than
+    /// that HUP, and then for `READY=1` (service.c). The latter is said whatever came of it, but only of a child that
+    /// serves. The same if HUP is forwarded: the program reloads itself.
     pub(super) fn hear(&mut self, now: Time, line: &Message, text: &str, service: &Service) {
         let is_serving = |id: &GenerationId| service.serving.as_ref().is_some_and(|serving| serving.0 == *id);
         match (line, self.told) {

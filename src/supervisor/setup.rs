@@ -130,8 +130,8 @@ pub(crate) fn setup(mut config: Config, startup: Startup) -> Result<Box<Supervis
     Ok(supervisor)
 }
 
-/// Reads what the child's environment comes from, and looks for the commands of `--check` and `--ready cmd:` in it, as they
-/// are looked for when they run.
+/// Reads what the child's environment comes from, and looks for the commands of `--check` and `--ready cmd:` in it, as
+/// they are looked for when they run.
 fn look_up_helpers(config: &Config, startup: &Startup) -> Result<(), String> {
     let mut helpers = config.helpers().peekable();
     if helpers.peek().is_none() && config.env_files.is_empty() && config.workdir.is_none() {

@@ -68,9 +68,10 @@ impl Supervisor {
         (must_look || self.terminal.held.is_some()).then_some(RETRY)
     }
 
-    /// Whether a HUP among those that were read has come with the end of the terminal. Where the terminal is found gone and
-    /// the leader of the session lives, it may have gone days ago. A leader that passes a hang-up on ends next, so the HUP
-    /// is held back until then. If the leader lives on, the HUP has nothing to do with the terminal, and no later one has.
+    /// Whether a HUP among those that were read has come with the end of the terminal. Where the terminal is found gone
+    /// and the leader of the session lives, it may have gone days ago. A leader that passes a hang-up on ends next, so
+    /// the HUP is held back until then. If the leader lives on, the HUP has nothing to do with the terminal, and no
+    /// later one has.
     pub(super) fn hold_hup(&mut self, received: &mut Vec<Received>) -> bool {
         let suspects = self.machine.suspects_hang_up();
         let TerminalState { hang_up, held, is_ours, .. } = &mut self.terminal;
@@ -93,8 +94,8 @@ impl Supervisor {
         false
     }
 
-    /// Whether the terminal, or the leader of the session, is gone since. Where the kernel has told the child of it instead
-    /// of hupwrap, that is a HUP.
+    /// Whether the terminal, or the leader of the session, is gone since. Where the kernel has told the child of it
+    /// instead of hupwrap, that is a HUP.
     pub(super) fn terminal_gone(&mut self, deaths: &[Event]) -> Option<Event> {
         let hang_up = self.terminal.hang_up.as_ref()?;
         let is_told = |death: &Event| matches!(death, Event::ChildEnded(_, ExitStatus::Killed(Signal::HUP)));
@@ -105,8 +106,8 @@ impl Supervisor {
         self.terminal.hang_up.take_if(|_| is_over).map(|_| if is_for_child { hup } else { Event::TerminalGone })
     }
 
-    /// Gives the terminal to a child that was stopped in the background for want of it, once the shell has brought hupwrap
-    /// to the foreground. `continued`: a CONT has come, which is for the whole job.
+    /// Gives the terminal to a child that was stopped in the background for want of it, once the shell has brought
+    /// hupwrap to the foreground. `continued`: a CONT has come, which is for the whole job.
     pub(super) fn lend_terminal(&mut self, continued: bool) {
         if !self.terminal.exists {
             return;
@@ -132,9 +133,9 @@ impl Supervisor {
         }
     }
 
-    /// Takes the terminal back from a process group of a child that has no member left: nobody hears its keys, and the next
-    /// child may be waiting for it. At hupwrap's end, `ends`, from one with members as well, as a shell does: what a child
-    /// has left behind runs in the background, and those that have started hupwrap read the terminal next.
+    /// Takes the terminal back from a process group of a child that has no member left: nobody hears its keys, and the
+    /// next child may be waiting for it. At hupwrap's end, `ends`, from one with members as well, as a shell does: what
+    /// a child has left behind runs in the background, and those that have started hupwrap read the terminal next.
     pub(super) fn take_terminal_back(&mut self, ends: bool) {
         let Family { children, left_groups: left, shared_group, .. } = &mut self.family;
         let empty: Vec<Pid> = left.extract_if(.., |group| ends || !signals::group_exists(*group)).collect();

@@ -38,8 +38,8 @@ pub(super) unsafe fn bare(number: libc::c_long, args: [usize; 4]) -> isize {
 /// The digits of the longest pid, and a NUL.
 pub(super) const PID_ROOM: [u8; 11] = [0; 11];
 
-/// Gives descriptors the numbers they are to have after the exec. What stands in the way of one, and is none of them, is
-/// closed. Negative on an error.
+/// Gives descriptors the numbers they are to have after the exec. What stands in the way of one, and is none of them,
+/// is closed. Negative on an error.
 ///
 /// # Safety
 /// As that of closing those.

@@ -22,8 +22,8 @@ fn when(seen: &Metadata) -> Written {
     Written { inode: seen.ino(), seconds: seen.mtime(), nanoseconds: seen.mtime_nsec() }
 }
 
-/// Reads the pid in the first line of a file, and when that was written. None if there is no such file, or nothing in it
-/// yet.
+/// Reads the pid in the first line of a file, and when that was written. None if there is no such file, or nothing in
+/// it yet.
 ///
 /// # Errors
 /// Says what is wrong with the file.

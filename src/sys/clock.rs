@@ -18,8 +18,8 @@ pub(crate) fn wall_time(time: Time) -> SystemTime {
     wall.checked_sub(now().saturating_sub(time)).unwrap_or(wall)
 }
 
-/// How long ago it was that a process began. `ticks`: field 22 of its stat (`proc(5)`), which counts from boot, times of
-/// suspension included.
+/// How long ago it was that a process began. `ticks`: field 22 of its stat (`proc(5)`), which counts from boot, times
+/// of suspension included.
 pub(crate) fn age(ticks: u64) -> Duration {
     let in_second =
         sysconf(SysconfVar::CLK_TCK).ok().flatten().and_then(|ticks| u64::try_from(ticks).ok()).unwrap_or(0);

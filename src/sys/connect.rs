@@ -70,8 +70,8 @@ impl Connection {
         }
     }
 
-    /// Whether the connection is with itself: if nobody listens on the port, the kernel may choose that very port as the
-    /// port of the side that connects.
+    /// Whether the connection is with itself: if nobody listens on the port, the kernel may choose that very port as
+    /// the port of the side that connects.
     fn is_with_itself(&self) -> bool {
         matches!((self.stream.local_addr(), self.stream.peer_addr()), (Ok(local), Ok(peer)) if local == peer)
     }

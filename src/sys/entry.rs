@@ -1,5 +1,5 @@
-//! The first instructions: they block all signals, and call the library. A part of the program, not of the library, which
-//! would give its `main` to every test.
+//! The first instructions: they block all signals, and call the library. A part of the program, not of the library,
+//! which would give its `main` to every test.
 //!
 //! There is no `fn main` of Rust, because the runtime in front of it opens /dev/null for a standard descriptor that is
 //! closed and ignores SIGPIPE. The child must see neither.
@@ -11,8 +11,9 @@ use std::ffi::{c_char, c_int};
 use hupwrap::Startup;
 use hupwrap::signal::SignalSet;
 
-// For pid 1 a signal is lost that is neither blocked nor handled, and libc needs a while before it calls main. Therefore
-// the mask is set before libc begins. `_start` finds the registers and the stack as the kernel, or ld.so, left them.
+// For pid 1 a signal is lost that is neither blocked nor handled, and libc needs a while before it calls main.
+// Therefore the mask is set before libc begins. `_start` finds the registers and the stack as the kernel, or ld.so,
+// left them.
 #[cfg(target_arch = "x86_64")]
 std::arch::global_asm!(
     ".globl hupwrap_entry",

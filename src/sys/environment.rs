@@ -76,8 +76,8 @@ impl ChildEnv {
         Ok(child_env)
     }
 
-    /// Has PWD name the working directory, as `cd` would have: hupwrap's own PWD would be wrong there, and by its name a
-    /// program that restarts itself finds where a link leads by then. A file that sets PWD knows better.
+    /// Has PWD name the working directory, as `cd` would have: hupwrap's own PWD would be wrong there, and by its name
+    /// a program that restarts itself finds where a link leads by then. A file that sets PWD knows better.
     fn enter(&mut self, directory: &[u8]) {
         if self.own.iter().any(|variable| value(variable, PWD).is_some()) {
             return;

@@ -19,8 +19,8 @@ use nix::unistd::pipe2;
 /// The lowest number that is not a standard descriptor.
 const ABOVE_STDIO: RawFd = 3;
 
-/// Moves a descriptor above 2, close-on-exec. If hupwrap was started with a standard descriptor closed, the next one that
-/// is opened takes its number, and messages or the child's output would go there.
+/// Moves a descriptor above 2, close-on-exec. If hupwrap was started with a standard descriptor closed, the next one
+/// that is opened takes its number, and messages or the child's output would go there.
 ///
 /// # Errors
 /// EMFILE.
@@ -86,8 +86,8 @@ pub(crate) fn take(number: RawFd) -> nix::Result<OwnedFd> {
     if number < ABOVE_STDIO {
         return Err(Errno::EBADF);
     }
-    // SAFETY: the process that executed hupwrap left the descriptor to it by this number, and nothing else in hupwrap owns
-    // it. If the number is not open, the value is forgotten below, and closes nothing.
+    // SAFETY: the process that executed hupwrap left the descriptor to it by this number, and nothing else in hupwrap
+    // owns it. If the number is not open, the value is forgotten below, and closes nothing.
     let fd = unsafe { OwnedFd::from_raw_fd(number) };
     match fcntl(&fd, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)) {
         Err(Errno::EBADF) => {
@@ -127,7 +127,8 @@ fn flock(file: &impl AsFd, operation: libc::c_int) -> nix::Result<()> {
 
 impl<F: AsFd> Drop for Locked<F> {
     fn drop(&mut self) {
-        // A child between clone and exec keeps the file open, and with it the lock. If this fails, the lock ends with it.
+        // A child between clone and exec keeps the file open, and with it the lock. If this fails, the lock ends with
+        // it.
         let _ = flock(&self.0, libc::LOCK_UN);
     }
 }
@@ -146,8 +147,8 @@ impl<F: AsFd> DerefMut for Locked<F> {
     }
 }
 
-/// The names in a directory, as they are read. Not the type of std, which panics where the directory cannot be closed, nor
-/// that of nix, which loses a descriptor where it cannot be opened.
+/// The names in a directory, as they are read. Not the type of std, which panics where the directory cannot be closed,
+/// nor that of nix, which loses a descriptor where it cannot be opened.
 pub(crate) struct Names(NonNull<libc::DIR>);
 
 /// Opens a directory.
@@ -194,8 +195,8 @@ impl Drop for Names {
     }
 }
 
-/// Fills the standard descriptors that are closed, so that what is opened next is not one of them. Not for a supervisor,
-/// whose child is to find them closed.
+/// Fills the standard descriptors that are closed, so that what is opened next is not one of them. Not for a
+/// supervisor, whose child is to find them closed.
 pub(crate) fn hold_stdio() {
     while let Ok(null) = File::options().read(true).write(true).open("/dev/null") {
         if null.as_raw_fd() >= ABOVE_STDIO {

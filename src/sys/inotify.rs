@@ -1,6 +1,6 @@
-//! A watch on a file that is replaced as a whole. Its directory reports the new one (`inotify(7)`). That the path leads to
-//! another directory by now is not reported: a deploy moves a link, or renames a directory above. So the watch is renewed
-//! once a second.
+//! A watch on a file that is replaced as a whole. Its directory reports the new one (`inotify(7)`). That the path leads
+//! to another directory by now is not reported: a deploy moves a link, or renames a directory above. So the watch is
+//! renewed once a second.
 
 use std::ffi::OsString;
 use std::os::fd::{AsFd, BorrowedFd};

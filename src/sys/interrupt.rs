@@ -20,8 +20,8 @@ pub(crate) struct Interrupt {
 }
 
 impl Interrupt {
-    /// Catches the signals from now on. A signal that was ignored at the start stays ignored (nohup, a background job of
-    /// a script). One that cannot be caught, for want of a descriptor or a thread, has its default effect.
+    /// Catches the signals from now on. A signal that was ignored at the start stays ignored (nohup, a background job
+    /// of a script). One that cannot be caught, for want of a descriptor or a thread, has its default effect.
     ///
     /// # Errors
     /// Those of `pipe(2)`: no signal is caught.
@@ -74,8 +74,8 @@ fn catch(signal: Signal, writer: PipeWriter, came: Arc<AtomicUsize>) -> std::io:
     low_level::pipe::register(signal.number(), writer).map(drop)
 }
 
-/// Ends this process by a signal, as if it had never been caught. Returns where this is not possible: the kernel protects
-/// pid 1 from its own signals.
+/// Ends this process by a signal, as if it had never been caught. Returns where this is not possible: the kernel
+/// protects pid 1 from its own signals.
 pub(crate) fn end_by(signal: Signal) {
     if std::process::id() != 1 {
         let _ = low_level::emulate_default_handler(signal.number());

@@ -15,9 +15,9 @@ use crate::sys::start_error::{cannot_execute, explain};
 /// The directories that are searched where PATH is not set: glibc's own default.
 const DEFAULT_PATH: &[u8] = b"/bin:/usr/bin";
 
-/// Finds the file of a command, as execvp(3): a word with a slash is a path, another is looked for in PATH. `path` is the
-/// PATH of the child. Paths are relative to `workdir`, if the child gets one; also the path that is returned:
-/// a link in it that moves before the exec leads both to the same place.
+/// Finds the file of a command, as execvp(3): a word with a slash is a path, another is looked for in PATH. `path` is
+/// the PATH of the child. Paths are relative to `workdir`, if the child gets one; also the path that is returned: a
+/// link in it that moves before the exec leads both to the same place.
 ///
 /// # Errors
 /// Not found, or found but not executable.

@@ -23,10 +23,10 @@ const LONGEST_DATAGRAM: usize = 1 << 16;
 
 /// The NOTIFY_SOCKET of one generation. Dropping or removing it removes its files.
 ///
-/// The child may have dropped its privileges, so everybody may write to the socket. The name alone decides who does: the
-/// child gets it in its environment. `/proc/net/unix` shows everybody the name that a socket was bound to. So the socket
-/// is bound in a directory that others can enter but not list, and is then renamed: the name that is shown does not
-/// work. If hupwrap is killed, the socket and its directory stay until the next boot.
+/// The child may have dropped its privileges, so everybody may write to the socket. The name alone decides who does:
+/// the child gets it in its environment. `/proc/net/unix` shows everybody the name that a socket was bound to. So the
+/// socket is bound in a directory that others can enter but not list, and is then renamed: the name that is shown does
+/// not work. If hupwrap is killed, the socket and its directory stay until the next boot.
 #[derive(Debug)]
 pub(crate) struct NotifySocket {
     socket: OwnedFd,
@@ -38,9 +38,9 @@ pub(crate) struct NotifySocket {
 }
 
 impl NotifySocket {
-    /// Makes the socket in the first of `/run`, `runtime_dir` (XDG_RUNTIME_DIR), `/tmp` and `/dev/shm` that works and that
-    /// a child of any user can enter; `/dev/shm` exists in containers that are otherwise read-only. If none works, the
-    /// socket is abstract: its name is as random, but is shown to everybody in the network namespace.
+    /// Makes the socket in the first of `/run`, `runtime_dir` (XDG_RUNTIME_DIR), `/tmp` and `/dev/shm` that works and
+    /// that a child of any user can enter; `/dev/shm` exists in containers that are otherwise read-only. If none works,
+    /// the socket is abstract: its name is as random, but is shown to everybody in the network namespace.
     ///
     /// # Errors
     /// No descriptor or no memory is left.
@@ -87,7 +87,8 @@ impl NotifySocket {
         let locked = lock(above_stdio(File::open(directory)?.into())?);
         let socket = above_stdio(UnixDatagram::bind(bound)?.into())?;
         fs::rename(bound, path)?;
-        // Writing is enough to send. The directory is opened to others last: nobody has entered by the name that is shown.
+        // Writing is enough to send. The directory is opened to others last: nobody has entered by the name that is
+        // shown.
         fs::set_permissions(path, Permissions::from_mode(0o222))?;
         fs::set_permissions(directory, Permissions::from_mode(0o711))?;
         Ok(Self { socket, directory: locked, path: path.to_owned(), fails: AtomicBool::default() })
@@ -120,8 +121,8 @@ impl NotifySocket {
         Some(datagram)
     }
 
-    /// Whether the last datagram could not be read. It is still there, so that the descriptor tells nothing: it is tried
-    /// again soon.
+    /// Whether the last datagram could not be read. It is still there, so that the descriptor tells nothing: it is
+    /// tried again soon.
     pub(crate) fn fails(&self) -> bool {
         self.fails.load(Relaxed)
     }

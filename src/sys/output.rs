@@ -13,8 +13,8 @@ use nix::unistd::write;
 
 use crate::sys::poll;
 
-/// Writes to a stream that others use too, if the stream takes it at once; otherwise nothing is written. A pipe takes up to
-/// `PIPE_BUF` bytes as a whole, or not at all (`pipe(7)`). The stream's own O_NONBLOCK is left alone: it would be
+/// Writes to a stream that others use too, if the stream takes it at once; otherwise nothing is written. A pipe takes
+/// up to `PIPE_BUF` bytes as a whole, or not at all (`pipe(7)`). The stream's own O_NONBLOCK is left alone: it would be
 /// everybody's.
 pub(crate) fn write_at_once(stream: BorrowedFd, bytes: &[u8]) {
     let kind = fstat(stream).map(|stat| SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT);

@@ -29,8 +29,8 @@ impl ProcStat {
             Ok(Some(held)) if held.kill(signal).is_ok() => return Ok(()),
             _ => {}
         }
-        // There are no pidfds here, or no descriptor is left. The next best is the pid, right after a look at which process
-        // has it. If the signal is not permitted, kill(2) says so again.
+        // There are no pidfds here, or no descriptor is left. The next best is the pid, right after a look at which
+        // process has it. If the signal is not permitted, kill(2) says so again.
         match Self::at(self.pid) {
             Some(now) if now.is(self) => signals::kill(self.pid, signal),
             _ => Err(Errno::ESRCH),
@@ -48,7 +48,8 @@ pub(super) fn open(pid: Pid) -> nix::Result<OwnedFd> {
 pub(crate) struct PidFd(OwnedFd);
 
 impl PidFd {
-    /// The process of this pid that began then: see [`ProcStat::began`]. None where it has ended, or the pid means another.
+    /// The process of this pid that began then: see [`ProcStat::began`]. None where it has ended, or the pid means
+    /// another.
     ///
     /// # Errors
     /// Those of `pidfd_open(2)`; EACCES where /proc does not show a process that is there.

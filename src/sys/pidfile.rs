@@ -29,9 +29,9 @@ pub(crate) struct Pidfile {
 }
 
 impl Pidfile {
-    /// Takes a pidfile, and writes the pid. An unlocked one is stale, and is taken over. The lock is one of `flock(2)`: it
-    /// stays with the open file over fork and exec, and ends with the last process that has the file open. A stale file of
-    /// another user is replaced: that user could write another pid to it later.
+    /// Takes a pidfile, and writes the pid. An unlocked one is stale, and is taken over. The lock is one of `flock(2)`:
+    /// it stays with the open file over fork and exec, and ends with the last process that has the file open. A stale
+    /// file of another user is replaced: that user could write another pid to it later.
     ///
     /// # Errors
     /// One line that says who has it, what is wrong with it, or why it cannot be made.
@@ -113,7 +113,8 @@ impl Pidfile {
 
 impl Drop for Pidfile {
     fn drop(&mut self) {
-        // Removed before it is unlocked: a hupwrap that gets the lock finds that this file is no longer the one at the path.
+        // Removed before it is unlocked: a hupwrap that gets the lock finds that this file is no longer the one at the
+        // path.
         if is_at(&self.file, &self.path) {
             let _ = fs::remove_file(&self.path);
         }
@@ -169,7 +170,8 @@ fn check(found: &Metadata) -> Result<(), String> {
     .to_owned())
 }
 
-/// The pid in a file, none if that is empty; and none at all if it holds something else. Does not move the file's position.
+/// The pid in a file, none if that is empty; and none at all if it holds something else. Does not move the file's
+/// position.
 fn pid_in(file: &File) -> Option<Option<Pid>> {
     let mut text = String::new();
     let length = file.take(LONGEST.saturating_add(1)).read_to_string(&mut text).ok()?;

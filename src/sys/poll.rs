@@ -7,8 +7,8 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll, ppoll};
 use nix::sys::time::TimeSpec;
 
-/// Waits until one of the descriptors is ready, at most for `limit`: `ppoll(2)`, or `poll(2)` where a sandbox refuses that.
-/// Returns how many are ready.
+/// Waits until one of the descriptors is ready, at most for `limit`: `ppoll(2)`, or `poll(2)` where a sandbox refuses
+/// that. Returns how many are ready.
 ///
 /// # Errors
 /// As `ppoll(2)`: no memory, or more descriptors than the limit allows.

@@ -17,8 +17,8 @@ const PIDS_A_TICK: Pid = 10_000;
 /// More ancestors than any process has, in a /proc that changes while it is read.
 const MOST_ANCESTORS: usize = 10_000;
 
-/// How often a process in the middle of an exec is looked at. The next step of an exec takes microseconds; only a process
-/// that gets no processor time needs longer.
+/// How often a process in the middle of an exec is looked at. The next step of an exec takes microseconds; only a
+/// process that gets no processor time needs longer.
 const LOOKS_AT_AN_EXEC: usize = 200;
 
 /// A pid, and when its process began (see [`ProcStat::began`]).
@@ -91,15 +91,15 @@ impl ProcStat {
         self.parent
     }
 
-    /// Whether it began before another. Time is told in hundredths of a second: within one, the pid tells, which goes up
-    /// until it begins anew.
+    /// Whether it began before another. Time is told in hundredths of a second: within one, the pid tells, which goes
+    /// up until it begins anew.
     pub(crate) fn is_older_than(&self, (pid, began): Identity) -> bool {
         let earlier_pids = pid.saturating_sub(PIDS_A_TICK)..pid;
         self.began < began || (self.began == began && earlier_pids.contains(&self.pid))
     }
 
-    /// The value of a variable in the environment that it was executed with, if that can be read. In the middle of an exec
-    /// there is no environment for a moment, or a read of it ends too early.
+    /// The value of a variable in the environment that it was executed with, if that can be read. In the middle of an
+    /// exec there is no environment for a moment, or a read of it ends too early.
     pub(crate) fn var(&self, name: &str) -> Option<String> {
         let mut before = None;
         for _ in 0..LOOKS_AT_AN_EXEC {
@@ -120,8 +120,8 @@ impl ProcStat {
         None
     }
 
-    /// Where its environment ends, field 51 of stat: `0` as long as a new program has no stack (and always in gVisor), and
-    /// another address for each one. None when it has ended.
+    /// Where its environment ends, field 51 of stat: `0` as long as a new program has no stack (and always in gVisor),
+    /// and another address for each one. None when it has ended.
     fn end_of_environment(&self) -> Option<String> {
         let stat = fs::read(format!("/proc/{}/stat", self.pid)).ok()?;
         Self::parse(self.pid, &stat).filter(|(seen, state)| seen.is(self) && *state != State::Dead)?;
@@ -200,7 +200,8 @@ pub(crate) fn descendants(is_foreign: impl Fn(&ProcStat) -> bool) -> Result<Vec<
     Ok(found)
 }
 
-/// Whether /proc shows the processes of this pid namespace. In the /proc of another one, every pid means another process.
+/// Whether /proc shows the processes of this pid namespace. In the /proc of another one, every pid means another
+/// process.
 ///
 /// # Errors
 /// It does not.

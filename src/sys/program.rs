@@ -15,8 +15,8 @@ use nix::unistd::{AccessFlags, access};
 
 use crate::sys::fd::names;
 
-/// More of a file than its ELF header, its program headers and the name of its loader usually take; more than the kernel
-/// reads of a script's first line as well.
+/// More of a file than its ELF header, its program headers and the name of its loader usually take; more than the
+/// kernel reads of a script's first line as well.
 const START: u64 = 4096;
 /// How long a script's first line is, at most (`execve(2)`).
 const LINE: usize = 255;

@@ -9,8 +9,9 @@ use nix::libc;
 
 use crate::sys::errno;
 
-/// This many random bytes, in hexadecimal. It never waits: before the kernel has collected enough randomness, in the first
-/// moments of a boot, it takes what /dev/urandom makes of that. It does the same if a sandbox refuses getrandom(2).
+/// This many random bytes, in hexadecimal. It never waits: before the kernel has collected enough randomness, in the
+/// first moments of a boot, it takes what /dev/urandom makes of that. It does the same if a sandbox refuses
+/// getrandom(2).
 ///
 /// # Errors
 /// Those of `open(2)` and `read(2)`.

@@ -33,8 +33,9 @@ const PIPED: &[u8] = b"\nwriter hupwrap ";
 pub(crate) struct Origin(Vec<CString>);
 
 impl Origin {
-    /// Reads it off `AT_EXECFN` (`getauxval(3)`), at startup: the environment's idea of the working directory may change.
-    /// `known`: the places that the hupwrap before had, if there was one. It may have executed only one of them.
+    /// Reads it off `AT_EXECFN` (`getauxval(3)`), at startup: the environment's idea of the working directory may
+    /// change. `known`: the places that the hupwrap before had, if there was one. It may have executed only one of
+    /// them.
     pub(crate) fn new(startup: &Startup, known: Vec<Vec<u8>>) -> Self {
         let known: Vec<_> = known.into_iter().filter_map(|place| CString::new(place).ok()).collect();
         if !known.is_empty() {
@@ -274,8 +275,8 @@ pub(crate) fn prove() -> Result<String, String> {
     Ok(introduction())
 }
 
-/// Makes a descriptor that bytes can be read from once: a sealed memfd, or where that cannot be made or written (a seccomp
-/// profile, `ulimit -f`), a pipe. The pipe needs no file system, but holds 1 MiB at most.
+/// Makes a descriptor that bytes can be read from once: a sealed memfd, or where that cannot be made or written (a
+/// seccomp profile, `ulimit -f`), a pipe. The pipe needs no file system, but holds 1 MiB at most.
 fn carrier(bytes: &[u8]) -> Result<OwnedFd, String> {
     let said = |error: Errno| format!("the state cannot be handed over: {}", describe(error));
     if let Ok(memory) = memory(bytes) {

@@ -1,5 +1,5 @@
-//! Finding the address of a host. A resolver may be silent for half a minute, so a name is looked up by a process of its
-//! own, and hupwrap handles signals in that time.
+//! Finding the address of a host. A resolver may be silent for half a minute, so a name is looked up by a process of
+//! its own, and hupwrap handles signals in that time.
 
 use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -129,8 +129,8 @@ fn look_up(endpoint: &Endpoint, mask: SignalSet, parent: Pid, answer: &OwnedFd) 
     unsafe { libc::_exit(0) }
 }
 
-/// Closes every descriptor but the standard ones and this one: a lookup must keep no socket and no lock of hupwrap's alive.
-/// Where the kernel or a sandbox does not permit it, they stay open as long as the lookup takes.
+/// Closes every descriptor but the standard ones and this one: a lookup must keep no socket and no lock of hupwrap's
+/// alive. Where the kernel or a sandbox does not permit it, they stay open as long as the lookup takes.
 fn close_all_but(answer: &OwnedFd) {
     let kept = answer.as_raw_fd().unsigned_abs();
     let ranges = [(3, kept.saturating_sub(1)), (kept.saturating_add(1), u32::MAX)];

@@ -120,8 +120,8 @@ impl SignalFd {
     }
 
     /// Adds the signals that wait to `all`. Sleeps until there is one: a single call, where nothing else is waited for.
-    /// Real-time signals queue, and somebody may send them faster than they are read. So one turn reads a part of them. All
-    /// others are among what it reads, because the kernel hands out the lowest number first.
+    /// Real-time signals queue, and somebody may send them faster than they are read. So one turn reads a part of them.
+    /// All others are among what it reads, because the kernel hands out the lowest number first.
     pub(crate) fn drain(&self, all: &mut Vec<Received>) {
         // SAFETY: the struct is plain data, for which zero is valid.
         let mut batch: [libc::signalfd_siginfo; 16] = unsafe { std::mem::zeroed() };
@@ -145,8 +145,8 @@ impl AsFd for SignalFd {
     }
 }
 
-/// Adds a signal to those that were read before, in numeric order. Equal ones count once, because signals are levels; but
-/// of two that may be echoes, one may be none.
+/// Adds a signal to those that were read before, in numeric order. Equal ones count once, because signals are levels;
+/// but of two that may be echoes, one may be none.
 fn add(all: &mut Vec<Received>, new: Received) {
     // The kernel discards a pending CONT when a stop comes, and the reverse. One of them may have been read.
     match new.signal {
@@ -208,15 +208,15 @@ pub(crate) fn kill_group(leader: Pid, signal: Signal) -> nix::Result<()> {
 }
 
 /// Stops this process by a signal that is otherwise blocked, and returns when it was continued. With `insist` it stops
-/// too where the kernel discards the signal: in an orphaned process group, or where it is ignored. Returns whether a CONT
-/// has ended the stop, or came so early that there was none. `with_group`: stops its whole process group.
+/// too where the kernel discards the signal: in an orphaned process group, or where it is ignored. Returns whether a
+/// CONT has ended the stop, or came so early that there was none. `with_group`: stops its whole process group.
 ///
 /// A CONT that comes between a look at what is pending and the stop behind it is lost: the kernel has no call that does
 /// both. That is the time of one system call.
 pub(crate) fn suspend(signal: Signal, insist: bool, with_group: bool) -> bool {
-    // The kernel discards a pending CONT when a stop is sent: it must be seen before. Sent while it is blocked, the stop
-    // is one with the terminal's own where that waits. The other way round that would stop the process first, and this one
-    // again after the CONT.
+    // The kernel discards a pending CONT when a stop is sent: it must be seen before. Sent while it is blocked, the
+    // stop is one with the terminal's own where that waits. The other way round that would stop the process first, and
+    // this one again after the CONT.
     if pending().contains(Signal::CONT) {
         return true;
     }

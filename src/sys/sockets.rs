@@ -1,5 +1,5 @@
-//! The sockets of `--listen`, and those that hupwrap was given. A socket is bound once and kept as a descriptor, over every
-//! child and every re-exec.
+//! The sockets of `--listen`, and those that hupwrap was given. A socket is bound once and kept as a descriptor, over
+//! every child and every re-exec.
 
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -59,7 +59,8 @@ impl Socket {
         self.non_blocking.then_some(self.facts.fd)
     }
 
-    /// Makes it blocking or non-blocking again as the first child found it. A child has changed that for every later one.
+    /// Makes it blocking or non-blocking again as the first child found it. A child has changed that for every later
+    /// one.
     pub(crate) fn restore_blocking(&self) {
         set_non_blocking(&self.fd, self.non_blocking);
     }
@@ -177,8 +178,8 @@ fn bind(option: &Listen, lowest: RawFd) -> Result<Socket, String> {
     // From here on an error takes the file back.
     let socket = Socket::new(fd, kind, name, Some(option.said.clone()), made);
     if kind != SocketKind::Udp {
-        // The kernel limits the backlog to net.core.somaxconn. If a second socket has taken the same port in between, this
-        // fails.
+        // The kernel limits the backlog to net.core.somaxconn. If a second socket has taken the same port in between,
+        // this fails.
         listen_at(&socket.fd, Backlog::MAXALLOWABLE).map_err(|error| explain(error, 0))?;
     }
     Ok(socket)

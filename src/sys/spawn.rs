@@ -49,7 +49,8 @@ pub(crate) struct Spawn {
     pub own_group: bool,
     /// What it gets when hupwrap is killed.
     pub tether: Option<Signal>,
-    /// Which descriptor of hupwrap's it gets under which number, besides those that it inherits anyway. Each number once.
+    /// Which descriptor of hupwrap's it gets under which number, besides those that it inherits anyway. Each number
+    /// once.
     pub fds: Vec<(RawFd, RawFd)>,
 }
 
@@ -74,16 +75,16 @@ struct ChildPlan {
     stack: Vec<u128>,
 }
 
-/// A plan that a child may be using, and what tells when it no longer does. The plan is not a Box, because a Box must not be
-/// moved while others have pointers into it.
+/// A plan that a child may be using, and what tells when it no longer does. The plan is not a Box, because a Box must
+/// not be moved while others have pointers into it.
 struct Loan {
     report: OwnedFd,
     plan: NonNull<ChildPlan>,
 }
 
 thread_local! {
-    /// What children may still use that nobody waits for: one that was just killed, or that reported its failure, runs on
-    /// for a moment, or longer if it is frozen.
+    /// What children may still use that nobody waits for: one that was just killed, or that reported its failure, runs
+    /// on for a moment, or longer if it is frozen.
     static OUTSTANDING: RefCell<Vec<Loan>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -116,7 +117,8 @@ pub(crate) fn spawn(spawn: Spawn) -> nix::Result<Spawned> {
     drop(theirs);
     let pid = pid?;
     if own_group {
-        // The child does the same: the first one counts, and no signal to the group is lost. EACCES says it has executed.
+        // The child does the same: the first one counts, and no signal to the group is lost. EACCES says it has
+        // executed.
         let pid = unistd::Pid::from_raw(pid);
         let _ = setpgid(pid, pid);
     }
@@ -150,9 +152,9 @@ impl ChildPlan {
 impl Loan {
     fn clone_child(&self, sharing: c_int) -> nix::Result<Pid> {
         let plan = self.plan.as_ptr();
-        // SAFETY: the plan is there, and no child uses it yet. The child runs on a stack of its own, touches only the plan,
-        // which stays until the child has executed or ended, and makes bare system calls only. Until then hupwrap only reads
-        // the plan's Spawn, as the child does.
+        // SAFETY: the plan is there, and no child uses it yet. The child runs on a stack of its own, touches only the
+        // plan, which stays until the child has executed or ended, and makes bare system calls only. Until then hupwrap
+        // only reads the plan's Spawn, as the child does.
         Errno::result(unsafe {
             let stack_end = (*plan).stack.spare_capacity_mut().as_mut_ptr_range().end;
             libc::clone(child, stack_end.cast(), sharing | libc::SIGCHLD, plan.cast())
@@ -184,7 +186,8 @@ impl Loan {
         }
     }
 
-    /// Whether the child has left the plan: it has executed, or ended. The kernel closes its files later than its memory.
+    /// Whether the child has left the plan: it has executed, or ended. The kernel closes its files later than its
+    /// memory.
     fn is_over(&self) -> bool {
         // A report that nobody wants to hear any more is in front.
         std::iter::from_fn(|| self.outcome()).find_map(Result::ok).unwrap_or(false)
@@ -201,8 +204,8 @@ impl Drop for Loan {
 }
 
 impl Spawned {
-    /// Whether the program is executed: none while that is open, else yes or the reason why not, in which the program is
-    /// called `command`. A reason is told once.
+    /// Whether the program is executed: none while that is open, else yes or the reason why not, in which the program
+    /// is called `command`. A reason is told once.
     pub(crate) fn executed(&self, command: &OsStr) -> Option<Result<(), StartError>> {
         let (error, step) = match self.loan.outcome()? {
             Ok(_) => return Some(Ok(())),
@@ -254,8 +257,8 @@ impl AsFd for Spawned {
 
 /// The child's life before exec.
 extern "C" fn child(plan: *mut c_void) -> c_int {
-    // SAFETY: the plan is that of `clone_child`, and what is borrowed from it is the child's alone, or is not changed. The
-    // pointer is to memory of this stack, of the size that is said.
+    // SAFETY: the plan is that of `clone_child`, and what is borrowed from it is the child's alone, or is not changed.
+    // The pointer is to memory of this stack, of the size that is said.
     unsafe {
         let plan = plan.cast::<ChildPlan>();
         let (step, error) = become_program(plan);
@@ -345,8 +348,8 @@ mod tests {
     use crate::sys::environment::ChildEnv;
     use crate::sys::lookup::{check, find};
 
-    /// A child holds, until it executes, what another test has open at that moment: a script that is being written could
-    /// not be executed.
+    /// A child holds, until it executes, what another test has open at that moment: a script that is being written
+    /// could not be executed.
     static ALONE: Mutex<()> = Mutex::new(());
 
     struct Dir(PathBuf);

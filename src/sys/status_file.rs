@@ -20,8 +20,8 @@ use crate::text::status_file;
 
 /// Its owner may write to a status file, and all may read it.
 const MODE: u32 = 0o644;
-/// How often the lock of the file's directory is tried: 300 ms in all. A hupwrap holds it while it starts its first child.
-/// One that gave up too early would start a child beside another's, and find out after that.
+/// How often the lock of the file's directory is tried: 300 ms in all. A hupwrap holds it while it starts its first
+/// child. One that gave up too early would start a child beside another's, and find out after that.
 const LOCK_TRIES: u8 = 30;
 /// How much of the file's name the draft's name has, in bytes: 255 is the most that a name can have.
 const LONGEST_PART: usize = 200;
@@ -49,8 +49,8 @@ impl StatusFile {
         &self.path
     }
 
-    /// Locks the directory of the file, and checks the file. Of two hupwraps that start at once, the one that writes the file
-    /// as long as it has the lock is found by the other. Where nothing can be locked, there is no lock.
+    /// Locks the directory of the file, and checks the file. Of two hupwraps that start at once, the one that writes
+    /// the file as long as it has the lock is found by the other. Where nothing can be locked, there is no lock.
     ///
     /// # Errors
     /// As for [`Self::check`].
@@ -103,8 +103,8 @@ impl StatusFile {
         fs::metadata(&self.path).is_ok_and(|found| self.written == Some(identity(&found)))
     }
 
-    /// Replaces its content. Where the path leads elsewhere by now, the file that was written before is removed: it would
-    /// never be true again.
+    /// Replaces its content. Where the path leads elsewhere by now, the file that was written before is removed: it
+    /// would never be true again.
     ///
     /// # Errors
     /// Says why not. The content before is still there.

@@ -108,8 +108,8 @@ fn trust(path: &Path, file: &File) -> Result<Option<Uid>, Unread> {
     Ok(owners.first().copied().map(Uid::from_raw))
 }
 
-/// Whether the kernel knows an open file by this path: a link that was changed after it was looked at has not led here. A
-/// file that was replaced since has the name that it had. Without /proc nothing is sent anyway.
+/// Whether the kernel knows an open file by this path: a link that was changed after it was looked at has not led here.
+/// A file that was replaced since has the name that it had. Without /proc nothing is sent anyway.
 fn is_at(file: &File, path: &Path) -> bool {
     let known = fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()));
     known.map_or(true, |known| {

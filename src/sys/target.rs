@@ -43,8 +43,8 @@ fn look(pid: Pid, began: u64) -> Seen {
 }
 
 impl Target {
-    /// The process of this pid that began then, in the ticks of [`ProcStat::began`]. None where it has ended, or the pid
-    /// means another process.
+    /// The process of this pid that began then, in the ticks of [`ProcStat::began`]. None where it has ended, or the
+    /// pid means another process.
     ///
     /// # Errors
     /// One line: it cannot be told whether the pid still means that process.
@@ -75,7 +75,8 @@ impl Target {
     pub(crate) fn kill(&self, signal: Signal) -> nix::Result<()> {
         match self.fd.as_ref().map(|fd| fd.kill(signal)) {
             Some(sent @ (Ok(()) | Err(Errno::ESRCH))) => sent,
-            // A sandbox may refuse pidfd_send_signal(2). Between the look and the kill no pid is used again in practice.
+            // A sandbox may refuse pidfd_send_signal(2). Between the look and the kill no pid is used again in
+            // practice.
             _ if self.has_ended() => Err(Errno::ESRCH),
             _ => signals::kill(self.pid, signal),
         }
@@ -102,8 +103,8 @@ impl Target {
         !ids.is_empty() && same && !self.has_ended()
     }
 
-    /// Whether this process is one of these children of it, or descends from one. `hint` is the answer where an ancestor is
-    /// not to be seen.
+    /// Whether this process is one of these children of it, or descends from one. `hint` is the answer where an
+    /// ancestor is not to be seen.
     pub(crate) fn is_above_us(&self, children: &[Pid], hint: bool) -> bool {
         // An ancestor that ends during the walk breaks it; another walk finds the new parent.
         [(); 3].into_iter().find_map(|()| self.walk(children)).unwrap_or(hint)

@@ -48,7 +48,8 @@ impl Terminal {
         if is_in_front { Place::Foreground } else { Place::Background }
     }
 
-    /// Whether the kernel lets hupwrap read it, as it lets the foreground. TTIN is blocked, so the answer is EIO otherwise.
+    /// Whether the kernel lets hupwrap read it, as it lets the foreground. TTIN is blocked, so the answer is EIO
+    /// otherwise.
     fn may_be_read(&self) -> bool {
         let flags = fcntl(&self.0, FcntlArg::F_GETFL).map(OFlag::from_bits_retain);
         // Without O_NONBLOCK the call would wait while somebody else reads.
@@ -128,8 +129,8 @@ impl NonBlocking {
         Self(input | output << 1 | errors << 2)
     }
 
-    /// Makes those blocking again that were blocking before. A child has changed them: it shares them with hupwrap and the
-    /// next child.
+    /// Makes those blocking again that were blocking before. A child has changed them: it shares them with hupwrap and
+    /// the next child.
     pub(crate) fn restore(self) {
         for number in STANDARD {
             set_non_blocking(standard_fd(number), self.0 >> number & 1 == 1);
@@ -151,10 +152,11 @@ pub(crate) struct HangUp {
     /// The standard descriptor that leads to the terminal, if there is one: it has a hang-up when the terminal is gone.
     standard: Option<BorrowedFd<'static>>,
     is_over: bool,
-    /// Whether the leader cannot be watched: then somebody has to look now and then. poll(2) does not wake for the hang-up
-    /// that its end causes, unless it waits for input.
+    /// Whether the leader cannot be watched: then somebody has to look now and then. poll(2) does not wake for the
+    /// hang-up that its end causes, unless it waits for input.
     pub is_blind: bool,
-    /// Whether the terminal went while the leader lived on, at a time that nobody knows. Then only the leader's end is news.
+    /// Whether the terminal went while the leader lived on, at a time that nobody knows. Then only the leader's end is
+    /// news.
     pub is_late: bool,
 }
 
@@ -217,7 +219,8 @@ fn open_controlling() -> nix::Result<OwnedFd> {
     open("/dev/tty", flags, Mode::empty())
 }
 
-/// Whether the terminal that hupwrap had is gone: `/dev/tty` no longer leads anywhere, or leads to one that was hung up.
+/// Whether the terminal that hupwrap had is gone: `/dev/tty` no longer leads anywhere, or leads to one that was hung
+/// up.
 pub(crate) fn is_gone() -> bool {
     // Asked twice: an answer that does not last must not turn a reload into a stop.
     match open_controlling().or_else(|_| open_controlling()) {
@@ -241,8 +244,8 @@ pub(crate) fn front() -> Option<Pid> {
     Terminal::open()?.front()
 }
 
-/// How many columns stderr has, if it is a terminal that this process may write to without being asked. If this process is
-/// in the background, the terminal belongs to another program.
+/// How many columns stderr has, if it is a terminal that this process may write to without being asked. If this process
+/// is in the background, the terminal belongs to another program.
 pub(crate) fn columns() -> Option<usize> {
     if !stderr().is_terminal() || tcgetpgrp(stderr()).is_ok_and(|group| group != getpgrp()) {
         return None;

@@ -47,8 +47,8 @@ pub(super) fn check_directory(path: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// The path that a symbolic link leads to in the end, which need not exist; the path itself if it is not a link. Each link
-/// must belong to root or to this user: the link of somebody else could lead anywhere.
+/// The path that a symbolic link leads to in the end, which need not exist; the path itself if it is not a link. Each
+/// link must belong to root or to this user: the link of somebody else could lead anywhere.
 ///
 /// # Errors
 /// One line that says what is wrong with a link, or with a directory on the way.

@@ -1,10 +1,10 @@
 //! The file of a unix socket: whether one that exists is in use, its mode, and making it again.
 //!
-//! Whether a socket that is found at a path is in use is asked by connecting with a datagram socket. If a stream socket is
-//! bound there, the answer is EPROTOTYPE, even if it does not listen yet, and no server sees a connection. A stale file is
-//! replaced under a lock on its directory, so of two hupwraps one wins and the other one hears that the path is in use.
-//! There is no lock if the directory may not be read. Then, and against programs that do not know the lock, a few
-//! microseconds between question and replacement remain.
+//! Whether a socket that is found at a path is in use is asked by connecting with a datagram socket. If a stream socket
+//! is bound there, the answer is EPROTOTYPE, even if it does not listen yet, and no server sees a connection. A stale
+//! file is replaced under a lock on its directory, so of two hupwraps one wins and the other one hears that the path is
+//! in use. There is no lock if the directory may not be read. Then, and against programs that do not know the lock, a
+//! few microseconds between question and replacement remain.
 //!
 //! A socket without its file cannot be given another one. So the file has a second name, which survives a child that
 //! removes the first: then the sockets that children have already can be reached again.
@@ -145,8 +145,8 @@ pub(super) fn remove(path: &str, made: SocketFile) {
     }
 }
 
-/// Whether a socket was bound in the directory of a path. A state that says otherwise is forged: what it calls the file of
-/// the socket is somebody else's.
+/// Whether a socket was bound in the directory of a path. A state that says otherwise is forged: what it calls the file
+/// of the socket is somebody else's.
 pub(super) fn is_bound_beside(socket: &OwnedFd, path: &str) -> bool {
     // Tried twice: an error that does not last must not leave a file behind.
     let ask = || getsockname::<UnixAddr>(socket.as_raw_fd());
@@ -178,8 +178,8 @@ fn try_bind(path: &str, mode: u32, lowest: RawFd) -> Result<OwnedFd, Refusal> {
     }
 }
 
-/// Binds a new socket. The kernel makes the file with 0777 less the umask (`unix(7)`). So it has its mode from the first
-/// moment on, and no second look at the path is needed that could find another file.
+/// Binds a new socket. The kernel makes the file with 0777 less the umask (`unix(7)`). So it has its mode from the
+/// first moment on, and no second look at the path is needed that could find another file.
 fn bind_new(path: &str, mode: u32, lowest: RawFd) -> nix::Result<OwnedFd> {
     let address = UnixAddr::new(path)?;
     let fd = above(socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?, lowest)?;

@@ -1,6 +1,6 @@
 //! The syntax of an env file: dotenv, without expansion. docs/env-files.md describes it, and compares it with that of
-//! other programs. What python-dotenv reads and hupwrap reads as well has the same value, except where the page says why
-//! not. A line that cannot be read is an error. Pure.
+//! other programs. What python-dotenv reads and hupwrap reads as well has the same value, except where the page says
+//! why not. A line that cannot be read is an error. Pure.
 
 /// A variable: its name, and its value.
 pub type Variable = (Vec<u8>, Vec<u8>);

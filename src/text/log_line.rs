@@ -1,4 +1,5 @@
-//! hupwrap's own lines. Each is one line, of a bounded length, and without control characters, whatever it quotes. Pure.
+//! hupwrap's own lines. Each is one line, of a bounded length, and without control characters, whatever it quotes.
+//! Pure.
 
 use std::time::SystemTime;
 

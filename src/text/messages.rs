@@ -78,8 +78,8 @@ pub fn status_file_failed(path: &str, reason: &str) -> LogLine {
     LogLine::new(&STATUS_FILE_FAILED, [json!(reason)], text)
 }
 
-/// A file that somebody had removed is there again, or a socket that was shut down takes connections again. Either may be a
-/// new socket.
+/// A file that somebody had removed is there again, or a socket that was shut down takes connections again. Either may
+/// be a new socket.
 pub fn restored(name: &str, shut_down: bool, is_new_socket: bool) -> LogLine {
     let text = match shut_down {
         true => format!("somebody has called shutdown(2) on '{name}'; it takes connections again"),
@@ -111,13 +111,14 @@ impl Words {
         Self { command: command.rsplit('/').next().unwrap_or(command).to_owned(), listens }
     }
 
-    /// What the service manager is shown of a child that serves. Without its pid: the child may hand over to another process.
+    /// What the service manager is shown of a child that serves. Without its pid: the child may hand over to another
+    /// process.
     pub(crate) fn running(&self, since: SystemTime) -> String {
         format!("{} has been running since {}", self.command, humantime::format_rfc3339_seconds(from_1970(since)))
     }
 
-    /// The line for a message of the machine. `serves`: whether a child is running and ready. `last_try`: why the newest
-    /// child was not ready at the last try. `pid` knows the pid that a generation's child has or had.
+    /// The line for a message of the machine. `serves`: whether a child is running and ready. `last_try`: why the
+    /// newest child was not ready at the last try. `pid` knows the pid that a generation's child has or had.
     pub fn log_line(
         &self,
         line: &Message,

@@ -36,8 +36,8 @@ pub struct Notice {
 /// Reads a datagram. What is not known, or makes no sense, is skipped.
 ///
 /// `STATUS`, `EXTEND_TIMEOUT_USEC`, `WATCHDOG=1` and `WATCHDOG=trigger` are passed up. `MAINPID`, `RELOADING` and
-/// `STOPPING` are not, because for systemd hupwrap is the service. Nothing about descriptors is, because they are closed.
-/// `WATCHDOG_USEC` is not: it would change the time that hupwrap keeps when it feeds the watchdog itself.
+/// `STOPPING` are not, because for systemd hupwrap is the service. Nothing about descriptors is, because they are
+/// closed. `WATCHDOG_USEC` is not: it would change the time that hupwrap keeps when it feeds the watchdog itself.
 pub fn read(datagram: &[u8]) -> Notice {
     let mut notice = Notice::default();
     // systemd too allows for a C string's end, and for both ends of a line.

@@ -80,9 +80,9 @@ impl Found {
         Ok(Self { target, began, seen, purpose })
     }
 
-    /// Whether this command is part of a child of it: then hupwrap may wait for the end of this command. A process that runs
-    /// below hupwrap, but not below a child that it has started, is told to end by itself, or is left alone. `hint`: the
-    /// hupwrap that this process may descend from.
+    /// Whether this command is part of a child of it: then hupwrap may wait for the end of this command. A process that
+    /// runs below hupwrap, but not below a child that it has started, is told to end by itself, or is left alone.
+    /// `hint`: the hupwrap that this process may descend from.
     pub(super) fn waits_for_us(&self, hint: Option<Pid>) -> bool {
         let pid = |key: &str| self.seen.all.get(key)?.get("pid")?.as_i64()?.try_into().ok();
         let children: Vec<Pid> = ["child", "old_child"].into_iter().filter_map(pid).collect();

@@ -401,8 +401,8 @@ impl Scene {
             if now > 3 * then + 300 {
                 wrong.push(format!("it spins: {now} calls of ppoll in place of {then}"));
             }
-            // Those that work are not counted: a scan of /proc makes some for each process of the machine, and other tests
-            // may run a thousand.
+            // Those that work are not counted: a scan of /proc makes some for each process of the machine, and other
+            // tests may run a thousand.
             let refused = seen.calls.iter().filter(|call| call.is_injected()).count();
             if refused > 10 * often(&usual.calls, call) + 3000 {
                 wrong.push(format!("it spins: {refused} refused calls of {call}"));

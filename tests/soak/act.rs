@@ -80,9 +80,9 @@ impl Scene<'_> {
         given.is_some()
     }
 
-    /// Sends hupwrap a signal. Returns the times before and after, or none if hupwrap may take it for an echo: the kernel
-    /// keeps one signal of each kind, with its first sender, and a child that is being stopped may have sent the same one
-    /// just before.
+    /// Sends hupwrap a signal. Returns the times before and after, or none if hupwrap may take it for an echo: the
+    /// kernel keeps one signal of each kind, with its first sender, and a child that is being stopped may have sent the
+    /// same one just before.
     fn give(&mut self, signal: &'static str) -> Option<(Time, Time)> {
         // What is gone was reaped after what it had sent was read, or what it had sent still waits.
         let there: Vec<i32> = proc::below(self.hupwrap.pid).iter().map(proc::Process::own_pid).collect();

@@ -17,8 +17,8 @@ use watched::monotonic;
 const MEMORY: u64 = 256;
 
 impl Scene<'_> {
-    /// Mends everything, waits until it is at rest, and looks at it. Returns the generation that serves, or none if hupwrap
-    /// has ended.
+    /// Mends everything, waits until it is at rest, and looks at it. Returns the generation that serves, or none if
+    /// hupwrap has ended.
     pub fn calm(&mut self, plan: &Plan, ms: u64, pristine: &Path) -> Option<u64> {
         self.mend_all(pristine);
         self.plan(plan);

@@ -78,8 +78,8 @@ impl Scene<'_> {
         assert!(code == 0 || form == "--status" || !said.trim().is_empty(), "no reason: {words}");
     }
 
-    /// Whether a new child was ended by a signal to forward. Without a word from the child, such a signal is delivered as soon
-    /// as COMMAND is executed: before it is blocked, and before the child tells anything.
+    /// Whether a new child was ended by a signal to forward. Without a word from the child, such a signal is delivered
+    /// as soon as COMMAND is executed: before it is blocked, and before the child tells anything.
     fn was_killed_at_once(&self, said: &str) -> bool {
         let is_said = |signal: &&str| said.contains(&format!("ended ({signal}) before it was ready"));
         !self.readiness_is_told() && self.sent.iter().any(is_said)
@@ -105,8 +105,8 @@ impl Scene<'_> {
         });
     }
 
-    /// Whether a generation is what was asked for: it began after that, was ready before the answer, and runs unless there
-    /// is a reason why it does not.
+    /// Whether a generation is what was asked for: it began after that, was ready before the answer, and runs unless
+    /// there is a reason why it does not.
     fn is_answer(&self, generation: u64, asked: Time, ended: Time) -> bool {
         let told = &self.log.told[&generation];
         let is_ready = !self.readiness_is_told() || told.ready.is_some_and(|at| at < ended);

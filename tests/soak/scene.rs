@@ -53,8 +53,8 @@ pub struct Scene<'a> {
     pub troubles: Vec<Trouble>,
     /// The values of the env file, and since when.
     pub values: Vec<(Time, String)>,
-    /// When the last request of each action was sent: after the first time, and before the second. When a watched file was
-    /// changed.
+    /// When the last request of each action was sent: after the first time, and before the second. When a watched file
+    /// was changed.
     pub asked: BTreeMap<&'static str, (Time, Time)>,
     pub touched: Option<Time>,
     /// Every signal that hupwrap was sent.

@@ -174,8 +174,8 @@ impl Plan {
                 2 => format!("say:{}", rng.pick(&says)),
                 _ => format!("main:{}", rng.pick(&[0, 0, 7])),
             };
-            // Without a word of its main process, that would be its end; and what is killed on the way leaves the next main
-            // process behind, which nobody looks for under `process`.
+            // Without a word of its main process, that would be its end; and what is killed on the way leaves the next
+            // main process behind, which nobody looks for under `process`.
             let is_followed = options.child_pidfile || options.ready == "notify";
             let is_lost = options.kill_mode == "process" && options.stop_timeout == Some(0);
             // A later word takes the place of an earlier one, and this one names nobody.

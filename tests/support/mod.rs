@@ -56,8 +56,8 @@ pub fn actor() -> PathBuf {
     fixture("actor")
 }
 
-/// A program of tests/fixtures. Cargo builds the programs of a package for its own tests only, so the first test that asks
-/// for one builds them all, in the profile and the directory of hupwrap.
+/// A program of tests/fixtures. Cargo builds the programs of a package for its own tests only, so the first test that
+/// asks for one builds them all, in the profile and the directory of hupwrap.
 pub fn fixture(name: &str) -> PathBuf {
     static BUILT: Once = Once::new();
     let program = hupwrap().with_file_name(name);
@@ -87,8 +87,8 @@ pub fn static_build() -> Option<PathBuf> {
     targets.find_map(|target| Some(target.path().join("release/hupwrap")).filter(|file| version(file) == wanted))
 }
 
-/// Says that a test, or a part of it, is skipped, and what is missing. It writes past the capture of `cargo test`, which
-/// takes what the macros print.
+/// Says that a test, or a part of it, is skipped, and what is missing. It writes past the capture of `cargo test`,
+/// which takes what the macros print.
 pub fn skipped(test: &str, missing: &str) {
     let _ = writeln!(std::io::stderr(), "skipped: {test}: {missing}");
 }
@@ -153,7 +153,8 @@ impl Dir {
         self.copy(hupwrap(), name)
     }
 
-    /// A program that is not hupwrap, for the place of one; see tests/fixtures/impostor.rs. There is one script for all.
+    /// A program that is not hupwrap, for the place of one; see tests/fixtures/impostor.rs. There is one script for
+    /// all.
     pub fn impostor(&self, name: &str, script: &str) -> PathBuf {
         self.file("impostor.sh", script, 0o644);
         self.copy(&fixture("impostor"), name)

@@ -1,4 +1,5 @@
-//! What can be seen of a child from outside, without its help: programs that know nothing of a test can be its children.
+//! What can be seen of a child from outside, without its help: programs that know nothing of a test can be its
+//! children.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,7 +1,7 @@
 //! What was seen of a PATH, as one number. Two numbers differ if anything that counts as a change differs. Pure.
 //!
-//! A number crosses a re-exec to a hupwrap that another compiler may have built. Therefore the hash is written out here:
-//! the one of the standard library may change with each release.
+//! A number crosses a re-exec to a hupwrap that another compiler may have built. Therefore the hash is written out
+//! here: the one of the standard library may change with each release.
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -124,7 +124,8 @@ mod tests {
         }
     }
 
-    /// Over a re-exec, another hupwrap compares its numbers with ours. A change of this one needs a new handover format.
+    /// Over a re-exec, another hupwrap compares its numbers with ours. A change of this one needs a new handover
+    /// format.
     #[test]
     fn the_number_stays_the_same_in_every_build() {
         assert_eq!(digest(&[]), 0);

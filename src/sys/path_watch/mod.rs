@@ -1,8 +1,8 @@
 //! The files of `--watch`: tells which PATH has changed.
 //!
-//! A change is told by a comparison, never by an event: inotify only says when to look. Each look walks over every PATH and
-//! makes one number of all that counts ([`digest`]). Everything that is written, removed and restored before that is no
-//! change. The walk is done in short steps, because signals must not wait for it.
+//! A change is told by a comparison, never by an event: inotify only says when to look. Each look walks over every PATH
+//! and makes one number of all that counts ([`digest`]). Everything that is written, removed and restored before that
+//! is no change. The walk is done in short steps, because signals must not wait for it.
 //!
 //! The crate `notify` is not used: it starts a thread, and hupwrap has one thread. PDEATHSIG follows the thread that
 //! started the child.
@@ -29,8 +29,8 @@ use watches::Watches;
 const SETTLING: Duration = Duration::from_millis(200);
 /// How often hupwrap looks where no event tells when to look, and after a look that failed.
 const POLLING: Duration = Duration::from_secs(2);
-/// How long the descriptor is left alone after an event. A busy neighbour, or a file that is written all the time, does not
-/// wake hupwrap at each event.
+/// How long the descriptor is left alone after an event. A busy neighbour, or a file that is written all the time, does
+/// not wake hupwrap at each event.
 const REST: Duration = Duration::from_millis(50);
 /// Roughly how many names are looked at in one turn.
 const STEP: usize = 256;
@@ -169,9 +169,9 @@ impl PathWatch {
         events
     }
 
-    /// There were events: a walk in progress has seen one thing before them and another thing after them.
-    /// `brings`: something may be new. The first time it is watched at once, later with the look that follows: a walk for
-    /// each name would be too many.
+    /// There were events: a walk in progress has seen one thing before them and another thing after them. `brings`:
+    /// something may be new. The first time it is watched at once, later with the look that follows: a walk for each
+    /// name would be too many.
     fn wait_for_quiet(&mut self, now: Time, brings: bool) {
         match &mut self.phase {
             phase @ Phase::Idle if brings => *phase = Phase::Waiting { until: now, purpose: Purpose::WatchNew },

@@ -242,8 +242,8 @@ fn a_file_may_be_written_through_a_mapping() {
     dir.write("conf", "1");
     let mut watching = dir.watch(&["conf"]);
     let file = OpenOptions::new().read(true).write(true).open(dir.at("conf")).unwrap();
-    // SAFETY: it is a new mapping of one byte of an open file, at an address of the kernel's choice. It is written once, and
-    // nobody else uses it.
+    // SAFETY: it is a new mapping of one byte of an open file, at an address of the kernel's choice. It is written
+    // once, and nobody else uses it.
     unsafe {
         let byte = mmap(std::ptr::null_mut(), 1, PROT_READ | PROT_WRITE, MAP_SHARED, file.as_raw_fd(), 0);
         assert_ne!(byte, MAP_FAILED);
@@ -345,8 +345,8 @@ fn it_acts_when_nothing_has_changed_for_a_while() {
     watching.changed();
 }
 
-/// A file that is created or replaced and then written has no watch of its own at first, and nothing is watched below a new
-/// directory.
+/// A file that is created or replaced and then written has no watch of its own at first, and nothing is watched below a
+/// new directory.
 #[test]
 fn what_is_new_must_be_quiet_too() {
     let dir = Dir::new();

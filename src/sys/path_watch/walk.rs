@@ -1,5 +1,5 @@
-//! One look at every PATH, in steps: watches everything, then looks at it. In this order no change is missed between the
-//! two.
+//! One look at every PATH, in steps: watches everything, then looks at it. In this order no change is missed between
+//! the two.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, Metadata};

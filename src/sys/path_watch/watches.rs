@@ -113,8 +113,8 @@ pub(super) struct Watches {
     refusal: Option<Errno>,
 }
 
-/// Whether an entry of a watched directory does not count. Kubernetes replaces the contents of a volume by renaming over
-/// the link `..data`.
+/// Whether an entry of a watched directory does not count. Kubernetes replaces the contents of a volume by renaming
+/// over the link `..data`.
 pub(super) fn is_excluded(name: &OsStr) -> bool {
     name.as_bytes().starts_with(b".") && name != "..data"
 }
@@ -143,8 +143,8 @@ impl Watches {
         self.inotify.is_none()
     }
 
-    /// Does without inotify from now on. A part of the watches would miss a part of the changes, and would be taken away
-    /// from other programs.
+    /// Does without inotify from now on. A part of the watches would miss a part of the changes, and would be taken
+    /// away from other programs.
     pub(super) fn refuse(&mut self, error: Errno) {
         *self = Self { inotify: None, before: Interests::new(), wanted: Interests::new(), refusal: Some(error) };
     }
@@ -154,8 +154,8 @@ impl Watches {
         self.refusal.take()
     }
 
-    /// Begins to collect what is to be watched. If the last round was not ended, what it has added is kept until the end of
-    /// this one.
+    /// Begins to collect what is to be watched. If the last round was not ended, what it has added is kept until the
+    /// end of this one.
     pub(super) fn begin_round(&mut self) {
         for (watch, interest) in std::mem::take(&mut self.wanted) {
             match self.before.entry(watch) {
@@ -167,8 +167,8 @@ impl Watches {
         }
     }
 
-    /// Gives up what was not wanted in this round. Returns whether something was wanted that was not watched before: its
-    /// changes before that had no events.
+    /// Gives up what was not wanted in this round. Returns whether something was wanted that was not watched before:
+    /// its changes before that had no events.
     pub(super) fn end_round(&mut self) -> bool {
         let before = std::mem::replace(&mut self.before, std::mem::take(&mut self.wanted));
         let is_old = |(watch, wanted): (_, &Interest)| before.get(watch).is_some_and(|before| before.includes(wanted));
@@ -182,8 +182,8 @@ impl Watches {
         has_added
     }
 
-    /// Watches a file or a directory, links not followed. Returns false if this user may not do so. What no longer exists
-    /// counts as watched: the watch of its directory has an event.
+    /// Watches a file or a directory, links not followed. Returns false if this user may not do so. What no longer
+    /// exists counts as watched: the watch of its directory has an event.
     pub(super) fn watch(&mut self, path: &Path, wanted: Wanted<'_>) -> bool {
         let mask = match wanted {
             Wanted::Name(_) => NAMES | AddWatchFlags::IN_ONLYDIR,

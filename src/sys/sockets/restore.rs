@@ -1,5 +1,5 @@
-//! Makes sockets work again that somebody has ended for every child: the file of a unix socket was removed, or shutdown(2)
-//! was called on a socket that listens.
+//! Makes sockets work again that somebody has ended for every child: the file of a unix socket was removed, or
+//! shutdown(2) was called on a socket that listens.
 
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 
