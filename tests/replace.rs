@@ -515,7 +515,9 @@ fn workers(run: &mut Run, count: usize) -> Vec<(String, i32)> {
         let pid = from_outside(run.pid, words.next().unwrap().parse().unwrap());
         // While it executes, nothing shows its generation.
         wait_until("it has executed", || {
-            fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == "sleep\n")
+            let is_sleep = fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == "sleep\n");
+            // The name is there first.
+            is_sleep && fs::read(format!("/proc/{pid}/environ")).is_ok_and(|environment| !environment.is_empty())
         });
         all.push((kind, pid));
     }

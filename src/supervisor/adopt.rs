@@ -18,7 +18,7 @@ use crate::report;
 use crate::signal::SignalSet;
 use crate::sys::notify_socket::NotifySocket;
 use crate::sys::pidfile::Pidfile;
-use crate::sys::proc::{self, ProcStat};
+use crate::sys::proc::{self, Patience, ProcStat};
 use crate::sys::signals::{self, SignalFd};
 use crate::sys::sockets::Socket;
 use crate::sys::startup::Startup;
@@ -100,7 +100,8 @@ fn find_child(state: &mut Handover, is_damaged: bool, own_pid: Pid) {
     if named.is_some() || has_ended || (state.machine.child.is_none() && !is_damaged) {
         return;
     }
-    let found = proc::children().into_iter().filter_map(|pid| started_by(own_pid, ProcStat::at(pid)?));
+    let patience = Patience::new();
+    let found = proc::children().into_iter().filter_map(|pid| started_by(own_pid, ProcStat::at(pid)?, &patience));
     let found = found.filter(|(_, seen)| !state.foreign_children.contains(&seen.pid));
     match found.max_by_key(|(generation, _)| *generation) {
         Some((generation, seen)) => {
@@ -121,9 +122,9 @@ fn find_child(state: &mut Handover, is_damaged: bool, own_pid: Pid) {
 }
 
 /// A process, and the number of its start, if this hupwrap started it.
-fn started_by(own_pid: Pid, seen: ProcStat) -> Option<(GenerationId, ProcStat)> {
-    seen.var(PID_VARIABLE).filter(|pid| pid.parse() == Ok(own_pid))?;
-    Some((seen.var(GENERATION_VARIABLE)?.parse().ok()?, seen))
+fn started_by(own_pid: Pid, seen: ProcStat, patience: &Patience) -> Option<(GenerationId, ProcStat)> {
+    seen.var(PID_VARIABLE, patience).filter(|pid| pid.parse() == Ok(own_pid))?;
+    Some((seen.var(GENERATION_VARIABLE, patience)?.parse().ok()?, seen))
 }
 
 /// Goes on with the lock, or takes it again.

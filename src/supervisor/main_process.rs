@@ -16,7 +16,7 @@ use crate::machine::effect::To;
 use crate::machine::event::Event;
 use crate::report;
 use crate::signal::{Signal, SignalSet};
-use crate::sys::proc::{self, ProcStat};
+use crate::sys::proc::{self, Patience, ProcStat};
 use crate::sys::{Pid, child_pidfile, clock, wait};
 use crate::text::main_process::{Announced, EndedChild};
 use crate::text::messages::LogLine;
@@ -96,7 +96,7 @@ impl Family {
         };
         match proc::root_of(seen.pid) {
             Some(root) if self.is_foreign_root(&root) => foreign(),
-            Some(root) if self.owner(&root) != child.generation => foreign(),
+            Some(root) if self.owner(&root, &Patience::new()) != child.generation => foreign(),
             Some(root) if root.pid == pid => Named::Process(pid),
             Some(_) => Named::Later(format!("the process that has started pid {pid} still runs")),
             None => foreign(),

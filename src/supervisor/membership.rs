@@ -9,7 +9,7 @@ use crate::machine::effect::To;
 use crate::machine::event::Event;
 use crate::report;
 use crate::signal::Signal;
-use crate::sys::proc::{self, ProcStat, Unseen};
+use crate::sys::proc::{self, Patience, ProcStat, Unseen};
 use crate::sys::reexec::Probe;
 use crate::sys::{Pid, clock, signals, start_error, wait};
 use crate::text::messages;
@@ -42,9 +42,10 @@ impl Family {
             return Some(child.generation);
         }
         let root = proc::root_of(pid).filter(|root| !self.is_foreign_root(root))?;
-        let is_placed = root.var(GENERATION_VARIABLE).is_some()
+        let patience = Patience::new();
+        let is_placed = root.var(GENERATION_VARIABLE, &patience).is_some()
             || self.children.iter().any(|child| child.pid == Some(root.pid) || child.group == Some(root.group));
-        stopped.filter(|_| !is_placed).or_else(|| Some(self.owner(&root)))
+        stopped.filter(|_| !is_placed).or_else(|| Some(self.owner(&root, &patience)))
     }
 
     /// Whether a child belongs to no generation.
@@ -77,14 +78,16 @@ impl Family {
     pub(super) fn members(&self, generation: GenerationId) -> Result<Vec<ProcStat>, Unseen> {
         let all = proc::descendants(|root| self.is_foreign_root(root))?;
         let refused = |seen: &ProcStat| self.refused().any(|known| known.is(seen));
-        let members = all.into_iter().filter(|(root, seen)| self.owner(root) == generation && !refused(seen));
+        let patience = Patience::new();
+        let is_member = |root: &ProcStat| self.owner(root, &patience) == generation;
+        let members = all.into_iter().filter(|(root, seen)| is_member(root) && !refused(seen));
         Ok(members.map(|(_, seen)| seen).collect())
     }
 
     /// The generation of a process that is a child of hupwrap. An orphan does not tell whose it was. While there are
     /// two generations, its age, its group or its environment shows it. If nothing shows it, the orphan belongs to the
     /// new generation: that one ends too, but later.
-    pub(super) fn owner(&self, root: &ProcStat) -> GenerationId {
+    pub(super) fn owner(&self, root: &ProcStat, patience: &Patience) -> GenerationId {
         if let Some(child) = self.children.iter().find(|child| child.pid == Some(root.pid)) {
             return child.generation;
         }
@@ -92,8 +95,9 @@ impl Family {
         let Some(newest) = newest else { return 0 };
         let is_older = newest.born.as_ref().is_some_and(|born| root.is_older_than(born.identity()));
         // A hupwrap below numbers its own starts.
-        let is_ours = || root.var(PID_VARIABLE).is_some_and(|pid| pid.parse() == Ok(self.own_pid));
-        let number = || root.var(GENERATION_VARIABLE).filter(|_| is_ours()).and_then(|number| number.parse().ok());
+        let is_ours = || root.var(PID_VARIABLE, patience).is_some_and(|pid| pid.parse() == Ok(self.own_pid));
+        let number =
+            || root.var(GENERATION_VARIABLE, patience).filter(|_| is_ours()).and_then(|number| number.parse().ok());
         let belongs = |child: &&Child| {
             child.generation != newest.generation
                 && (is_older

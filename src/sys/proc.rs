@@ -1,15 +1,16 @@
 //! Processes as /proc shows them.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::thread;
+use std::time::Duration;
 
 use nix::errno::Errno;
 
 use crate::sys::fd::names;
 use crate::sys::wait::has_children;
-use crate::sys::{Pid, errno, own_pid};
+use crate::sys::{Pid, errno, own_pid, poll};
 
 /// More processes than can begin within a hundredth of a second.
 const PIDS_A_TICK: Pid = 10_000;
@@ -17,9 +18,10 @@ const PIDS_A_TICK: Pid = 10_000;
 /// More ancestors than any process has, in a /proc that changes while it is read.
 const MOST_ANCESTORS: usize = 10_000;
 
-/// How often a process in the middle of an exec is looked at. The next step of an exec takes microseconds; only a
-/// process that gets no processor time needs longer.
-const LOOKS_AT_AN_EXEC: usize = 200;
+/// How often processes in the middle of an exec are waited for, and how long each time. An exec takes microseconds;
+/// only a process that gets no processor time, or reads a slow file, needs longer.
+const EXEC_PAUSES: u32 = 100;
+const EXEC_PAUSE: Duration = Duration::from_millis(1);
 
 /// A pid, and when its process began (see [`ProcStat::began`]).
 pub(crate) type Identity = (Pid, u64);
@@ -99,25 +101,23 @@ impl ProcStat {
     }
 
     /// The value of a variable in the environment that it was executed with, if that can be read. In the middle of an
-    /// exec there is no environment for a moment, or a read of it ends too early.
-    pub(crate) fn var(&self, name: &str) -> Option<String> {
-        let mut before = None;
-        for _ in 0..LOOKS_AT_AN_EXEC {
+    /// exec there is no environment for a moment, or a read of it ends too early: that is waited for as long as
+    /// `patience` lasts.
+    pub(crate) fn var(&self, name: &str, patience: &Patience) -> Option<String> {
+        let mut before = (self.end_of_environment()?, Vec::new());
+        loop {
             let environment = fs::read(format!("/proc/{}/environ", self.pid)).ok()?;
             let mut all = environment.split_inclusive(|byte| *byte == 0).filter_map(|var| var.strip_suffix(&[0]));
             if let Some(value) = all.find_map(|var| var.strip_prefix(name.as_bytes())?.strip_prefix(b"=")) {
                 return String::from_utf8(value.to_vec()).ok();
             }
-            let end = self.end_of_environment()?;
-            let is_executing = end == "0" && environment.is_empty();
-            let now = Some((end, environment));
-            if now == before && !is_executing {
-                break;
+            let now = (self.end_of_environment()?, environment);
+            let is_whole = if now.0 == "0" { now == before && !now.1.is_empty() } else { now.0 == before.0 };
+            if is_whole || !patience.pause() {
+                return None;
             }
             before = now;
-            thread::yield_now();
         }
-        None
     }
 
     /// Where its environment ends, field 51 of stat: `0` as long as a new program has no stack (and always in gVisor),
@@ -127,6 +127,27 @@ impl ProcStat {
         Self::parse(self.pid, &stat).filter(|(seen, state)| seen.is(self) && *state != State::Dead)?;
         let (_, fields) = stat.split_at(stat.iter().rposition(|byte| *byte == b')')?);
         fields.split(|byte| *byte == b' ').nth(49).map(|end| String::from_utf8_lossy(end).into_owned())
+    }
+}
+
+/// How much longer processes in the middle of an exec are waited for. All that are looked at together share it, because
+/// a child can make many that never get on with it.
+pub(crate) struct Patience(Cell<u32>);
+
+impl Patience {
+    /// As much as there is.
+    pub(crate) fn new() -> Self {
+        Self(Cell::new(EXEC_PAUSES))
+    }
+
+    /// Waits a moment, unless it has run out.
+    fn pause(&self) -> bool {
+        let left = self.0.get().checked_sub(1);
+        if let Some(left) = left {
+            self.0.set(left);
+            let _ = poll::wait(&mut [], Some(EXEC_PAUSE));
+        }
+        left.is_some()
     }
 }
 
@@ -271,7 +292,7 @@ mod tests {
             test "$1" -eq 0 || exec sh -c "$0" "$0" $(($1 - 1))"#;
         let mut child = Command::new("sh").args(["-c", script, script, "1000000"]).env("MARK", "here").spawn().unwrap();
         let seen = ProcStat::at_birth(Pid::try_from(child.id()).unwrap()).unwrap();
-        let shown = (0..3000).filter(|_| seen.var("MARK").is_some()).count();
+        let shown = (0..3000).filter(|_| seen.var("MARK", &Patience::new()).is_some()).count();
         assert!(child.try_wait().unwrap().is_none());
         child.kill().unwrap();
         child.wait().unwrap();
