@@ -607,7 +607,7 @@ impl Client {
     }
 }
 
-/// The pid of whoever answers.
+/// The pid of the process that answers.
 fn ask(socket: &Path) -> Result<i32, String> {
     let mut stream = UnixStream::connect(socket).map_err(|error| error.to_string())?;
     stream.set_read_timeout(Some(PATIENCE)).map_err(|error| error.to_string())?;

@@ -381,7 +381,7 @@ fn a_child_that_became_another_user_is_supervised_on() {
         run.kill(signal);
         run.said(&format!("hupwrap: cannot send {signal} to pid {child}: Operation not permitted\n"));
     }
-    // Whoever may, ends it.
+    // Root ends it.
     kill(child, "USR2");
     let ended = run.end();
     assert_eq!(ended.shell(), 8);

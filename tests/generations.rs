@@ -333,7 +333,7 @@ fn a_worker_that_was_stopped_can_react_to_a_second_term() {
 }
 
 #[test]
-fn hupwrap_does_not_wait_for_whoever_holds_its_stdout() {
+fn hupwrap_does_not_wait_for_those_that_hold_its_stdout() {
     // The shell waits for the pipe's end, hupwrap does not.
     let mut run = Setup::new(["--", "sh", "-c", "sleep 1000 & exit 3"]).start();
     assert_eq!(run.status().code(), Some(3));

@@ -69,7 +69,7 @@ impl Port {
 // One by one.
 
 #[test]
-fn whoever_says_nothing_is_ready_when_it_executes() {
+fn a_child_that_says_nothing_is_ready_when_it_executes() {
     for options in [&[][..], &["--ready", "exec"]] {
         let mut above = Above::new();
         let command = options.iter().map(std::ffi::OsString::from).chain(args([&"--", &puppet()]));
@@ -652,7 +652,7 @@ fn no_descriptor_that_is_sent_stays_open() {
 fn a_flood_keeps_hupwrap_from_nothing() {
     let (short, long) = (b"STATUS=again and again".to_vec(), [b"STATUS=".to_vec(), vec![b'x'; 60_000]].concat());
     for (message, heard) in [(short.clone(), true), (short, false), (long, true), (b"READY=1".to_vec(), false)] {
-        // Whoever is above may read all of it, or nothing.
+        // The service manager may read all of it, or nothing.
         let above = Above::new();
         let mut setup = Setup::new(args([&"--ready", &"notify", &"--", &puppet(), &"ignore=TERM", &"exit=USR1:0"]));
         if heard {

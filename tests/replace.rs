@@ -383,7 +383,7 @@ fn a_new_one_that_ends_before_it_is_ready_has_failed() {
         at_rest(&mut run);
         assert_eq!(starts(&run), 2, "exactly one attempt");
         assert!(!run.stdout().contains("got TERM"));
-        // Whoever asks again is served.
+        // A second request is served.
         let new = second(&mut run);
         make_ready(&mut run, new);
         alone(&run, new);

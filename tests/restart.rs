@@ -14,7 +14,7 @@ use crate::support::pty::Terminal;
 use crate::support::watched::{monotonic, status_where};
 use crate::support::*;
 
-/// No test waits that long: whoever goes on before was told to.
+/// No test waits that long: a test that goes on before has ended the wait itself.
 const LONG: [&str; 4] = ["--restart-delay", "1h", "--restart-max-delay", "1h"];
 
 /// A hupwrap that restarts on failure, with more options, and a command.
@@ -479,7 +479,7 @@ fn it_gives_up_with_the_status_of_the_last_child_also_if_a_start_fails() {
 
 /// Nobody watches, or somebody does: what happens is the same.
 #[test]
-fn a_long_run_begins_a_new_series_whoever_watches() {
+fn a_long_run_begins_a_new_series_watched_or_not() {
     let dir = Dir::new();
     let file = dir.path().join("status");
     let watchers: [&[&str]; 4] = [&[], &["-v"], &["--status-file", file.to_str().unwrap()], &["--log-format", "json"]];

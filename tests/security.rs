@@ -411,7 +411,7 @@ fn a_status_file_commands_no_terminal() {
 }
 
 #[test]
-fn whoever_accepts_a_connection_answers_for_the_child() {
+fn another_listener_answers_for_the_child() {
     let stranger = TcpListener::bind("127.0.0.1:0").unwrap();
     let ready = format!("tcp:{}", stranger.local_addr().unwrap());
     let run = Setup::new(["-v", "--ready", &ready, "--", "sleep", "1000"]).start();

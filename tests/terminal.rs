@@ -1173,7 +1173,7 @@ fn a_terminal_that_went_silently_is_noticed() {
         kill(hupwrap, "TERM");
         gone(&[hupwrap]);
     }
-    // Otherwise it means the end, whoever sends it.
+    // Otherwise it means the end, from every sender.
     let out = dir.path().join("out 2");
     shell_at!(terminal, shell);
     let mut shell = shell;

@@ -587,7 +587,7 @@ fn the_watchdog_is_fed_while_no_child_can() {
 }
 
 #[test]
-fn whoever_is_not_there_holds_nothing_up() {
+fn a_missing_service_manager_holds_nothing_up() {
     let dir = Dir::new();
     let stream = dir.path().join("stream");
     let _listener = UnixListener::bind(&stream).unwrap();
@@ -607,7 +607,7 @@ fn whoever_is_not_there_holds_nothing_up() {
 }
 
 #[test]
-fn whoever_does_not_listen_holds_nothing_up_and_hears_it_later() {
+fn a_busy_service_manager_holds_nothing_up_and_hears_it_later() {
     let mut above = Above::new();
     let filled = above.fill();
     let options = args([&"--ready", &"notify", &"--", &puppet(), &"ignore=TERM", &"exit=USR1:0"]);
@@ -640,7 +640,7 @@ fn whoever_does_not_listen_holds_nothing_up_and_hears_it_later() {
 }
 
 #[test]
-fn whoever_never_listens_is_not_told_but_everything_works() {
+fn a_service_manager_that_never_reads_holds_nothing_up() {
     let above = Above::new();
     above.fill();
     let dir = Dir::new();

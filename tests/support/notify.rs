@@ -1,4 +1,4 @@
-//! Both ends of a NOTIFY_SOCKET: whoever is above hupwrap, and whoever speaks for a child.
+//! Both ends of a NOTIFY_SOCKET: the service manager above hupwrap, and the processes of a child.
 
 use std::ffi::OsString;
 use std::fs;

@@ -1,4 +1,4 @@
-//! A terminal, and whoever sits at it.
+//! A terminal, and its user.
 //!
 //! Nothing is read behind the test's back: what was written to the terminal waits in it until the test asks for a line.
 //! So the terminal is closed at the moment the test says so, with no thread that still holds it.
