@@ -474,11 +474,16 @@ impl Run {
 
     /// Every living process that came of this run, hupwrap included, as long as it kept its environment.
     pub fn family(&self) -> Vec<i32> {
+        // A thread tells it too: where the main one has ended, /proc shows a zombie.
         let has_mark = |pid: &i32| {
-            let environ = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-            environ.split(|byte| *byte == 0).any(|var| var == self.mark.as_bytes())
+            numbers(&format!("/proc/{pid}/task")).into_iter().any(|thread| {
+                let directory = format!("/proc/{pid}/task/{thread}");
+                let environ = fs::read(format!("{directory}/environ")).unwrap_or_default();
+                environ.split(|byte| *byte == 0).any(|var| var == self.mark.as_bytes())
+                    && state_in(&directory).is_some_and(|state| state != 'Z')
+            })
         };
-        pids().into_iter().filter(has_mark).filter(|pid| state(*pid).is_some_and(|state| state != 'Z')).collect()
+        pids().into_iter().filter(has_mark).collect()
     }
 }
 
@@ -521,20 +526,32 @@ pub fn kill(pid: i32, signal: &str) {
 }
 
 fn pids() -> Vec<i32> {
-    let entries = fs::read_dir("/proc").expect("/proc").flatten();
+    numbers("/proc")
+}
+
+fn numbers(directory: &str) -> Vec<i32> {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
 }
 
 /// The fields of /proc/PID/stat from the third on (`proc(5)`): state, parent, group, session, …
 pub fn stat(pid: i32) -> Option<Vec<String>> {
-    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
+    stat_in(&format!("/proc/{pid}"))
+}
+
+fn stat_in(directory: &str) -> Option<Vec<String>> {
+    let stat = fs::read(format!("{directory}/stat")).ok()?;
     let stat = String::from_utf8_lossy(&stat).into_owned();
     Some(stat.rsplit_once(") ")?.1.split(' ').map(str::to_owned).collect())
 }
 
 /// The state letter of a process: R, S, T, Z, …; none where it is gone.
 pub fn state(pid: i32) -> Option<char> {
-    stat(pid)?.first()?.chars().next()
+    state_in(&format!("/proc/{pid}"))
+}
+
+fn state_in(directory: &str) -> Option<char> {
+    stat_in(directory)?.first()?.chars().next()
 }
 
 /// Whether a process exists and is no zombie.
