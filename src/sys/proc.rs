@@ -121,12 +121,15 @@ impl ProcStat {
     }
 
     /// Where its environment ends, field 51 of stat: `0` as long as a new program has no stack (and always in gVisor),
-    /// and another address for each one. None when it has ended.
+    /// and another address for each one. None when it, or its main thread, has ended.
     fn end_of_environment(&self) -> Option<String> {
         let stat = fs::read(format!("/proc/{}/stat", self.pid)).ok()?;
         Self::parse(self.pid, &stat).filter(|(seen, state)| seen.is(self) && *state != State::Dead)?;
         let (_, fields) = stat.split_at(stat.iter().rposition(|byte| *byte == b')')?);
-        fields.split(|byte| *byte == b' ').nth(49).map(|end| String::from_utf8_lossy(end).into_owned())
+        let mut fields = fields.split(|byte| *byte == b' ');
+        // Of a process whose main thread has ended, nothing is shown any more: there is no exec to wait for.
+        fields.nth(1).filter(|state| *state != b"Z")?;
+        fields.nth(47).map(|end| String::from_utf8_lossy(end).into_owned())
     }
 }
 
